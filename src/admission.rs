@@ -1,0 +1,511 @@
+//! Admission: who may enter the window of pending messages, and who waits.
+//!
+//! A message holds its place from `publish` until its report was handed over (P3). Counting, waiting and the free slots live under one lock, so the limits hold
+//! whatever the number of threads.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result, Status};
+use crate::ledger::{CHUNK, KEPT_FRAME, KEPT_TOTAL, Slot};
+
+/// The most reports that one callback gets, and so the slots that the table has beyond the window (P3).
+pub(crate) const BATCH: usize = CHUNK;
+
+/// How often a publisher that waits in poll mode looks whether anybody could ever make room (P5).
+const POLL_FIRST: Duration = Duration::from_millis(100);
+
+/// How long a call may wait for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    Fail,
+    Until(Instant),
+    NoLimit,
+}
+
+/// What asks to come in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) bytes: usize,
+    pub(crate) rule: u32,
+    pub(crate) topic: &'a str,
+}
+
+thread_local! {
+    /// Which publisher's callback runs on this thread, and what it may still admit (P3).
+    static CALLBACK: Cell<Option<Credit>> = const { Cell::new(None) };
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Credit {
+    window: u64,
+    messages: usize,
+    bytes: usize,
+}
+
+/// True on a thread that is inside a callback of any publisher (P5).
+#[must_use]
+pub fn in_callback() -> bool {
+    CALLBACK.with(|c| c.get().is_some())
+}
+
+/// Marks this thread as running user code, without admissions: event and log callbacks, finalizers.
+pub(crate) fn enter_callback_thread() {
+    CALLBACK.with(|c| {
+        if c.get().is_none() {
+            c.set(Some(Credit { window: 0, messages: 0, bytes: 0 }));
+        }
+    });
+}
+
+/// The window of one publisher.
+#[derive(Debug)]
+pub(crate) struct Window {
+    serial: u64,
+    max_messages: usize,
+    max_bytes: usize,
+    /// Of `max_messages`, for what waits behind one held gate.
+    share: usize,
+    state: Mutex<State>,
+    room: Condvar,
+    /// Messages admitted, mirrored for readers that must not wait for the lock.
+    used: AtomicU64,
+    used_bytes: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    used: usize,
+    used_bytes: usize,
+    used_max: usize,
+    free: Vec<Box<Slot>>,
+    /// Slots made so far.
+    made: u32,
+    /// What the free slots keep of their frames' memory.
+    kept: usize,
+    /// Per rule: places taken, and whether its gate is closed.
+    rules: Vec<RuleUse>,
+    /// Topics without a rule's gate whose share is used up.
+    full_topics: HashSet<Box<str>>,
+    closed: Option<Error>,
+    waiting: usize,
+    /// Waiters that found a place but not enough bytes: newcomers let them go first, so that large messages do not starve.
+    short_of_bytes: usize,
+    /// Somebody was refused and wants to hear of room (poll mode).
+    wants_room: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct RuleUse {
+    used: usize,
+    closed: bool,
+}
+
+/// Why there is no room.
+enum Full {
+    Messages,
+    Bytes,
+    Share,
+}
+
+impl Window {
+    pub(crate) fn new(serial: u64, max_messages: usize, max_bytes: usize, share_percent: u32) -> Self {
+        let share = (max_messages * share_percent as usize / 100).max(1);
+        Window {
+            serial,
+            max_messages,
+            max_bytes,
+            share,
+            state: Mutex::default(),
+            room: Condvar::new(),
+            used: AtomicU64::new(0),
+            used_bytes: AtomicU64::new(0),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn share(&self) -> usize {
+        self.share
+    }
+
+    /// Places and bytes in use: pending messages and reports not yet handed over.
+    pub(crate) fn usage(&self) -> (u64, u64) {
+        (self.used.load(Ordering::Relaxed), self.used_bytes.load(Ordering::Relaxed))
+    }
+
+    /// The most places ever in use, sampled where they are given.
+    pub(crate) fn high_water(&self) -> u64 {
+        self.state().used_max as u64
+    }
+
+    /// Takes a place and a slot. `stuck` is asked in poll mode whether every place holds a report that nobody polls.
+    pub(crate) fn enter(&self, request: Request<'_>, patience: Patience, stuck: Option<&dyn Fn(usize) -> bool>) -> Result<Box<Slot>> {
+        if request.bytes > self.max_bytes {
+            return Err(Error::new(
+                Status::TooLarge,
+                format!("the message takes {} bytes in the window, max_pending_bytes allows {}", request.bytes, self.max_bytes),
+            ));
+        }
+        let credit = CALLBACK.with(Cell::get);
+        let mut state = self.state();
+        if let Some(error) = &state.closed {
+            return Err(error.clone());
+        }
+        if let Some(credit) = credit.filter(|c| c.window == self.serial && c.messages > 0) {
+            // The callback's own places: they are in `used` already.
+            let own = credit.bytes.min(request.bytes);
+            if state.used_bytes + (request.bytes - own) <= self.max_bytes {
+                state.used_bytes += request.bytes - own;
+                CALLBACK.with(|c| c.set(Some(Credit { messages: credit.messages - 1, bytes: credit.bytes - own, ..credit })));
+                return Ok(self.give(&mut state, request));
+            }
+        }
+        let patience = if credit.is_some() { Patience::Fail } else { patience };
+        let full = match self.room_for(&state, request, false) {
+            Ok(()) => {
+                state.used += 1;
+                state.used_bytes += request.bytes;
+                return Ok(self.give(&mut state, request));
+            }
+            Err(full) => full,
+        };
+        if patience == Patience::Fail {
+            state.wants_room = true;
+            return Err(self.refuse(&full, credit.is_some()));
+        }
+        self.wait(state, request, patience, full, stuck)
+    }
+
+    #[cold]
+    fn wait(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        request: Request<'_>,
+        patience: Patience,
+        mut full: Full,
+        stuck: Option<&dyn Fn(usize) -> bool>,
+    ) -> Result<Box<Slot>> {
+        let mut look_again = Instant::now() + POLL_FIRST;
+        loop {
+            let now = Instant::now();
+            let until = match patience {
+                Patience::Until(t) if t <= now => {
+                    state.wants_room = true;
+                    return Err(self.refuse(&full, false));
+                }
+                Patience::Until(t) => Some(if stuck.is_some() { t.min(look_again) } else { t }),
+                _ => stuck.is_some().then_some(look_again),
+            };
+            state.waiting += 1;
+            let short = usize::from(matches!(full, Full::Bytes));
+            state.short_of_bytes += short;
+            state = match until {
+                Some(t) => {
+                    self.room.wait_timeout(state, t.saturating_duration_since(now)).map_or_else(|poison| poison.into_inner().0, |(guard, _)| guard)
+                }
+                None => self.room.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+            state.waiting -= 1;
+            state.short_of_bytes -= short;
+            if let Some(error) = &state.closed {
+                return Err(error.clone());
+            }
+            match self.room_for(&state, request, true) {
+                Ok(()) => {
+                    state.used += 1;
+                    state.used_bytes += request.bytes;
+                    return Ok(self.give(&mut state, request));
+                }
+                Err(why) => full = why,
+            }
+            if let Some(stuck) = stuck
+                && Instant::now() >= look_again
+            {
+                if stuck(state.used) {
+                    state.wants_room = true;
+                    return Err(Error::new(
+                        Status::QueueFull,
+                        format!("all {} places hold reports that wait to be polled: poll first", self.max_messages),
+                    ));
+                }
+                look_again = Instant::now() + POLL_FIRST;
+            }
+        }
+    }
+
+    fn room_for(&self, state: &State, request: Request<'_>, waited: bool) -> Result<(), Full> {
+        if state.used >= self.max_messages {
+            return Err(Full::Messages);
+        }
+        if state.used_bytes + request.bytes > self.max_bytes || (state.short_of_bytes > 0 && !waited) {
+            return Err(Full::Bytes);
+        }
+        if let Some(rule) = state.rules.get(request.rule as usize)
+            && rule.closed
+            && rule.used >= self.share
+        {
+            return Err(Full::Share);
+        }
+        if !state.full_topics.is_empty() && state.full_topics.contains(request.topic) {
+            return Err(Full::Share);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn refuse(&self, full: &Full, from_callback: bool) -> Error {
+        let what = match full {
+            Full::Messages => format!("max_pending={} messages are pending", self.max_messages),
+            Full::Bytes => format!("max_pending_bytes={} are nearly used up", self.max_bytes),
+            Full::Share => format!("{} messages wait for this topic's stream, which is all that gate_share allows", self.share),
+        };
+        let hint = if from_callback { "; a callback never waits" } else { "" };
+        Error::new(Status::QueueFull, format!("{what}{hint}"))
+    }
+
+    fn give(&self, state: &mut State, request: Request<'_>) -> Box<Slot> {
+        state.used_max = state.used_max.max(state.used);
+        let rule = request.rule as usize;
+        if rule >= state.rules.len() {
+            state.rules.resize(rule + 1, RuleUse::default());
+        }
+        if let Some(rule) = state.rules.get_mut(rule) {
+            rule.used += 1;
+        }
+        self.mirror(state);
+        let mut slot = match state.free.pop() {
+            Some(slot) => slot,
+            None => self.grow(state),
+        };
+        if let crate::ledger::Frame::Owned(frame) = &slot.frame {
+            state.kept -= frame.capacity().min(state.kept);
+        }
+        slot.bytes = request.bytes;
+        slot.rule = request.rule;
+        slot
+    }
+
+    #[cold]
+    fn grow(&self, state: &mut State) -> Box<Slot> {
+        let most = self.max_messages + BATCH;
+        let count = CHUNK.min(most.saturating_sub(state.made as usize)).max(1);
+        let first = state.made;
+        state.made += count as u32;
+        state.free.extend((first + 1..first + count as u32).rev().map(|index| Box::new(Slot::new(index))));
+        Box::new(Slot::new(first))
+    }
+
+    fn mirror(&self, state: &State) {
+        self.used.store(state.used as u64, Ordering::Relaxed);
+        self.used_bytes.store(state.used_bytes as u64, Ordering::Relaxed);
+    }
+
+    fn vacate(state: &mut State, slot: &Slot) {
+        if let Some(rule) = state.rules.get_mut(slot.rule as usize) {
+            rule.used = rule.used.saturating_sub(1);
+        }
+    }
+
+    fn keep(state: &mut State, mut slot: Box<Slot>) {
+        let may_keep = state.kept + KEPT_FRAME <= KEPT_TOTAL;
+        state.kept += slot.recycle(may_keep);
+        state.free.push(slot);
+    }
+
+    /// Gives back places and slots together. Returns true when a poller asked to hear of room and there is some.
+    pub(crate) fn leave(&self, slots: &mut Vec<Box<Slot>>) -> bool {
+        if slots.is_empty() {
+            return false;
+        }
+        let mut state = self.state();
+        let count = slots.len();
+        for slot in slots.drain(..) {
+            state.used -= 1;
+            state.used_bytes -= slot.bytes;
+            Self::vacate(&mut state, &slot);
+            Self::keep(&mut state, slot);
+        }
+        self.wake_waiters(&mut state, count)
+    }
+
+    fn wake_waiters(&self, state: &mut State, count: usize) -> bool {
+        self.mirror(state);
+        if state.waiting > 0 {
+            if count >= state.waiting || state.short_of_bytes > 0 || state.rules.iter().any(|r| r.closed) || !state.full_topics.is_empty() {
+                self.room.notify_all();
+            } else {
+                for _ in 0..count {
+                    self.room.notify_one();
+                }
+            }
+        }
+        let room = state.wants_room && (state.used == 0 || self.max_messages - state.used.min(self.max_messages) >= self.max_messages.div_ceil(4));
+        if room {
+            state.wants_room = false;
+        }
+        room
+    }
+
+    /// A callback begins: the places of its reports become its own (P3).
+    pub(crate) fn lend(&self, slots: &[Box<Slot>]) {
+        let mut bytes = 0;
+        let mut state = self.state();
+        for slot in slots {
+            bytes += slot.bytes;
+            Self::vacate(&mut state, slot);
+        }
+        drop(state);
+        CALLBACK.with(|c| c.set(Some(Credit { window: self.serial, messages: slots.len(), bytes })));
+    }
+
+    /// The callback returned: places that it did not use are free, and so is the slots' memory.
+    pub(crate) fn settle_loan(&self, slots: &mut Vec<Box<Slot>>) -> bool {
+        let left = CALLBACK.with(|c| c.replace(Some(Credit { window: 0, messages: 0, bytes: 0 })));
+        let (messages, bytes) = left.map_or((0, 0), |credit| (credit.messages, credit.bytes));
+        let mut state = self.state();
+        state.used -= messages;
+        state.used_bytes -= bytes;
+        for slot in slots.drain(..) {
+            Self::keep(&mut state, slot);
+        }
+        self.wake_waiters(&mut state, messages)
+    }
+
+    /// A place that was taken but not used: the message did not enter the queue.
+    pub(crate) fn cancel(&self, slot: Box<Slot>) {
+        self.leave(&mut vec![slot]);
+    }
+
+    /// The rule's gate is closed: what waits behind it may use its share only.
+    pub(crate) fn close_rule(&self, rule: u32, closed: bool) {
+        let mut state = self.state();
+        let rule = rule as usize;
+        if rule >= state.rules.len() {
+            state.rules.resize(rule + 1, RuleUse::default());
+        }
+        if let Some(rule) = state.rules.get_mut(rule) {
+            rule.closed = closed;
+        }
+        if !closed {
+            self.room.notify_all();
+        }
+    }
+
+    /// The same for a topic that no rule's gate covers.
+    pub(crate) fn close_topic(&self, topic: &str, full: bool) {
+        let mut state = self.state();
+        if full {
+            state.full_topics.insert(topic.into());
+        } else if state.full_topics.remove(topic) {
+            self.room.notify_all();
+        }
+    }
+
+    /// Nobody enters any more; who waits gets the error.
+    pub(crate) fn shut(&self, error: Error) {
+        let mut state = self.state();
+        if state.closed.is_none() {
+            state.closed = Some(error);
+        }
+        self.room.notify_all();
+    }
+
+    /// Whether and why the window is shut.
+    pub(crate) fn closed(&self) -> Option<Error> {
+        self.state().closed.clone()
+    }
+
+    /// Replaces the reason, as when a closing publisher turns out to have failed.
+    pub(crate) fn shut_anew(&self, error: Error) {
+        self.state().closed = Some(error);
+        self.room.notify_all();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    fn request(bytes: usize) -> Request<'static> {
+        Request { bytes, rule: 0, topic: "a" }
+    }
+
+    #[test]
+    fn limits_hold_and_places_come_back() {
+        let window = Window::new(1, 2, 100, 75);
+        let a = window.enter(request(60), Patience::Fail, None).unwrap();
+        assert_eq!(window.enter(request(41), Patience::Fail, None).unwrap_err().status(), Status::QueueFull);
+        let b = window.enter(request(40), Patience::Fail, None).unwrap();
+        assert_eq!(window.enter(request(0), Patience::Fail, None).unwrap_err().status(), Status::QueueFull);
+        assert_eq!(window.enter(request(101), Patience::NoLimit, None).unwrap_err().status(), Status::TooLarge);
+        window.leave(&mut vec![a, b]);
+        assert_eq!(window.usage(), (0, 0));
+        assert_eq!(window.high_water(), 2);
+    }
+
+    #[test]
+    fn a_callback_has_the_places_of_its_reports() {
+        let window = Window::new(7, 1, 100, 75);
+        let mut batch = vec![window.enter(request(60), Patience::Fail, None).unwrap()];
+        window.lend(&batch);
+        assert!(in_callback());
+        let again = window.enter(request(60), Patience::NoLimit, None).unwrap();
+        assert_ne!(again.index, batch[0].index, "the report's memory is still in use");
+        assert_eq!(window.enter(request(1), Patience::NoLimit, None).unwrap_err().status(), Status::QueueFull, "and never waits");
+        window.settle_loan(&mut batch);
+        assert_eq!(window.usage(), (1, 60));
+        window.leave(&mut vec![again]);
+        assert_eq!(window.usage(), (0, 0));
+        CALLBACK.with(|c| c.set(None));
+    }
+
+    #[test]
+    fn many_threads_through_one_place() {
+        let window = Arc::new(Window::new(1, 1, 1 << 20, 75));
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                let window = Arc::clone(&window);
+                std::thread::spawn(move || {
+                    for _ in 0..500 {
+                        let slot = window.enter(request(10), Patience::NoLimit, None).unwrap();
+                        window.leave(&mut vec![slot]);
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!((window.high_water(), window.usage()), (1, (0, 0)));
+    }
+
+    #[test]
+    fn a_held_gate_leaves_room_for_others() {
+        let window = Window::new(1, 4, 1 << 20, 50);
+        window.close_rule(1, true);
+        let held: Vec<_> = (0..2).map(|_| window.enter(Request { bytes: 1, rule: 1, topic: "x" }, Patience::Fail, None).unwrap()).collect();
+        assert!(window.enter(Request { bytes: 1, rule: 1, topic: "x" }, Patience::Fail, None).is_err());
+        assert!(window.enter(Request { bytes: 1, rule: 0, topic: "y" }, Patience::Fail, None).is_ok());
+        window.close_rule(1, false);
+        assert!(window.enter(Request { bytes: 1, rule: 1, topic: "x" }, Patience::Fail, None).is_ok());
+        drop(held);
+    }
+
+    #[test]
+    fn freed_slots_keep_little_memory() {
+        let window = Window::new(1, 10, 1 << 30, 75);
+        let mut slot = window.enter(request(1), Patience::Fail, None).unwrap();
+        slot.frame.make_mut().resize(1 << 20, 0);
+        window.leave(&mut vec![slot]);
+        let mut slot = window.enter(request(1), Patience::Fail, None).unwrap();
+        assert!(slot.frame.make_mut().capacity() <= KEPT_FRAME);
+    }
+}

@@ -1,0 +1,377 @@
+//! Dispatch: from settled slots to the user, by callback thread or by poll.
+//!
+//! The desk is where settled slots wait. It is as large as the window, since a report holds its message's place (P3), so nothing here is ever dropped (P9).
+
+use std::collections::VecDeque;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::admission::{BATCH, Window};
+use crate::config::ReportMode;
+use crate::error::{Error, Persistence, Result, Status};
+use crate::events::{Event, EventQueue};
+use crate::ledger::Slot;
+use crate::report::{Report, Reports};
+use crate::stats::Counters;
+use crate::sys::WakeFd;
+
+/// Receives what the bus has to tell. Called on the publisher's report thread, one call at a time, with no lock of ours held (P5).
+///
+/// From inside, `publish*` works and never waits; every other waiting call returns `WrongThread`. A panic is caught and logged; the reports of that batch count as delivered.
+pub trait Sink: Send + Sync + 'static {
+    /// Outcomes, at most 256 at a time.
+    fn reports(&self, reports: &[Report<'_>]) {
+        let _ = reports;
+    }
+    /// Something happened to the connection or a stream.
+    fn event(&self, event: &Event) {
+        let _ = event;
+    }
+}
+
+/// Who receives what. Without a handler for reports the caller polls.
+#[derive(Clone, Default)]
+pub struct Handlers {
+    /// Receives reports; `None`: poll mode.
+    pub reports: Option<Arc<dyn Sink>>,
+    /// Receives events; `None`: `poll_events`.
+    pub events: Option<Arc<dyn Sink>>,
+}
+
+impl std::fmt::Debug for Handlers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handlers").field("reports", &self.reports.is_some()).field("events", &self.events.is_some()).finish()
+    }
+}
+
+/// Where settled slots and events wait for the user.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    window: Arc<Window>,
+    counters: Arc<Counters>,
+    events: Arc<EventQueue>,
+    mode: ReportMode,
+    polled: bool,
+    events_polled: bool,
+    wake_fd: Option<WakeFd>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    reports: VecDeque<Box<Slot>>,
+    /// Reports put on the desk, and taken through a callback, since the start.
+    pushed: u64,
+    delivered: u64,
+    /// Reports in users' hands.
+    handed_out: usize,
+    pollers: usize,
+    room: bool,
+    raised: bool,
+    events_waiting: bool,
+    /// A callback is running.
+    busy: bool,
+    /// No more reports come.
+    ended: bool,
+    /// The report thread has left.
+    gone: bool,
+}
+
+impl Desk {
+    pub(crate) fn new(window: Arc<Window>, counters: Arc<Counters>, events: Arc<EventQueue>, mode: ReportMode, handlers: &Handlers) -> Result<Self> {
+        let polled = handlers.reports.is_none();
+        let events_polled = handlers.events.is_none();
+        let wake_fd = if polled {
+            Some(WakeFd::new().map_err(|error| Error::new(Status::Internal, format!("no event descriptor: {error}")))?)
+        } else {
+            None
+        };
+        Ok(Desk { window, counters, events, mode, polled, events_polled, wake_fd, state: Mutex::default(), changed: Condvar::new() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_polled(&self) -> bool {
+        self.polled
+    }
+
+    pub(crate) fn events_are_polled(&self) -> bool {
+        self.events_polled
+    }
+
+    pub(crate) fn wake_fd(&self) -> Option<RawFd> {
+        self.wake_fd.as_ref().map(|fd| fd.as_raw_fd())
+    }
+
+    /// Whether the user wants to see this outcome.
+    pub(crate) fn wants(&self, slot: &Slot) -> bool {
+        if slot.waiter.is_some() || slot.report_always {
+            return true;
+        }
+        match self.mode {
+            ReportMode::None => false,
+            ReportMode::All => !slot.ephemeral,
+            ReportMode::Failures => !slot.ephemeral && slot.outcome.persistence != Persistence::Persisted,
+        }
+    }
+
+    /// Settled slots whose reports are wanted arrive.
+    pub(crate) fn deliver(&self, slots: &mut Vec<Box<Slot>>) {
+        if slots.is_empty() {
+            return;
+        }
+        let mut state = self.state();
+        for mut slot in slots.drain(..) {
+            let returned = match slot.waiter.take() {
+                Some(waiter) => waiter.complete(slot),
+                None => Some(slot),
+            };
+            if let Some(slot) = returned {
+                state.pushed += 1;
+                state.reports.push_back(slot);
+            }
+        }
+        self.raise(&mut state);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// An event for the user.
+    pub(crate) fn event(&self, event: Event) {
+        self.events.push(event);
+        let mut state = self.state();
+        state.events_waiting = true;
+        if self.events_polled {
+            self.raise(&mut state);
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// There is room again after a `QueueFull`.
+    pub(crate) fn announce_room(&self) {
+        if self.polled {
+            let mut state = self.state();
+            state.room = true;
+            self.raise(&mut state);
+            drop(state);
+            self.changed.notify_all();
+        }
+    }
+
+    fn raise(&self, state: &mut State) {
+        let news = !state.reports.is_empty() || state.room || (self.events_polled && state.events_waiting);
+        if news
+            && !state.raised
+            && let Some(fd) = &self.wake_fd
+        {
+            state.raised = true;
+            fd.raise();
+        }
+    }
+
+    fn lower(&self, state: &mut State) {
+        let news = !state.reports.is_empty() || state.room || (self.events_polled && state.events_waiting);
+        if !news
+            && state.raised
+            && let Some(fd) = &self.wake_fd
+        {
+            state.raised = false;
+            fd.clear();
+        }
+    }
+
+    /// P5: every place holds a report that waits to be polled, and nobody polls.
+    pub(crate) fn is_stuck(&self, used: usize) -> bool {
+        let state = self.state();
+        state.reports.len() >= used && state.handed_out == 0 && state.pollers == 0
+    }
+
+    pub(crate) fn hand_out(&self, count: usize) {
+        self.state().handed_out += count;
+    }
+
+    /// The user is done with these.
+    pub(crate) fn hand_back(&self, slots: &mut Vec<Box<Slot>>) {
+        let count = slots.len();
+        let room = self.window.leave(slots);
+        let mut state = self.state();
+        state.handed_out = state.handed_out.saturating_sub(count);
+        drop(state);
+        if room {
+            self.announce_room();
+        }
+    }
+
+    /// Takes reports in poll mode.
+    pub(crate) fn poll(self: &Arc<Self>, max: usize, timeout: Option<Duration>) -> Result<Reports> {
+        let until = timeout.and_then(|t| Instant::now().checked_add(t));
+        let mut state = self.state();
+        state.pollers += 1;
+        let result = loop {
+            if !state.reports.is_empty() || state.room {
+                let count = state.reports.len().min(max.max(1));
+                let slots: Vec<_> = state.reports.drain(..count).collect();
+                let room = std::mem::take(&mut state.room);
+                state.handed_out += count;
+                state.delivered += count as u64;
+                self.counters.reports_delivered.bump_shared(count as u64);
+                break Ok((slots, room));
+            }
+            if state.ended {
+                break Err(Error::new(Status::Closed, "the publisher is closed and every report was polled"));
+            }
+            match self.wait(state, until) {
+                Ok(s) => state = s,
+                Err(s) => {
+                    state = s;
+                    break Ok((Vec::new(), false));
+                }
+            }
+        };
+        state.pollers -= 1;
+        self.lower(&mut state);
+        drop(state);
+        result.map(|(slots, room)| Reports { slots, room, desk: Some(Arc::clone(self)) })
+    }
+
+    /// Takes events in poll mode.
+    pub(crate) fn poll_events(&self, max: usize, timeout: Option<Duration>) -> Result<Vec<Event>> {
+        let until = timeout.and_then(|t| Instant::now().checked_add(t));
+        let mut state = self.state();
+        loop {
+            let events = self.events.take(max.max(1));
+            if self.events.is_empty() {
+                state.events_waiting = false;
+                self.lower(&mut state);
+            }
+            if !events.is_empty() {
+                return Ok(events);
+            }
+            if state.ended {
+                return Err(Error::new(Status::Closed, "the publisher is closed and every event was polled"));
+            }
+            match self.wait(state, until) {
+                Ok(s) => state = s,
+                Err(_) => return Ok(events),
+            }
+        }
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, until: Option<Instant>) -> Result<MutexGuard<'a, State>, MutexGuard<'a, State>> {
+        match until {
+            None => Ok(self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)),
+            Some(until) => {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(state);
+                }
+                Ok(self.changed.wait_timeout(state, left).map_or_else(|p| p.into_inner().0, |(s, _)| s))
+            }
+        }
+    }
+
+    /// How many reports were put on the desk so far.
+    pub(crate) fn pushed(&self) -> u64 {
+        self.state().pushed
+    }
+
+    /// Waits until the callbacks of that many reports returned. False: the time ran out.
+    pub(crate) fn wait_delivered(&self, count: u64, until: Option<Instant>) -> bool {
+        let mut state = self.state();
+        while state.delivered < count {
+            match self.wait(state, until) {
+                Ok(s) => state = s,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// No more reports will come.
+    pub(crate) fn end(&self) {
+        self.state().ended = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until the report thread has left. False: it is still in a callback.
+    pub(crate) fn wait_gone(&self, until: Instant) -> bool {
+        let mut state = self.state();
+        while !state.gone {
+            match self.wait(state, Some(until)) {
+                Ok(s) => state = s,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// One step of the report thread. False: everything is told, and no more comes.
+    pub(crate) fn serve_once(&self, handlers: &Handlers, batch: &mut Vec<Box<Slot>>) -> bool {
+        let mut state = self.state();
+        loop {
+            if handlers.events.is_some() && state.events_waiting {
+                state.events_waiting = false;
+                drop(state);
+                for event in self.events.take(usize::MAX) {
+                    if let Some(sink) = &handlers.events {
+                        guarded("event", || sink.event(&event));
+                    }
+                }
+                return true;
+            }
+            if !self.polled && !state.reports.is_empty() {
+                let count = state.reports.len().min(BATCH);
+                batch.extend(state.reports.drain(..count));
+                state.busy = true;
+                drop(state);
+                self.call(handlers, batch);
+                let mut state = self.state();
+                state.busy = false;
+                state.delivered += count as u64;
+                drop(state);
+                self.changed.notify_all();
+                return true;
+            }
+            if state.ended {
+                return false;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn call(&self, handlers: &Handlers, batch: &mut Vec<Box<Slot>>) {
+        self.window.lend(batch);
+        if let Some(sink) = &handlers.reports {
+            let reports: Vec<Report<'_>> = batch.iter().map(|slot| Report::new(slot)).collect();
+            guarded("report", || sink.reports(&reports));
+        }
+        self.counters.reports_delivered.bump_shared(batch.len() as u64);
+        self.window.settle_loan(batch);
+    }
+
+    /// The report thread: until everything is told. Drops the handlers, and so runs the finalizers, as its last act.
+    pub(crate) fn serve(&self, handlers: Handlers) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while self.serve_once(&handlers, &mut batch) {}
+        guarded("finalizer", || drop(handlers));
+        self.state().gone = true;
+        self.changed.notify_all();
+    }
+
+    /// There is no report thread.
+    pub(crate) fn nobody_serves(&self) {
+        self.state().gone = true;
+    }
+}
+
+/// Runs user code. Its panics end here (P1: the other reports must go on).
+fn guarded(what: &str, run: impl FnOnce()) {
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
+        crate::trace::scoped(|| tracing::error!(target: "ackbus::dispatch", "a {what} callback panicked"));
+    }
+}

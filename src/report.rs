@@ -1,0 +1,343 @@
+//! Reports: the settled outcome as users see it.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::dispatch::Desk;
+use crate::error::{Error, Persistence, Result, Status};
+use crate::ledger::Slot;
+
+/// The server had the message already, though no earlier attempt of ours could have stored it: another message has the same Msg-Id.
+pub const REPORT_DUPLICATE: u32 = 1;
+/// The topic is ephemeral: written, never acknowledged.
+pub const REPORT_EPHEMERAL: u32 = 2;
+
+/// The outcome of one message, and the message itself. All views live as long as the batch that the report came in.
+#[derive(Clone, Copy)]
+pub struct Report<'a>(&'a Slot);
+
+impl<'a> Report<'a> {
+    pub(crate) fn new(slot: &'a Slot) -> Self {
+        Report(slot)
+    }
+
+    /// The number that the caller gave with the message.
+    #[must_use]
+    pub fn tag(&self) -> u64 {
+        self.0.tag
+    }
+
+    /// The id that `publish` returned.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    /// The message's sequence in its stream; 0 unless persisted.
+    #[must_use]
+    pub fn stream_seq(&self) -> u64 {
+        self.0.outcome.stream_seq
+    }
+
+    /// `Ok` if the message is persisted (or ephemeral and written), else why not.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.0.outcome.status
+    }
+
+    /// What is known about the stored copy.
+    #[must_use]
+    pub fn persistence(&self) -> Persistence {
+        self.0.outcome.persistence
+    }
+
+    /// [`REPORT_DUPLICATE`], [`REPORT_EPHEMERAL`].
+    #[must_use]
+    pub fn flags(&self) -> u32 {
+        self.0.outcome.flags
+    }
+
+    /// JetStream's `err_code`, or the status of a reply without body (503); 0 when there was none.
+    #[must_use]
+    pub fn server_code(&self) -> u32 {
+        self.0.outcome.server_code
+    }
+
+    /// How many times the message was sent; 0: it never left the process.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
+    /// From acceptance to the outcome, in nanoseconds.
+    #[must_use]
+    pub fn latency_ns(&self) -> u64 {
+        self.0.outcome.latency
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &'a str {
+        self.0.topic()
+    }
+
+    /// The payload, as it was published.
+    #[must_use]
+    pub fn payload(&self) -> &'a [u8] {
+        self.0.payload()
+    }
+
+    /// The Msg-Id, the caller's or the automatic one; empty without one.
+    #[must_use]
+    pub fn msg_id(&self) -> &'a str {
+        std::str::from_utf8(self.0.msg_id.of(self.0.frame.bytes())).unwrap_or_default()
+    }
+
+    /// The stream that stored the message; empty unless persisted.
+    #[must_use]
+    pub fn stream(&self) -> &'a str {
+        strip(&self.0.outcome.stream)
+    }
+
+    /// What happened, in words; empty if all went well.
+    #[must_use]
+    pub fn text(&self) -> &'a str {
+        self.0.outcome.text.as_deref().map_or("", strip)
+    }
+
+    /// The topic with the NUL byte that follows it.
+    #[must_use]
+    pub fn topic_nul(&self) -> &'a [u8] {
+        self.terminated(self.0.topic)
+    }
+
+    /// The Msg-Id with the NUL byte that follows it.
+    #[must_use]
+    pub fn msg_id_nul(&self) -> &'a [u8] {
+        if self.0.has_msg_id() { self.terminated(self.0.msg_id) } else { b"\0" }
+    }
+
+    /// The stream with a NUL byte behind it.
+    #[must_use]
+    pub fn stream_nul(&self) -> &'a [u8] {
+        self.0.outcome.stream.as_bytes()
+    }
+
+    /// The text with a NUL byte behind it.
+    #[must_use]
+    pub fn text_nul(&self) -> &'a [u8] {
+        self.0.outcome.text.as_deref().map_or(b"\0", str::as_bytes)
+    }
+
+    fn terminated(&self, span: crate::ledger::Span) -> &'a [u8] {
+        let span = crate::ledger::Span { len: span.len + 1, ..span };
+        let bytes = span.of(self.0.frame.bytes());
+        if bytes.last() == Some(&0) { bytes } else { b"\0" }
+    }
+}
+
+fn strip(text: &str) -> &str {
+    text.strip_suffix('\0').unwrap_or(text)
+}
+
+impl std::fmt::Debug for Report<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Report")
+            .field("id", &self.id())
+            .field("tag", &self.tag())
+            .field("topic", &self.topic())
+            .field("status", &self.status())
+            .field("persistence", &self.persistence())
+            .field("server_code", &self.server_code())
+            .field("attempts", &self.attempts())
+            .field("text", &self.text())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A batch of reports. Owns the messages; dropping it gives their places back to the window. May outlive the publisher.
+pub struct Reports {
+    pub(crate) slots: Vec<Box<Slot>>,
+    pub(crate) room: bool,
+    pub(crate) desk: Option<Arc<Desk>>,
+}
+
+impl Reports {
+    /// How many reports there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The report at this place.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<Report<'_>> {
+        self.slots.get(index).map(|slot| Report::new(slot))
+    }
+
+    /// All reports, in the order in which they were settled.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Report<'_>> {
+        self.slots.iter().map(|slot| Report::new(slot))
+    }
+
+    /// There is room again after a `QueueFull`.
+    #[must_use]
+    pub fn room(&self) -> bool {
+        self.room
+    }
+}
+
+impl Drop for Reports {
+    fn drop(&mut self) {
+        if let Some(desk) = self.desk.take() {
+            desk.hand_back(&mut self.slots);
+        }
+    }
+}
+
+impl std::fmt::Debug for Reports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// Where a single message's report goes when somebody waits for it.
+#[derive(Debug, Default)]
+pub(crate) struct Waiter {
+    state: Mutex<Waiting>,
+    done: Condvar,
+}
+
+#[derive(Debug, Default)]
+enum Waiting {
+    #[default]
+    Yes,
+    Done(Box<Slot>),
+    GoneAway,
+}
+
+impl Waiter {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands the report to the waiter; it comes back when nobody waits any more.
+    pub(crate) fn complete(&self, slot: Box<Slot>) -> Option<Box<Slot>> {
+        let mut state = self.lock();
+        if matches!(*state, Waiting::Yes) {
+            *state = Waiting::Done(slot);
+            self.done.notify_all();
+            None
+        } else {
+            Some(slot)
+        }
+    }
+
+    fn take(&self) -> Option<Box<Slot>> {
+        let mut state = self.lock();
+        match std::mem::replace(&mut *state, Waiting::GoneAway) {
+            Waiting::Done(slot) => Some(slot),
+            before => {
+                *state = before;
+                None
+            }
+        }
+    }
+
+    /// Waits for the report. `None`: the time ran out.
+    fn wait(&self, timeout: Option<Duration>) -> Option<Box<Slot>> {
+        let until = timeout.and_then(|t| Instant::now().checked_add(t));
+        let mut state = self.lock();
+        loop {
+            if matches!(*state, Waiting::Done(_)) {
+                drop(state);
+                return self.take();
+            }
+            state = match until {
+                None => self.done.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return None;
+                    }
+                    self.done.wait_timeout(state, left).map_or_else(|p| p.into_inner().0, |(s, _)| s)
+                }
+            };
+        }
+    }
+
+    /// Stops waiting: the report goes the usual way, unless it is here already.
+    fn go_away(&self) -> Option<Box<Slot>> {
+        let mut state = self.lock();
+        match std::mem::replace(&mut *state, Waiting::GoneAway) {
+            Waiting::Done(slot) => Some(slot),
+            _ => None,
+        }
+    }
+}
+
+/// The promise of one report. Dropping it lets the report go the usual way (callback or poll).
+pub struct Ticket {
+    pub(crate) id: u64,
+    pub(crate) waiter: Arc<Waiter>,
+    pub(crate) desk: Arc<Desk>,
+}
+
+impl Ticket {
+    /// The message's id.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn one(&self, slot: Box<Slot>) -> Reports {
+        self.desk.hand_out(1);
+        Reports { slots: vec![slot], room: false, desk: Some(Arc::clone(&self.desk)) }
+    }
+
+    /// The report, if it is here. It comes once.
+    #[must_use]
+    pub fn try_take(&self) -> Option<Reports> {
+        self.waiter.take().map(|slot| self.one(slot))
+    }
+
+    /// Waits for the report. `None` waits without limit.
+    ///
+    /// # Errors
+    /// `TimedOut`: the ticket is still good. `WrongThread` from a callback.
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<Reports> {
+        crate::publisher::not_in_callback("wait")?;
+        match self.waiter.wait(timeout) {
+            Some(slot) => Ok(self.one(slot)),
+            None => Err(Error::new(Status::TimedOut, format!("message {} has no outcome yet; it stays pending", self.id))),
+        }
+    }
+
+    /// Waits, and lets the report go the usual way if the time runs out.
+    pub(crate) fn wait_or_leave(self, timeout: Option<Duration>) -> Result<Reports> {
+        match self.waiter.wait(timeout).or_else(|| self.waiter.go_away()) {
+            Some(slot) => Ok(self.one(slot)),
+            None => Err(Error::new(Status::TimedOut, format!("message {} has no outcome yet; it stays pending and its report goes the usual way", self.id))),
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(slot) = self.waiter.go_away() {
+            self.desk.deliver(&mut vec![slot]);
+        }
+    }
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ticket").field("id", &self.id).finish_non_exhaustive()
+    }
+}

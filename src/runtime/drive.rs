@@ -1,0 +1,495 @@
+//! Drive: moves bytes between sockets and the wire, and turns the handler whenever there is something to do.
+
+use std::future::{Future, poll_fn};
+use std::io::IoSlice;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::dial::{Dialer, Greeted, Stream};
+use crate::error::{Error, Result, Status};
+use crate::events::EventKind;
+use crate::handler::{Core, Handler, nanos};
+use crate::ledger::Stage;
+use crate::publisher::{Clock, Shared};
+use crate::trace;
+use crate::wire::memory::MemoryWire;
+use crate::wire::nats::connection::{Connect, Info};
+use crate::wire::nats::outbox::PIECES;
+use crate::wire::nats::pool::{Next, Pool, Target};
+use crate::wire::nats::url::Servers;
+use crate::wire::nats::{NatsWire, Side};
+use crate::wire::{Nanos, Wire};
+
+/// Reads in a row before something is written.
+const READS: usize = 8;
+/// After a failed write: how long the other direction may still talk (X5).
+const LAST_WORDS: Nanos = 1_000_000_000;
+/// The least that the machine's clocks must differ to be called a jump.
+const JUMP: Nanos = 1_000_000_000;
+
+/// An I/O thread's work.
+pub(crate) trait Drive {
+    /// Works until the publisher is closed, or cannot go on.
+    fn run(&mut self) -> impl Future<Output = Result<()>>;
+    /// What is left to settle.
+    fn into_core(self) -> Core;
+}
+
+/// Two clocks: the monotonic one, which stops while the machine is suspended, and the wall clock, which may be set. P4 counts whichever ran further.
+struct Ages {
+    last: Nanos,
+    wall: SystemTime,
+    age: Nanos,
+}
+
+impl Ages {
+    fn new() -> Self {
+        Ages { last: 0, wall: SystemTime::now(), age: 0 }
+    }
+
+    fn tell(&mut self, core: &mut Core) {
+        let now = core.shared.clock.now();
+        // The wall clock is asked now and then: a suspend is longer than that.
+        if now - self.last > 10_000_000 || self.last == 0 {
+            let wall = SystemTime::now();
+            let passed = nanos(wall.duration_since(self.wall).unwrap_or_default());
+            let monotonic = now - self.last;
+            if passed > monotonic + JUMP && self.last > 0 {
+                let seconds = (passed - monotonic) / 1_000_000_000;
+                core.event(EventKind::ClockJump, Status::Ok, seconds, "", format!("the clock jumped by {seconds} s: the machine slept, or the time was set"));
+            }
+            self.age += passed.max(monotonic);
+            self.wall = wall;
+            self.last = now;
+        }
+        core.now = now;
+        core.age = self.age + (now - self.last);
+    }
+}
+
+/// What a round of work left to do.
+enum Round {
+    /// Something moved: go on.
+    Busy,
+    /// Nothing moves before this time or a wake-up.
+    Idle(Nanos),
+    Done(Result<()>),
+}
+
+/// Runs rounds until done, asleep between them.
+async fn rounds(shared: &Arc<Shared>, mut round: impl FnMut(&mut Context<'_>) -> Round) -> Result<()> {
+    let mut notified = Box::pin(shared.queue.notify().notified());
+    let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
+    let birth = match &shared.clock {
+        Clock::Real(birth) => *birth,
+        Clock::Virtual(_) => Instant::now(),
+    };
+    poll_fn(move |cx| {
+        loop {
+            shared.queue.rise();
+            trace::refresh();
+            let next = match round(cx) {
+                Round::Busy => continue,
+                Round::Done(result) => return Poll::Ready(result),
+                Round::Idle(next) => next,
+            };
+            if !shared.queue.fall_idle() {
+                continue;
+            }
+            if notified.as_mut().poll(cx).is_ready() {
+                notified.set(shared.queue.notify().notified());
+                continue;
+            }
+            let at = birth.checked_add(Duration::from_nanos(next)).unwrap_or_else(|| birth + Duration::from_secs(365 * 24 * 3600));
+            let at = tokio::time::Instant::from_std(at.min(Instant::now() + Duration::from_secs(3600)));
+            if sleep.deadline() != at {
+                sleep.as_mut().reset(at);
+            }
+            if sleep.as_mut().poll(cx).is_ready() {
+                continue;
+            }
+            return Poll::Pending;
+        }
+    })
+    .await
+}
+
+/// The in-memory backend's thread.
+pub(crate) struct MemoryDriver {
+    handler: Handler<MemoryWire>,
+}
+
+impl MemoryDriver {
+    pub(crate) fn new(shared: &Arc<Shared>, random: u64) -> Self {
+        MemoryDriver { handler: Handler { core: Core::new(Arc::clone(shared), random), wire: MemoryWire::new(Arc::clone(&shared.rules)) } }
+    }
+}
+
+impl Drive for MemoryDriver {
+    async fn run(&mut self) -> Result<()> {
+        let shared = Arc::clone(&self.handler.core.shared);
+        let mut ages = Ages::new();
+        let handler = &mut self.handler;
+        rounds(&shared, move |_| {
+            ages.tell(&mut handler.core);
+            let any = handler.wire.deliver(&mut handler.core);
+            let next = handler.turn();
+            if handler.core.may_end() {
+                return Round::Done(Ok(()));
+            }
+            if any || next <= handler.core.now { Round::Busy } else { Round::Idle(next) }
+        })
+        .await
+    }
+
+    fn into_core(self) -> Core {
+        self.handler.core
+    }
+}
+
+/// One socket and what is known of it.
+struct Link {
+    stream: Stream,
+    target: Target,
+    nonce: Option<String>,
+    /// Writing failed at this time: only reading goes on.
+    deaf_since: Option<(Nanos, String)>,
+    needs_flush: bool,
+    /// The handshake must be done by then.
+    greeted_by: Nanos,
+}
+
+type Dialing = Pin<Box<dyn Future<Output = (Target, Result<Greeted>)>>>;
+
+/// The NATS backend's thread.
+pub(crate) struct NatsDriver {
+    handler: Handler<NatsWire>,
+    dialer: Arc<Dialer>,
+    pool: Pool,
+    ages: Ages,
+    main: Option<Link>,
+    leaving: Option<(Link, Nanos)>,
+    dialing: Option<Dialing>,
+    announced: bool,
+}
+
+impl NatsDriver {
+    pub(crate) fn new(shared: &Arc<Shared>, dialer: Dialer, random: u64) -> Self {
+        let settings = &shared.settings;
+        let servers = match &settings.servers {
+            Servers::Nats(servers) => servers.as_slice(),
+            Servers::Memory => &[],
+        };
+        let wire = NatsWire::new(Arc::clone(&shared.encoder), settings.jetstream_domain.as_deref(), nanos(settings.ping_interval));
+        NatsDriver {
+            handler: Handler { core: Core::new(Arc::clone(shared), random), wire },
+            dialer: Arc::new(dialer),
+            pool: Pool::new(servers, settings, random.rotate_left(17)),
+            ages: Ages::new(),
+            main: None,
+            leaving: None,
+            dialing: None,
+            announced: false,
+        }
+    }
+
+    fn link(&mut self, side: Side) -> Option<&mut Link> {
+        match side {
+            Side::Main => self.main.as_mut(),
+            Side::Leaving => self.leaving.as_mut().map(|(link, _)| link),
+        }
+    }
+
+    fn round(&mut self, cx: &mut Context<'_>) -> Round {
+        self.ages.tell(&mut self.handler.core);
+        let mut busy = self.finish_dialing(cx);
+        for side in [Side::Leaving, Side::Main] {
+            busy |= self.read(cx, side);
+        }
+        let mut next = self.handler.turn();
+        self.hear_news();
+        for side in [Side::Leaving, Side::Main] {
+            busy |= self.write(cx, side);
+        }
+        next = next.min(self.tend_links());
+        match self.seek_server() {
+            Ok(at) => next = next.min(at),
+            Err(error) => {
+                self.handler.core.fail(&error);
+                return Round::Done(Err(error));
+            }
+        }
+        if self.handler.core.may_end() {
+            return self.say_goodbye(cx);
+        }
+        if busy || next <= self.handler.core.now { Round::Busy } else { Round::Idle(next) }
+    }
+
+    /// Reads what is there.
+    fn read(&mut self, cx: &mut Context<'_>, side: Side) -> bool {
+        let mut any = false;
+        for _ in 0..READS {
+            let now = self.handler.core.now;
+            let link = match side {
+                Side::Main => self.main.as_mut(),
+                Side::Leaving => self.leaving.as_mut().map(|(link, _)| link),
+            };
+            let Some(link) = link else { return any };
+            let Handler { core, wire } = &mut self.handler;
+            let space = wire.read_space(side);
+            if space.is_empty() {
+                return any;
+            }
+            match link.stream.poll_read(cx, space) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0)) => {
+                    let what = link.deaf_since.take().map_or_else(|| "the server closed the connection".to_owned(), |(_, error)| error);
+                    wire.cut(side, &what, core);
+                    return true;
+                }
+                Poll::Ready(Ok(count)) => {
+                    any = true;
+                    wire.read(side, count, now, core);
+                }
+                Poll::Ready(Err(error)) => {
+                    wire.cut(side, &format!("the connection was lost: {error}"), core);
+                    return true;
+                }
+            }
+        }
+        any
+    }
+
+    /// Writes what is staged.
+    fn write(&mut self, cx: &mut Context<'_>, side: Side) -> bool {
+        let mut any = false;
+        let now = self.handler.core.now;
+        let link = match side {
+            Side::Main => self.main.as_mut(),
+            Side::Leaving => self.leaving.as_mut().map(|(link, _)| link),
+        };
+        let Some(link) = link else { return false };
+        if link.deaf_since.is_some() {
+            return false;
+        }
+        let Handler { core, wire } = &mut self.handler;
+        while wire.unsent(side) > 0 {
+            let mut pieces = [IoSlice::new(&[]); PIECES];
+            let count = wire.pieces(side, &mut pieces);
+            let written = link.stream.poll_write(cx, pieces.get(..count).unwrap_or_default());
+            match written {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0)) => {
+                    link.deaf_since = Some((now, "the connection takes no more bytes".to_owned()));
+                    return true;
+                }
+                Poll::Ready(Ok(count)) => {
+                    any = true;
+                    link.needs_flush = true;
+                    wire.wrote(side, count, now, core);
+                    core.shared.counters.bytes_out.bump(count as u64);
+                }
+                Poll::Ready(Err(error)) => {
+                    // X5: what the server said before it hung up is still there to be read.
+                    link.deaf_since = Some((now, format!("writing failed: {error}")));
+                    return true;
+                }
+            }
+        }
+        if link.needs_flush {
+            match link.stream.poll_flush(cx) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => link.needs_flush = false,
+                Poll::Ready(Err(error)) => {
+                    link.deaf_since = Some((now, format!("writing failed: {error}")));
+                    return true;
+                }
+            }
+        }
+        any
+    }
+
+    /// Reacts to what the wire told of its connections.
+    fn hear_news(&mut self) {
+        let now = self.handler.core.now;
+        let news = std::mem::take(&mut self.handler.wire.news);
+        if let Some(link) = &self.main {
+            if !self.announced && self.handler.wire.is_ready() {
+                self.announced = true;
+                self.pool.connected(now, &link.target.server);
+            }
+            self.pool.discovered(&news.servers, &link.target.server);
+        }
+        if news.left
+            && let Some((link, _)) = self.leaving.take()
+        {
+            link.stream.abort();
+        }
+        if let Some((loss, was_ready)) = news.lost
+            && let Some(link) = self.main.take()
+        {
+            let server = link.target.server.clone();
+            let error = if loss.error.status() == Status::AuthFailed && !was_ready {
+                self.dialer.refusal(&server, link.nonce.as_deref(), loss.error.message())
+            } else {
+                loss.error
+            };
+            link.stream.abort();
+            self.announced = false;
+            if was_ready {
+                self.pool.lost(now);
+            } else {
+                self.attempt_failed(&server, error);
+            }
+        } else if news.lame_duck
+            && let Some(link) = &self.main
+            && self.dialing.is_none()
+            && let Some(target) = self.pool.other_than(&link.target.server)
+        {
+            self.start_dialing(target);
+        }
+    }
+
+    fn attempt_failed(&mut self, server: &crate::wire::nats::url::ServerUrl, error: Error) {
+        let core = &mut self.handler.core;
+        core.shared.not_connected(&error);
+        let kind = if error.status() == Status::AuthFailed { EventKind::AuthFailed } else { EventKind::ConnectFailed };
+        core.server = server.to_string();
+        core.event(kind, error.status(), u64::from(error.server_code()), "", error.message());
+        self.pool.failed(core.now, server, error);
+    }
+
+    /// Times of single links: handshakes, last words, lame ducks.
+    fn tend_links(&mut self) -> Nanos {
+        let now = self.handler.core.now;
+        let mut next = Nanos::MAX;
+        for side in [Side::Main, Side::Leaving] {
+            let Some(link) = self.link(side) else { continue };
+            let mut cut = None;
+            if let Some((since, what)) = &link.deaf_since {
+                next = next.min(since + LAST_WORDS);
+                if now >= since + LAST_WORDS {
+                    cut = Some(what.clone());
+                }
+            }
+            let greeted_by = link.greeted_by;
+            if self.handler.wire.side(side).is_some_and(|c| c.in_handshake()) {
+                next = next.min(greeted_by);
+                if now >= greeted_by {
+                    cut = Some("the server did not accept the connection in time (connect_timeout_ms)".to_owned());
+                }
+            }
+            if let Some(what) = cut {
+                let Handler { core, wire } = &mut self.handler;
+                wire.cut(side, &what, core);
+                next = now;
+            }
+        }
+        if let Some((_, until)) = &self.leaving {
+            let until = *until;
+            let epoch = self.handler.wire.epoch(Side::Leaving);
+            let waits = self.handler.core.table.iter().any(|s| Some(s.epoch) == epoch && matches!(s.stage, Stage::Staged | Stage::InFlight | Stage::Fencing));
+            if !waits || now >= until {
+                let Handler { core, wire } = &mut self.handler;
+                wire.finish_leaving(core);
+                next = now;
+            } else {
+                next = next.min(until).min(now + 20_000_000);
+            }
+        }
+        next
+    }
+
+    /// Looks for a server while there is none.
+    fn seek_server(&mut self) -> Result<Nanos, Error> {
+        if self.main.is_some() || self.dialing.is_some() || self.handler.wire.news.lost.is_some() {
+            return Ok(Nanos::MAX);
+        }
+        let now = self.handler.core.now;
+        match self.pool.next(now) {
+            Next::Connect(target) => {
+                self.start_dialing(target);
+                Ok(now)
+            }
+            Next::Wait(until) => Ok(until),
+            Next::Exhausted(error) => Err(error),
+        }
+    }
+
+    fn start_dialing(&mut self, target: Target) {
+        let dialer = Arc::clone(&self.dialer);
+        self.dialing = Some(Box::pin(async move {
+            let result = dialer.dial(target.clone()).await;
+            (target, result)
+        }));
+    }
+
+    fn finish_dialing(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(dialing) = &mut self.dialing else { return false };
+        let Poll::Ready((target, result)) = dialing.as_mut().poll(cx) else { return false };
+        self.dialing = None;
+        match result.and_then(|greeted| self.attach(greeted)) {
+            Ok(()) => {}
+            Err(error) => self.attempt_failed(&target.server, error),
+        }
+        true
+    }
+
+    fn attach(&mut self, greeted: Greeted) -> Result<()> {
+        let core = &self.handler.core;
+        let (now, settings) = (core.now, &core.shared.settings);
+        let Greeted { target, stream, info, auth, over_tls } = greeted;
+        let nonce = info.nonce.clone();
+        let connect = Connect {
+            verbose: false,
+            pedantic: false,
+            headers: true,
+            no_responders: true,
+            protocol: 1,
+            tls_required: over_tls,
+            lang: "ackbus",
+            version: env!("CARGO_PKG_VERSION"),
+            name: &settings.name,
+            auth,
+        };
+        require_headers(&info, &target)?;
+        let (connect_timeout, ack_wait) = (nanos(settings.connect_timeout), nanos(settings.ack_wait));
+        self.handler.wire.attach(target.server.to_string(), info, &connect, now)?;
+        let link = Link { stream, target, nonce, deaf_since: None, needs_flush: false, greeted_by: now + connect_timeout };
+        self.announced = false;
+        if let Some(old) = self.main.replace(link) {
+            self.leaving = Some((old, now + ack_wait));
+        }
+        Ok(())
+    }
+
+    /// Everything is settled: what is staged (a last PONG, ephemeral messages) goes out, then the connection closes in order.
+    fn say_goodbye(&mut self, cx: &mut Context<'_>) -> Round {
+        self.write(cx, Side::Main);
+        if let Some(mut link) = self.main.take() {
+            let _ = link.stream.poll_shutdown(cx);
+        }
+        Round::Done(Ok(()))
+    }
+}
+
+/// Without headers there is no Msg-Id, and without a Msg-Id no second attempt.
+fn require_headers(info: &Info, target: &Target) -> Result<()> {
+    if info.headers {
+        return Ok(());
+    }
+    Err(Error::new(Status::ConnectFailed, format!("{}: the server (version {:?}) has no message headers; ackbus needs nats-server 2.10 or newer", target.server, info.version)))
+}
+
+impl Drive for NatsDriver {
+    async fn run(&mut self) -> Result<()> {
+        let shared = Arc::clone(&self.handler.core.shared);
+        rounds(&shared, |cx| self.round(cx)).await
+    }
+
+    fn into_core(self) -> Core {
+        self.handler.core
+    }
+}

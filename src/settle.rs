@@ -1,0 +1,287 @@
+//! Settle: the only room that decides outcomes (P1, P2).
+//!
+//! R1, the rule all else follows from: once an attempt may have been stored, only an ack clears the doubt. A later refusal, however definite, is about its own attempt.
+
+use std::sync::Arc;
+
+use crate::error::{Persistence, Status};
+use crate::gate::Learned;
+use crate::handler::{Core, nanos};
+use crate::ledger::{Slot, Stage, empty};
+use crate::report::{REPORT_DUPLICATE, REPORT_EPHEMERAL};
+use crate::wire::{Question, Refusal, Retry};
+
+/// Streams whose duplicate window is remembered.
+const MOST_WINDOWS: usize = 1024;
+
+/// How a message ends, but for the doubt that earlier attempts left.
+pub(crate) struct Ending {
+    status: Status,
+    server_code: u32,
+    text: Option<String>,
+    stored: Option<(Arc<str>, u64)>,
+    flags: u32,
+}
+
+impl Ending {
+    /// Not stored by the last attempt, or never sent.
+    pub(crate) fn definite(status: Status, server_code: u32, text: impl Into<String>) -> Self {
+        Ending { status, server_code, text: Some(text.into()), stored: None, flags: 0 }
+    }
+}
+
+impl Core {
+    /// Settles a message: takes it out of the ledger, once and for ever.
+    pub(crate) fn settle(&mut self, slot: u32, ending: Ending) {
+        let Some(s) = self.table.get(slot) else { return };
+        let persistence = if ending.stored.is_some() {
+            Persistence::Persisted
+        } else if ending.flags & REPORT_EPHEMERAL != 0 {
+            Persistence::PossiblyPersisted
+        } else {
+            self.doubt(s)
+        };
+        self.leave_rooms(slot);
+        let Some(mut slot) = self.table.take(slot) else { return };
+        self.deadlines.clear(slot.index);
+        slot.stage = Stage::Settled;
+        for flush in &mut self.flushes {
+            if slot.id <= flush.upto {
+                flush.left = flush.left.saturating_sub(1);
+            }
+        }
+        let latency = self.now.saturating_sub(slot.accepted_at);
+        let counters = &self.shared.counters;
+        if slot.ephemeral {
+            if ending.status == Status::Ok { counters.ephemeral.bump(1) } else { counters.ephemeral_dropped.bump(1) }
+        } else if persistence == Persistence::Persisted {
+            counters.published.bump(1);
+            counters.latency.record(latency);
+        } else {
+            counters.publish_errors.bump(1);
+        }
+        let outcome = &mut slot.outcome;
+        outcome.status = ending.status;
+        outcome.persistence = persistence;
+        outcome.flags = ending.flags;
+        outcome.server_code = ending.server_code;
+        outcome.latency = latency;
+        outcome.stream_seq = ending.stored.as_ref().map_or(0, |(_, seq)| *seq);
+        if self.shared.desk.wants(&slot) {
+            slot.terminate();
+            slot.outcome.stream = ending.stored.map_or_else(empty, |(stream, _)| stream);
+            slot.outcome.text = ending.text.map(terminated);
+            self.reports.push(slot);
+        } else {
+            self.done.push(slot);
+        }
+    }
+
+    /// Takes the message out of wherever it waits.
+    fn leave_rooms(&mut self, slot: u32) {
+        let Some(s) = self.table.get(slot) else { return };
+        let (id, stage, gate) = (s.id, s.stage, s.gate);
+        match stage {
+            Stage::Queued => {
+                // `fresh` is left alone: its entries are checked by id when their turn comes.
+                self.again.remove(&id);
+            }
+            Stage::Gated => self.leave_gate(gate, id),
+            _ => {}
+        }
+        self.leave_probe(slot, id);
+        self.uncount(slot);
+    }
+
+    /// The server stored it.
+    pub(crate) fn stored(&mut self, slot: u32, stream: &str, seq: u64, duplicate: bool) {
+        let Some(s) = self.table.get(slot) else { return };
+        let rule = s.rule;
+        if let Some(named) = &self.rules.get(rule).stream
+            && named != stream
+        {
+            // Reliability 5.2.5: anyone who sees our inbox can forge an ack; one from another stream is none.
+            self.shared.counters.alien_replies.bump(1);
+            return;
+        }
+        let flags = if duplicate && s.tainted.is_none() { REPORT_DUPLICATE } else { 0 };
+        if duplicate {
+            self.shared.counters.duplicates.bump(1);
+        }
+        if !self.denied.is_empty() {
+            let topic = s.topic().to_owned();
+            self.denied.remove(topic.as_str());
+        }
+        let gate = s.gate;
+        let stream = self.learn(rule, stream);
+        self.gate_succeeded(slot, gate);
+        self.settle(slot, Ending { status: Status::Ok, server_code: 0, text: None, stored: Some((stream, seq)), flags });
+    }
+
+    /// Remembers which stream takes a rule's messages. Returns the name, NUL-terminated and shared.
+    fn learn(&mut self, rule: u32, stream: &str) -> Arc<str> {
+        let known = self.gates.rule(rule);
+        match &known.learned {
+            Learned::One(name) if name.strip_suffix('\0') == Some(stream) => return Arc::clone(name),
+            Learned::One(_) => known.learned = Learned::Many,
+            Learned::Nothing | Learned::Many => {}
+        }
+        let name: Arc<str> = match self.windows.keys().find(|name| name.strip_suffix('\0') == Some(stream)) {
+            Some(name) => Arc::clone(name),
+            None => {
+                let name: Arc<str> = Arc::from(format!("{stream}\0"));
+                if self.windows.len() < MOST_WINDOWS {
+                    self.windows.insert(Arc::clone(&name), None);
+                    if self.rules.get(rule).stream.is_none() {
+                        self.ask_in_background(rule, Question::Describe { stream: stream.to_owned(), rule: None });
+                    }
+                }
+                name
+            }
+        };
+        let window = self.windows.get(&name).copied().flatten();
+        let known = self.gates.rule(rule);
+        if matches!(known.learned, Learned::Nothing) {
+            known.learned = Learned::One(Arc::clone(&name));
+        }
+        if let Some(window) = window {
+            known.window = Some(known.window.map_or(window, |w| w.min(window)));
+        }
+        name
+    }
+
+    /// One attempt was refused.
+    pub(crate) fn refused(&mut self, slot: u32, refusal: Refusal) {
+        let Some(s) = self.table.get_mut(slot) else { return };
+        if !refusal.definite && s.tainted.is_none() {
+            s.tainted = Some(s.sent_age);
+        }
+        let (was_probe, attempts, gate) = (s.probe, s.attempts, s.gate);
+        let retry = match refusal.retry {
+            Retry::IfStreamFull if self.shared.settings.retry_stream_full => Retry::Backoff,
+            Retry::IfStreamFull => Retry::No,
+            other => other,
+        };
+        let last = self.shared.settings.max_attempts;
+        let over = last != 0 && attempts >= last;
+        // The doubt was noted above; this attempt is answered.
+        self.end_attempt(slot);
+        if retry == Retry::No || over {
+            if was_probe {
+                self.gate_succeeded(slot, gate);
+            }
+            let text = if over && retry != Retry::No { format!("{} (after {attempts} attempts, max_attempts is {last})", refusal.text) } else { refusal.text };
+            self.settle(slot, Ending::definite(refusal.status, refusal.server_code, text));
+            return;
+        }
+        if let Some(s) = self.table.get_mut(slot) {
+            s.last = Some(Box::new(refusal));
+        }
+        match retry {
+            Retry::Hold(trouble) => self.hold(slot, was_probe.then_some(gate), trouble),
+            _ => {
+                if was_probe {
+                    self.probe_unanswered(slot, gate);
+                }
+                self.retry_later(slot);
+            }
+        }
+    }
+
+    /// The attempt has its answer: the message is nowhere, until it is put somewhere.
+    fn end_attempt(&mut self, slot: u32) {
+        self.uncount(slot);
+        if let Some(s) = self.table.get_mut(slot) {
+            s.stage = Stage::Backoff;
+            s.probe = false;
+        }
+    }
+
+    /// Again after a pause of its own.
+    pub(crate) fn retry_later(&mut self, slot: u32) {
+        let Some(s) = self.table.get(slot) else { return };
+        let (failures, deadline) = (s.attempts.saturating_sub(1), s.deadline);
+        let at = self.now.saturating_add(self.backoff(failures));
+        if let Some(s) = self.table.get_mut(slot) {
+            s.stage = Stage::Backoff;
+        }
+        self.deadlines.set(slot, at.min(deadline));
+    }
+
+    /// An ephemeral message is out: that is all that can be known of it.
+    pub(crate) fn ephemeral_written(&mut self, slot: u32) {
+        self.settle(slot, Ending { status: Status::Ok, server_code: 0, text: None, stored: None, flags: REPORT_EPHEMERAL });
+    }
+
+    /// Settles a message that got no (further) answer. Whatever is under way stays in doubt.
+    pub(crate) fn settle_unanswered(&mut self, slot: u32, status: Status, server_code: u32, text: &str) {
+        let Some(s) = self.table.get_mut(slot) else { return };
+        if matches!(s.stage, Stage::InFlight | Stage::Fencing | Stage::Staged) {
+            if Some(s.epoch) == self.epoch {
+                let mark = s.mark;
+                self.abandoned.insert(mark);
+            }
+        }
+        let Some(s) = self.table.get(slot) else { return };
+        let text = if self.doubt(s) == Persistence::PossiblyPersisted && !s.ephemeral {
+            format!("{text}; an attempt may have been stored")
+        } else {
+            text.to_owned()
+        };
+        self.settle(slot, Ending::definite(status, server_code, text));
+    }
+
+    /// The delivery deadline: tells what was last known.
+    pub(crate) fn expire(&mut self, slot: u32) {
+        let Some(s) = self.table.get(slot) else { return };
+        let seconds = nanos_as_seconds(s.deadline.saturating_sub(s.accepted_at));
+        let attempts = s.attempts;
+        let (status, code, text) = if let Some(last) = &s.last {
+            (last.status, last.server_code, format!("{}; gave up at the delivery deadline of {seconds} s after {attempts} attempts", last.text))
+        } else if s.suspect {
+            (Status::Denied, 0, self.denied_text(s))
+        } else if attempts > 0 {
+            (Status::AckTimeout, 0, format!("no acknowledgement came within {seconds} s and {attempts} attempts"))
+        } else if self.epoch.is_none() {
+            let why = self.shared.last_error().map_or_else(String::new, |error| format!(": {}", error.message()));
+            (Status::Disconnected, 0, format!("not sent within {seconds} s: no connection{why}"))
+        } else if s.stage == Stage::Gated {
+            (Status::Unavailable, 0, format!("not sent within {seconds} s: {}", self.gate_text(s.gate)))
+        } else {
+            (Status::AckTimeout, 0, format!("not sent within {seconds} s"))
+        };
+        self.settle_unanswered(slot, status, code, &text);
+    }
+
+    pub(crate) fn denied_text(&self, slot: &Slot) -> String {
+        format!("the server reported permission errors for {:?} and did not acknowledge this message", slot.topic())
+    }
+
+    /// The duplicate window that holds for a rule's messages.
+    pub(crate) fn window_of(&mut self, rule: u32) -> u64 {
+        let assumed = nanos(self.shared.settings.assume_duplicate_window);
+        let known = self.gates.rule(rule);
+        if let Some(window) = known.window {
+            return window;
+        }
+        if !std::mem::replace(&mut known.told_unknown, true) {
+            let pattern = self.rules.get(rule).pattern.clone();
+            let text = format!("the duplicate window of the stream for {pattern:?} is not known; {} s are assumed", nanos_as_seconds(assumed));
+            self.event(crate::events::EventKind::WindowUnknown, Status::Ok, 0, &pattern, text);
+        }
+        assumed
+    }
+}
+
+fn nanos_as_seconds(nanos: u64) -> f64 {
+    (nanos / 1_000_000) as f64 / 1e3
+}
+
+/// Text as reports carry it: with a NUL byte behind, and none inside.
+fn terminated(mut text: String) -> Box<str> {
+    if text.contains('\0') {
+        text = text.replace('\0', "?");
+    }
+    text.push('\0');
+    text.into_boxed_str()
+}

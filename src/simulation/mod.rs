@@ -1,0 +1,32 @@
+//! The deterministic simulation: a scripted model server, what it knows, and the promises that the publisher's reports are held against.
+//!
+//! | room | what it holds |
+//! |---|---|
+//! | `rng` | reproducible randomness |
+//! | `frame` | the client's bytes, read strictly |
+//! | `reply`, `api` | the server's words |
+//! | `store` | streams: duplicates, expectations, limits |
+//! | `link` | one connection: latency, partial writes, cuts |
+//! | `model`, `answers`, `books` | the server |
+//! | `script`, `draw` | what goes wrong, when |
+//! | `truth` | what really happened |
+//! | `check` | P1–P4 and P10 against it |
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod answers;
+mod api;
+mod books;
+mod check;
+mod check_tests;
+mod draw;
+mod frame;
+mod link;
+mod model;
+mod model_tests;
+mod reference;
+mod reply;
+mod rng;
+mod script;
+mod store;
+mod truth;

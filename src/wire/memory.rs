@@ -1,0 +1,188 @@
+//! The in-memory backend: `servers=memory:`. Everything is stored at once, in this process, and forgotten with it.
+//!
+//! For users' unit tests, without a server; and the second wire, which keeps NATS out of the handler. It takes every topic into the stream that its rule names, else into
+//! `MEMORY`, knows Msg-Ids of the last two minutes' worth of messages (a bounded number) and checks expectations. It refuses what exceeds 1 MiB, as servers do by default.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::error::Status;
+use crate::ledger::Slot;
+use crate::topic::Rules;
+use crate::wire::{Limits, Nanos, Question, Receiver, Refusal, Retry, StreamAnswer, Token, Verdict, Wire};
+
+/// What a nats-server takes by default.
+pub(crate) const MAX_PAYLOAD: u64 = 1 << 20;
+/// How many Msg-Ids a stream remembers (P9).
+const MOST_IDS: usize = 100_000;
+/// What is under way at a time.
+const ROOM: usize = 1024;
+
+#[derive(Debug, Default)]
+struct Stream {
+    seq: u64,
+    last_id: String,
+    by_topic: HashMap<String, u64>,
+    ids: HashMap<String, u64>,
+    order: VecDeque<String>,
+}
+
+/// One sent message.
+#[derive(Debug)]
+struct Sent {
+    token: Token,
+    stream: Arc<str>,
+    ephemeral: bool,
+    verdict: Result<(u64, bool), Refusal>,
+}
+
+/// Streams in memory.
+#[derive(Debug)]
+pub(crate) struct MemoryWire {
+    rules: Arc<arc_swap::ArcSwap<Rules>>,
+    streams: HashMap<Arc<str>, Stream>,
+    sent: Vec<Sent>,
+    answers: Vec<(u32, StreamAnswer)>,
+    connected: bool,
+    fences: u64,
+}
+
+impl MemoryWire {
+    pub(crate) fn new(rules: Arc<arc_swap::ArcSwap<Rules>>) -> Self {
+        MemoryWire { rules, streams: HashMap::new(), sent: Vec::new(), answers: Vec::new(), connected: false, fences: 0 }
+    }
+
+    /// Tells what became of everything sent. Returns whether there was anything.
+    pub(crate) fn deliver(&mut self, receiver: &mut impl Receiver) -> bool {
+        if !self.connected {
+            self.connected = true;
+            receiver.connected(1, "memory:", "memory", Limits { max_payload: MAX_PAYLOAD });
+            return true;
+        }
+        let any = !self.sent.is_empty() || !self.answers.is_empty();
+        for sent in std::mem::take(&mut self.sent) {
+            receiver.begun(sent.token.slot, sent.token.id, 1);
+            if sent.ephemeral {
+                continue;
+            }
+            match sent.verdict {
+                Ok((seq, duplicate)) => receiver.verdict(sent.token, Verdict::Stored { stream: &sent.stream, seq, duplicate }),
+                Err(refusal) => receiver.verdict(sent.token, Verdict::Refused(refusal)),
+            }
+        }
+        for (ask, answer) in std::mem::take(&mut self.answers) {
+            receiver.answer(ask, answer);
+        }
+        any
+    }
+
+    fn store(&mut self, name: &Arc<str>, slot: &Slot) -> Result<(u64, bool), Refusal> {
+        let stream = self.streams.entry(Arc::clone(name)).or_default();
+        let headers = Headers::of(slot);
+        let id = headers.get("Nats-Msg-Id").unwrap_or_default();
+        let wrong = |code, text: String| {
+            Err(Refusal { status: Status::WrongExpectation, definite: true, retry: Retry::No, server_code: code, text })
+        };
+        if let Some(expected) = headers.get("Nats-Expected-Stream")
+            && expected != &**name
+        {
+            return wrong(10060, format!("expected stream {expected} does not match {name}"));
+        }
+        if let Some(&seq) = stream.ids.get(id) {
+            return Ok((seq, true));
+        }
+        if let Some(expected) = headers.number("Nats-Expected-Last-Sequence")
+            && expected != stream.seq
+        {
+            return wrong(10071, format!("wrong last sequence: {}", stream.seq));
+        }
+        let last = stream.by_topic.get(slot.topic()).copied().unwrap_or(0);
+        if let Some(expected) = headers.number("Nats-Expected-Last-Subject-Sequence")
+            && expected != last
+        {
+            return wrong(10071, format!("wrong last sequence: {last}"));
+        }
+        if let Some(expected) = headers.get("Nats-Expected-Last-Msg-Id")
+            && expected != stream.last_id
+        {
+            return wrong(10070, format!("wrong last msg ID: {}", stream.last_id));
+        }
+        stream.seq += 1;
+        stream.last_id = id.to_owned();
+        if headers.number("Nats-Expected-Last-Subject-Sequence").is_some() || stream.by_topic.len() < MOST_IDS {
+            stream.by_topic.insert(slot.topic().to_owned(), stream.seq);
+        }
+        if !id.is_empty() {
+            if stream.order.len() >= MOST_IDS
+                && let Some(oldest) = stream.order.pop_front()
+            {
+                stream.ids.remove(&oldest);
+            }
+            stream.ids.insert(id.to_owned(), stream.seq);
+            stream.order.push_back(id.to_owned());
+        }
+        Ok((stream.seq, false))
+    }
+}
+
+/// The headers of an encoded message.
+struct Headers<'a>(&'a str);
+
+impl<'a> Headers<'a> {
+    fn of(slot: &'a Slot) -> Self {
+        let frame = slot.frame.bytes();
+        let head = frame.get(..slot.payload.start as usize).unwrap_or_default();
+        let start = memchr::memmem::find(head, b"NATS/1.0\r\n").map_or(head.len(), |at| at + 10);
+        Headers(std::str::from_utf8(head.get(start..).unwrap_or_default()).unwrap_or_default())
+    }
+
+    fn get(&self, name: &str) -> Option<&'a str> {
+        self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.get(name)?.parse().ok()
+    }
+}
+
+impl Wire for MemoryWire {
+    fn is_ready(&self) -> bool {
+        self.connected
+    }
+
+    fn has_room(&self) -> bool {
+        self.sent.len() < ROOM
+    }
+
+    fn stage(&mut self, slot: &mut Slot) {
+        slot.epoch = 1;
+        slot.mark = self.fences;
+        let token = Token { slot: slot.index, id: slot.id, attempt: slot.attempt };
+        if slot.ephemeral {
+            self.sent.push(Sent { token, stream: Arc::from(""), ephemeral: true, verdict: Ok((0, false)) });
+            return;
+        }
+        let rules = self.rules.load();
+        let stream: Arc<str> = Arc::from(rules.get(slot.rule).stream.as_deref().unwrap_or("MEMORY"));
+        let verdict = self.store(&stream, slot);
+        self.sent.push(Sent { token, stream, ephemeral: false, verdict });
+    }
+
+    fn fence(&mut self) {
+        self.fences += 1;
+    }
+
+    fn ask(&mut self, ask: u32, question: &Question) {
+        let name = match question {
+            Question::WhoTakes { .. } => "MEMORY".to_owned(),
+            Question::Describe { stream, .. } => stream.clone(),
+            Question::Create { rule } => rule.stream.clone().unwrap_or_else(|| "MEMORY".to_owned()),
+        };
+        let duplicate_window = Some(std::time::Duration::from_secs(120));
+        self.answers.push((ask, StreamAnswer::Exists { name, duplicate_window, differences: Vec::new(), risks: Vec::new() }));
+    }
+
+    fn tick(&mut self, _now: Nanos, _in_flight: bool, _receiver: &mut impl Receiver) -> Nanos {
+        if self.connected && self.sent.is_empty() && self.answers.is_empty() { Nanos::MAX } else { 0 }
+    }
+}

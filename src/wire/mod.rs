@@ -1,0 +1,168 @@
+//! The seam between the acknowledgement handler and whatever carries messages.
+//!
+//! Only these words cross it: slot, attempt, epoch, mark, verdict, limits, and questions about streams. NATS' own words stay in [`nats`]; [`memory`] is the
+//! second implementation that keeps the seam honest and serves users' unit tests.
+
+pub(crate) mod memory;
+pub(crate) mod nats;
+
+use std::time::Duration;
+
+use crate::error::{Error, Status};
+use crate::ledger::Slot;
+use crate::topic::Rule;
+
+/// Nanoseconds since the publisher's birth.
+pub(crate) type Nanos = u64;
+
+/// Which sending of which message a reply belongs to. All three must fit (R2: a slot is reused, a message is sent again).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Token {
+    pub(crate) slot: u32,
+    /// The message's id, modulo 2^48.
+    pub(crate) id: u64,
+    pub(crate) attempt: u16,
+}
+
+/// What a carrier says of one attempt.
+#[derive(Debug)]
+pub(crate) enum Verdict<'a> {
+    /// Stored by the server's word.
+    Stored { stream: &'a str, seq: u64, duplicate: bool },
+    /// Refused, with or without proof that nothing was stored.
+    Refused(Refusal),
+    /// A reply that is none: foreign, damaged or without a sequence. Counts as silence.
+    Alien,
+}
+
+/// A refusal of one attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) status: Status,
+    /// Proof that this attempt was not stored. All else counts as possibly stored (P2).
+    pub(crate) definite: bool,
+    pub(crate) retry: Retry,
+    pub(crate) server_code: u32,
+    pub(crate) text: String,
+}
+
+/// What may follow a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// Final.
+    No,
+    /// The message alone, after a pause.
+    Backoff,
+    /// The stream has a problem of its own: hold all that goes to it.
+    Hold(Trouble),
+    /// Final, unless `retry_stream_full` asks for more.
+    IfStreamFull,
+}
+
+/// Why a gate is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// Nobody took the message: no stream, no leader, or JetStream is off. Ask which.
+    NobodyThere,
+    /// The stream has too much to do: come back with half the load.
+    Overloaded,
+}
+
+/// A question to the server about streams.
+#[derive(Clone, Debug)]
+pub(crate) enum Question {
+    /// Which stream takes this topic?
+    WhoTakes { topic: String },
+    /// Does this stream exist, and how is it configured? With the rule that names it: does it differ from what the rule would create?
+    Describe { stream: String, rule: Option<Box<Rule>> },
+    /// Create the stream as the rule says.
+    Create { rule: Box<Rule> },
+}
+
+/// The answer to a [`Question`].
+#[derive(Clone, Debug)]
+pub(crate) enum StreamAnswer {
+    /// It exists. `duplicate_window` is only known from a description.
+    Exists { name: String, duplicate_window: Option<Duration>, differences: Vec<String>, risks: Vec<String> },
+    /// There is none.
+    None,
+    /// The server refuses for good.
+    Refused { server_code: u32, text: String },
+    /// The permissions do not allow the question.
+    Denied,
+    /// No usable answer now: no leader, no JetStream, or silence.
+    Unavailable { text: String },
+}
+
+/// Why an epoch ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Loss {
+    pub(crate) error: Error,
+    /// The server ended the connection because of something that we sent.
+    pub(crate) violation: Option<Violation>,
+}
+
+/// A frame that the server does not bear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Violation {
+    Payload,
+    ControlLine,
+}
+
+/// What a server allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Headers and payload of one message, in bytes.
+    pub(crate) max_payload: u64,
+}
+
+/// The handler, as a wire sees it. Called only on the I/O thread.
+pub(crate) trait Receiver {
+    /// A new epoch began: frames may be sent.
+    fn connected(&mut self, epoch: u32, server: &str, version: &str, limits: Limits);
+    /// The limits changed within an epoch.
+    fn limits(&mut self, limits: Limits);
+    /// An epoch ended: what it had taken and not answered is unknown.
+    fn lost(&mut self, epoch: u32, loss: &Loss);
+    /// The last byte of the frame left: the attempt begins.
+    fn begun(&mut self, slot: u32, id: u64, epoch: u32);
+    /// A reply.
+    fn verdict(&mut self, token: Token, verdict: Verdict<'_>);
+    /// Everything up to and including `mark` was read by the server.
+    fn fenced(&mut self, epoch: u32, mark: u64);
+    /// `refusals` of the frames to `topic` under `mark` were refused by permissions; no more can follow for that mark.
+    fn denied(&mut self, topic: &str, epoch: u32, mark: u64, refusals: u32);
+    /// The answer to question number `ask`.
+    fn answer(&mut self, ask: u32, answer: StreamAnswer);
+    /// Something happened that operators want to know.
+    fn notice(&mut self, notice: Notice);
+}
+
+/// Something a wire wants operators to know.
+#[derive(Clone, Debug)]
+pub(crate) enum Notice {
+    /// The server announced its end.
+    LameDuck { server: String },
+    /// The cluster named its servers.
+    Discovered { servers: String },
+    /// A permission was refused.
+    Denied { topic: String, text: String },
+    /// A reply came that belongs to nothing of ours.
+    AlienReply,
+}
+
+/// A carrier of messages. Owns its protocol, not its sockets.
+pub(crate) trait Wire {
+    /// Whether frames may be staged at all: connected, and not saying goodbye.
+    fn is_ready(&self) -> bool;
+    /// Whether there is room for one more frame.
+    fn has_room(&self) -> bool;
+    /// Takes the slot's frame for sending, in order. The slot's attempt number is set; the wire sets its epoch, and the mark of the fence that will prove it was read.
+    fn stage(&mut self, slot: &mut Slot);
+    /// Makes sure that a fence follows everything staged so far.
+    fn fence(&mut self);
+    /// Sends a question.
+    fn ask(&mut self, ask: u32, question: &Question);
+    /// Time passes: keep-alives and fences. Returns when it wants to be called next.
+    fn tick(&mut self, now: Nanos, in_flight: bool, receiver: &mut impl Receiver) -> Nanos;
+}

@@ -1,0 +1,461 @@
+//! One connection, from its INFO to its end: framing, handshake, keep-alive, fences. Knows bytes and times, no sockets: the runtime and the simulation move the bytes.
+
+use std::io::IoSlice;
+
+use serde::{Deserialize, Serialize};
+
+use super::ack;
+use super::fences::{self, Fences};
+use super::frame::{self, TOKEN_LEN};
+use super::outbox::{End, Outbox, PIECES};
+use crate::error::{Error, Status};
+use crate::ledger::Slot;
+use crate::wire::{Limits, Loss, Nanos, Token, Verdict, Violation};
+
+/// The longest line: INFO is the only long one.
+const MAX_LINE: usize = 1 << 20;
+/// The largest message to our inbox: acks are short, API replies may list a stream's subjects.
+const MAX_BODY: usize = 1 << 20;
+/// The read buffer while nothing needs more.
+const READ_BUFFER: usize = 256 << 10;
+
+/// The server's INFO, as far as we care.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Info {
+    pub(crate) server_id: String,
+    pub(crate) version: String,
+    pub(crate) nonce: Option<String>,
+    pub(crate) auth_required: bool,
+    pub(crate) tls_required: bool,
+    pub(crate) tls_available: bool,
+    pub(crate) max_payload: u64,
+    pub(crate) connect_urls: Vec<String>,
+    pub(crate) ldm: bool,
+    pub(crate) headers: bool,
+}
+
+impl Info {
+    /// Parses `INFO {…}`, without its line end.
+    pub(crate) fn parse(line: &[u8]) -> Result<Info, Error> {
+        let json = line.strip_prefix(b"INFO ").ok_or_else(|| broken("the server did not greet with INFO; is it a NATS server?"))?;
+        serde_json::from_slice(json).map_err(|error| broken(format!("the server's INFO is not valid: {error}")))
+    }
+}
+
+/// Our CONNECT. An explicit list, so that nothing else can leak into it (CVE-2020-26149).
+#[derive(Serialize)]
+pub(crate) struct Connect<'a> {
+    pub(crate) verbose: bool,
+    pub(crate) pedantic: bool,
+    pub(crate) headers: bool,
+    pub(crate) no_responders: bool,
+    pub(crate) protocol: u8,
+    pub(crate) tls_required: bool,
+    pub(crate) lang: &'a str,
+    pub(crate) version: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(crate) name: &'a str,
+    #[serde(flatten)]
+    pub(crate) auth: super::auth::ConnectAuth,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// CONNECT, SUB and PING are sent, the PONG is awaited.
+    Handshake,
+    Ready,
+    /// Lame duck: nothing more is staged, acks are read.
+    Leaving,
+    Ended,
+}
+
+/// What a connection tells its owner.
+pub(crate) enum Told<'a> {
+    Ready { version: &'a str, limits: Limits },
+    Limits(Limits),
+    Servers(&'a [String]),
+    LameDuck,
+    Verdict(Token, Verdict<'a>),
+    /// A reply to one of our questions. `None`: nobody is there to answer.
+    Answer { ask: u32, body: Option<&'a [u8]> },
+    AlienReply,
+    Fenced { mark: u64 },
+    Denied { subject: &'a str, mark: u64, refusals: u32 },
+    /// A permission error was read.
+    PermissionError { subject: &'a str, text: &'a str },
+}
+
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) epoch: u32,
+    pub(crate) server: std::sync::Arc<str>,
+    phase: Phase,
+    info: Info,
+    inbox: Box<[u8]>,
+    out: Outbox,
+    fences: Fences,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    ping_interval: Nanos,
+    born: Nanos,
+    last_read: Nanos,
+    /// Any byte read, or newly accepted by the kernel.
+    last_life: Nanos,
+    /// The last `-ERR` that the server said: usually why it hangs up.
+    last_error: Option<Error>,
+    violation: Option<Violation>,
+}
+
+fn broken(text: impl Into<String>) -> Error {
+    Error::new(Status::ProtocolError, text)
+}
+
+impl Connection {
+    /// Starts with the server's INFO read and, if need be, TLS done. Stages CONNECT, the inbox and a PING whose PONG says that all of it was accepted.
+    pub(crate) fn new(epoch: u32, server: String, info: Info, connect: &Connect<'_>, inbox: &[u8], ping_interval: Nanos, now: Nanos) -> Result<Self, Error> {
+        let mut out = Outbox::default();
+        out.push(b"CONNECT ");
+        let json = zeroize::Zeroizing::new(serde_json::to_vec(connect).map_err(|error| broken(format!("CONNECT cannot be written: {error}")))?);
+        out.push(&json);
+        out.push(b"\r\nSUB ");
+        out.push(inbox);
+        out.push(b"* 1\r\nPING\r\n");
+        Ok(Connection {
+            epoch,
+            server: server.into(),
+            phase: Phase::Handshake,
+            info,
+            inbox: inbox.into(),
+            out,
+            fences: Fences::default(),
+            buffer: vec![0; READ_BUFFER],
+            start: 0,
+            end: 0,
+            ping_interval,
+            born: now,
+            last_read: now,
+            last_life: now,
+            last_error: None,
+            violation: None,
+        })
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.phase == Phase::Ready
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.phase == Phase::Ended
+    }
+
+    pub(crate) fn in_handshake(&self) -> bool {
+        self.phase == Phase::Handshake
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.out.has_room()
+    }
+
+    pub(crate) fn unsent(&self) -> usize {
+        self.out.unsent()
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { max_payload: if self.info.max_payload == 0 { 1 << 20 } else { self.info.max_payload } }
+    }
+
+    /// Takes a frame. Its mark is the fence that will follow it.
+    pub(crate) fn stage(&mut self, slot: &mut Slot) {
+        slot.mark = self.fences.mark();
+        slot.epoch = self.epoch;
+        self.out.push_frame(&mut slot.frame, slot.index, slot.id);
+    }
+
+    /// Publishes a question with a reply token of its own.
+    pub(crate) fn ask(&mut self, subject: &str, ask: u32, body: &[u8]) {
+        let mut token = [0; TOKEN_LEN];
+        frame::write_token(&mut token, Token { slot: frame::FIRST_ASK + (ask & 0xffff), id: u64::from(ask), attempt: 0 });
+        self.out.push(b"PUB ");
+        self.out.push(subject.as_bytes());
+        self.out.push(b" ");
+        self.out.push(&self.inbox.clone());
+        self.out.push(&token);
+        self.out.push(format!(" {}\r\n", body.len()).as_bytes());
+        self.out.push(body);
+        self.out.push(b"\r\n");
+        // A permission error against the question must not wait for other traffic.
+        self.fences.mark();
+    }
+
+    pub(crate) fn want_fence(&mut self) {
+        self.fences.want();
+    }
+
+    /// Lame duck: another connection takes over, this one only reads.
+    pub(crate) fn leave(&mut self) {
+        if self.phase == Phase::Ready {
+            self.phase = Phase::Leaving;
+        }
+    }
+
+    /// What to write next.
+    pub(crate) fn pieces<'a>(&'a self, into: &mut [IoSlice<'a>; PIECES]) -> usize {
+        self.out.pieces(into)
+    }
+
+    /// The carrier below accepted this many bytes.
+    pub(crate) fn wrote(&mut self, count: usize, now: Nanos, out: impl FnMut(End)) {
+        self.last_life = now;
+        self.out.accepted(count, out);
+    }
+
+    /// Where the next bytes go. Never empty.
+    pub(crate) fn read_space(&mut self) -> &mut [u8] {
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        } else if self.start > READ_BUFFER / 2 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.end == self.buffer.len() {
+            self.buffer.resize(self.buffer.len() * 2, 0);
+        }
+        self.buffer.get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// That many bytes were put there. Parses what is whole and tells it.
+    pub(crate) fn read(&mut self, count: usize, now: Nanos, mut tell: impl FnMut(Told<'_>)) -> Result<(), Loss> {
+        self.last_read = now;
+        self.last_life = now;
+        self.end = (self.end + count).min(self.buffer.len());
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut at = self.start;
+        let result = loop {
+            let bytes = buffer.get(at..self.end).unwrap_or_default();
+            match self.operation(bytes, &mut tell) {
+                Ok(0) => break Ok(()),
+                Ok(used) => at += used,
+                Err(loss) => break Err(loss),
+            }
+        };
+        self.start = at;
+        if self.start == self.end && buffer.len() > READ_BUFFER {
+            buffer.truncate(READ_BUFFER);
+            buffer.shrink_to_fit();
+        }
+        self.buffer = buffer;
+        result
+    }
+
+    /// One protocol operation. Returns the bytes it took, 0 if it is not whole yet.
+    fn operation(&mut self, bytes: &[u8], tell: &mut impl FnMut(Told<'_>)) -> Result<usize, Loss> {
+        let Some(newline) = memchr::memchr(b'\n', bytes) else {
+            if bytes.len() > MAX_LINE {
+                return Err(self.loss(broken(format!("the server sent a line of more than {MAX_LINE} bytes"))));
+            }
+            return Ok(0);
+        };
+        let (line, rest) = bytes.split_at_checked(newline).unwrap_or_default();
+        let rest = rest.get(1..).unwrap_or_default();
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if let Some(args) = line.strip_prefix(b"MSG ") {
+            return self.message(args, rest, false, tell).map(|body| body.map_or(0, |n| newline + 1 + n));
+        }
+        if let Some(args) = line.strip_prefix(b"HMSG ") {
+            return self.message(args, rest, true, tell).map(|body| body.map_or(0, |n| newline + 1 + n));
+        }
+        match line {
+            b"PING" => self.out.push(b"PONG\r\n"),
+            b"PONG" => self.pong(tell),
+            b"+OK" | b"" => {}
+            _ if line.starts_with(b"INFO ") => self.info(line, tell)?,
+            _ if line.starts_with(b"-ERR") => self.error(line, tell)?,
+            _ => {
+                let start = String::from_utf8_lossy(line.get(..32).unwrap_or(line)).into_owned();
+                return Err(self.loss(broken(format!("the server sent something unknown: {start:?}"))));
+            }
+        }
+        Ok(newline + 1)
+    }
+
+    /// `[H]MSG <subject> <sid> [reply] [#headers] <#total>`. Returns how many bytes follow the line, `None` if they are not all here.
+    fn message(&mut self, args: &[u8], rest: &[u8], with_headers: bool, tell: &mut impl FnMut(Told<'_>)) -> Result<Option<usize>, Loss> {
+        let mut words = args.rsplit(|&b| b == b' ').filter(|w| !w.is_empty());
+        let total = words.next().and_then(number);
+        let headers = if with_headers { words.next().and_then(number) } else { Some(0) };
+        let (Some(total), Some(headers)) = (total, headers) else {
+            return Err(self.loss(broken("the server sent a message without a length")));
+        };
+        if total > MAX_BODY || headers > total {
+            return Err(self.loss(broken(format!("the server sent a message of {total} bytes ({headers} of headers); {MAX_BODY} is the most that a reply has"))));
+        }
+        let Some(payload) = rest.get(..total) else { return Ok(None) };
+        let Some(line_end) = rest.get(total..total + 2) else { return Ok(None) };
+        if line_end != b"\r\n" {
+            return Err(self.loss(broken("the server sent a message that is longer than it said")));
+        }
+        let (head, body) = payload.split_at_checked(headers).unwrap_or_default();
+        // The subject is ours to the letter, so the token has its place.
+        let token = args
+            .strip_prefix(&*self.inbox)
+            .and_then(|rest| rest.split_at_checked(TOKEN_LEN))
+            .filter(|(_, after)| after.first() == Some(&b' '))
+            .and_then(|(token, _)| frame::read_token(token));
+        match token {
+            None => tell(Told::AlienReply),
+            Some(token) if token.slot >= frame::FIRST_ASK => {
+                let nobody = with_headers && body.is_empty();
+                tell(Told::Answer { ask: token.id as u32, body: (!nobody).then_some(body) });
+            }
+            Some(token) => {
+                let verdict = if with_headers { ack::parse_with_headers(head, body) } else { ack::parse(body) };
+                tell(Told::Verdict(token, verdict));
+            }
+        }
+        Ok(Some(total + 2))
+    }
+
+    fn pong(&mut self, tell: &mut impl FnMut(Told<'_>)) {
+        if self.phase == Phase::Handshake {
+            self.phase = Phase::Ready;
+            tell(Told::Ready { version: &self.info.version, limits: self.limits() });
+            if !self.info.connect_urls.is_empty() {
+                tell(Told::Servers(&self.info.connect_urls));
+            }
+            if self.info.ldm {
+                tell(Told::LameDuck);
+            }
+            return;
+        }
+        if let Some((mark, refusals)) = self.fences.close() {
+            for (subject, &refusals) in &refusals {
+                tell(Told::Denied { subject, mark, refusals });
+            }
+            tell(Told::Fenced { mark });
+        }
+    }
+
+    fn info(&mut self, line: &[u8], tell: &mut impl FnMut(Told<'_>)) -> Result<(), Loss> {
+        let info = Info::parse(line).map_err(|error| self.loss(error))?;
+        let before = std::mem::replace(&mut self.info, info);
+        if self.phase == Phase::Handshake {
+            return Ok(());
+        }
+        if self.info.max_payload != before.max_payload {
+            tell(Told::Limits(self.limits()));
+        }
+        if self.info.connect_urls != before.connect_urls {
+            tell(Told::Servers(&self.info.connect_urls));
+        }
+        if self.info.ldm && !before.ldm {
+            tell(Told::LameDuck);
+        }
+        Ok(())
+    }
+
+    /// `-ERR '<text>'`.
+    fn error(&mut self, line: &[u8], tell: &mut impl FnMut(Told<'_>)) -> Result<(), Loss> {
+        let text = String::from_utf8_lossy(line.strip_prefix(b"-ERR").unwrap_or_default());
+        let text = text.trim().trim_matches('\'');
+        let lower = text.to_ascii_lowercase();
+        if let Some(rest) = lower.strip_prefix("permissions violation for ") {
+            let subject = fences::quoted(text).unwrap_or_default();
+            if rest.starts_with("publish") {
+                self.fences.refused(&subject);
+                tell(Told::PermissionError { subject: &subject, text });
+                return Ok(());
+            }
+            // Without the inbox no ack can ever arrive (ADR-40).
+            let inbox = String::from_utf8_lossy(&self.inbox).into_owned();
+            return Err(self.loss(Error::new(
+                Status::Denied,
+                format!("{}: the server does not allow to subscribe to {inbox}*, so no ack could arrive; allow it, or set inbox_prefix: {text}", self.server),
+            )));
+        }
+        let status = if lower.contains("authorization") || lower.contains("authentication") || lower.contains("credential") || lower.contains("revoked") {
+            Status::AuthFailed
+        } else if lower.contains("tls") {
+            Status::TlsFailed
+        } else if lower.contains("maximum payload") {
+            self.violation = Some(Violation::Payload);
+            Status::TooLarge
+        } else if lower.contains("control line") {
+            self.violation = Some(Violation::ControlLine);
+            Status::TooLarge
+        } else if self.phase == Phase::Handshake {
+            Status::ConnectFailed
+        } else {
+            Status::Disconnected
+        };
+        let what = if text.is_empty() { "an error without text" } else { text };
+        self.last_error = Some(Error::new(status, format!("{}: the server said: {what}", self.server)));
+        if self.phase == Phase::Handshake {
+            let error = self.last_error.take().unwrap_or_else(|| broken("unknown error"));
+            return Err(self.loss(error));
+        }
+        Ok(())
+    }
+
+    /// Ends the connection, for the reason given or, if the server said one, for that.
+    fn loss(&mut self, error: Error) -> Loss {
+        self.phase = Phase::Ended;
+        Loss { error: self.last_error.take().unwrap_or(error), violation: self.violation.take() }
+    }
+
+    /// The bytes ended: end of file, a reset, a failed write.
+    pub(crate) fn cut(&mut self, what: &str) -> Loss {
+        let during = if self.phase == Phase::Handshake { " before the handshake was done" } else { "" };
+        let status = if self.phase == Phase::Handshake { Status::ConnectFailed } else { Status::Disconnected };
+        let error = Error::new(status, format!("{}: {what}{during}", self.server));
+        self.loss(error)
+    }
+
+    /// Sends fences and keep-alives. Returns when it wants to be called next. Everything readable must have been read.
+    pub(crate) fn tick(&mut self, now: Nanos, in_flight: bool) -> Result<Nanos, Loss> {
+        if self.phase == Phase::Ended {
+            return Ok(Nanos::MAX);
+        }
+        let silent = self.last_life + 3 * self.ping_interval;
+        if now >= silent {
+            let seconds = (now - self.last_life) / 1_000_000_000;
+            return Err(self.cut(&format!("the server is silent for {seconds} s")));
+        }
+        if self.phase == Phase::Handshake {
+            return Ok(silent);
+        }
+        let ping_at = self.last_read.max(self.born) + self.ping_interval;
+        let mut next = silent;
+        match self.fences.due(now, in_flight) {
+            Ok(()) => self.raise(now),
+            Err(at) => next = next.min(at),
+        }
+        if now >= ping_at {
+            if !self.fences.awaited() {
+                self.raise(now);
+            }
+        } else {
+            next = next.min(ping_at);
+        }
+        Ok(next)
+    }
+
+    fn raise(&mut self, now: Nanos) {
+        self.out.push(b"PING\r\n");
+        self.fences.raise(now);
+    }
+}
+
+fn number(word: &[u8]) -> Option<usize> {
+    if word.is_empty() || word.len() > 9 {
+        return None;
+    }
+    word.iter().try_fold(0, |n: usize, b| b.is_ascii_digit().then(|| n * 10 + usize::from(b - b'0')))
+}
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -1,0 +1,182 @@
+//! The connection against byte strings: framing at every cut, hostile servers, handshake, fences.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use super::*;
+use crate::wire::nats::auth::ConnectAuth;
+
+const SECOND: Nanos = 1_000_000_000;
+
+fn connection() -> Connection {
+    let connect = Connect {
+        verbose: false,
+        pedantic: false,
+        headers: true,
+        no_responders: true,
+        protocol: 1,
+        tls_required: false,
+        lang: "ackbus",
+        version: "0",
+        name: "",
+        auth: ConnectAuth::default(),
+    };
+    let info = Info { max_payload: 1000, version: "2.15.1".into(), ..Info::default() };
+    Connection::new(7, "nats://test:4222".into(), info, &connect, b"_INBOX.abc.", 5 * SECOND, 0).unwrap()
+}
+
+/// Feeds bytes, a few at a time, and writes down what is told.
+fn feed(connection: &mut Connection, bytes: &[u8], step: usize) -> Result<Vec<String>, Loss> {
+    let mut told = Vec::new();
+    for part in bytes.chunks(step) {
+        connection.read_space()[..part.len()].copy_from_slice(part);
+        connection.read(part.len(), 1, |news| {
+            told.push(match news {
+                Told::Ready { version, limits } => format!("ready {version} {}", limits.max_payload),
+                Told::Limits(limits) => format!("limits {}", limits.max_payload),
+                Told::Servers(servers) => format!("servers {servers:?}"),
+                Told::LameDuck => "lame duck".into(),
+                Told::Verdict(token, verdict) => format!("{}/{}/{} {verdict:?}", token.slot, token.id, token.attempt),
+                Told::Answer { ask, body } => format!("answer {ask} {:?}", body.map(String::from_utf8_lossy)),
+                Told::AlienReply => "alien".into(),
+                Told::Fenced { mark } => format!("fenced {mark}"),
+                Told::Denied { subject, mark, refusals } => format!("denied {subject} {mark} {refusals}"),
+                Told::PermissionError { subject, .. } => format!("permission {subject}"),
+            });
+        })?;
+    }
+    Ok(told)
+}
+
+fn ready() -> Connection {
+    let mut connection = connection();
+    feed(&mut connection, b"PONG\r\n", 100).unwrap();
+    assert!(connection.is_ready());
+    connection
+}
+
+fn staged(connection: &mut Connection) -> String {
+    let mut text = String::new();
+    let mut count = 0;
+    {
+        let mut pieces = [IoSlice::new(&[]); PIECES];
+        let n = connection.pieces(&mut pieces);
+        for piece in &pieces[..n] {
+            text.push_str(std::str::from_utf8(piece).unwrap());
+            count += piece.len();
+        }
+    }
+    connection.wrote(count, 1, |_| {});
+    text
+}
+
+#[test]
+fn handshake() {
+    let mut connection = connection();
+    let text = staged(&mut connection);
+    assert!(text.starts_with("CONNECT {\"verbose\":false") && text.ends_with("}\r\nSUB _INBOX.abc.* 1\r\nPING\r\n"), "{text}");
+    assert!(!text.contains("pass") && !text.contains("token"), "{text}");
+    assert!(connection.in_handshake());
+    let told = feed(&mut connection, b"+OK\r\nPONG\r\n", 3).unwrap();
+    assert_eq!(told, ["ready 2.15.1 1000"]);
+}
+
+#[test]
+fn every_cut_of_every_operation_tells_the_same() {
+    let bytes = b"MSG _INBOX.abc.i40000100000010 1 23\r\n{\"stream\":\"S\",\"seq\":22}\r\n\
+        INFO {\"max_payload\":500,\"connect_urls\":[\"a:1\"],\"ldm\":true}\r\nPING\r\n\
+        HMSG _INBOX.abc.i40000100000010 1 16 16\r\nNATS/1.0 503\r\n\r\n\r\n-ERR 'Permissions Violation for Publish to \"x.y\"'\r\n\
+        MSG _INBOX.abc.short 1 2\r\nhi\r\nMSG other 9 _INBOX.q 0\r\n\r\n\
+        MSG _INBOX.abc.000w-30000000000 1 3\r\n{}\n\r\n";
+    // The token of the last one names question 3.
+    let mut token = [0; TOKEN_LEN];
+    frame::write_token(&mut token, Token { slot: frame::FIRST_ASK + 3, id: 3, attempt: 0 });
+    let text = String::from_utf8(bytes.to_vec()).unwrap().replace("000w-30000000000", std::str::from_utf8(&token).unwrap());
+    let text = text.replace("i40000100000010", "i40000010000010");
+    let whole = feed(&mut ready(), text.as_bytes(), 4096).unwrap();
+    assert_eq!(whole.len(), 9, "{whole:#?}");
+    assert!(whole[0].contains("Stored { stream: \"S\", seq: 22, duplicate: false }"), "{whole:#?}");
+    assert_eq!(&whole[1..4], ["limits 500", "servers [\"a:1\"]", "lame duck"]);
+    assert!(whole[4].contains("NobodyThere"), "{whole:#?}");
+    assert_eq!(&whole[5..8], ["permission x.y", "alien", "alien"]);
+    assert!(whole[8].starts_with("answer 3"), "{whole:#?}");
+    for step in 1..60 {
+        assert_eq!(feed(&mut ready(), text.as_bytes(), step).unwrap(), whole, "in steps of {step}");
+    }
+}
+
+#[test]
+fn hostile_servers_end_the_connection_and_nothing_else() {
+    for bytes in [
+        &b"HELLO\r\n"[..],
+        b"MSG\r\n",
+        b"MSG a 1 18446744073709551615\r\n",
+        b"MSG a 1 99999999999999999999\r\n",
+        b"MSG a 1 -1\r\n",
+        b"MSG a 1 1048577\r\n",
+        b"HMSG a 1 5 2\r\nhi\r\n",
+        b"MSG a 1 2\r\nhixx",
+        b"INFO {\r\n",
+        b"\xff\xfe\r\n",
+    ] {
+        let loss = feed(&mut ready(), bytes, 7).unwrap_err();
+        assert_eq!(loss.error.status(), Status::ProtocolError, "{:?}", String::from_utf8_lossy(bytes));
+    }
+    for bytes in [&b"-ERR\r\n"[..], b"-ERR \r\n", b"-ERR ''\r\n", b"-ERR 'Permissions Violation for Publish to \"\r\n", b"\r\n", b"PONG\r\nPONG\r\n"] {
+        let mut connection = ready();
+        feed(&mut connection, bytes, 3).unwrap();
+        assert!(connection.is_ready(), "{:?}", String::from_utf8_lossy(bytes));
+    }
+    let mut connection = ready();
+    let endless = vec![b'x'; MAX_LINE + READ_BUFFER];
+    assert!(feed(&mut connection, &endless, 100_000).is_err());
+}
+
+#[test]
+fn refused_handshakes_say_why() {
+    for (line, status) in [
+        ("-ERR 'Authorization Violation'", Status::AuthFailed),
+        ("-ERR 'maximum connections exceeded'", Status::ConnectFailed),
+        ("-ERR 'Permissions Violation for Subscription to \"_INBOX.abc.*\"'", Status::Denied),
+    ] {
+        let loss = feed(&mut connection(), format!("{line}\r\n").as_bytes(), 5).unwrap_err();
+        assert_eq!(loss.error.status(), status, "{}", loss.error);
+        assert!(loss.error.message().contains("nats://test:4222"));
+    }
+}
+
+#[test]
+fn violations_are_remembered_until_the_end() {
+    let mut connection = ready();
+    feed(&mut connection, b"-ERR 'Maximum Payload Violation'\r\n", 99).unwrap();
+    let loss = connection.cut("closed");
+    assert_eq!((loss.violation, loss.error.status()), (Some(Violation::Payload), Status::TooLarge));
+    assert!(connection.has_ended());
+}
+
+#[test]
+fn fences_prove_what_was_read() {
+    let mut connection = ready();
+    staged(&mut connection);
+    let mut slot = Slot::new(0);
+    slot.frame = crate::ledger::Frame::Owned(b"PUB a 0\r\n\r\n".to_vec());
+    connection.stage(&mut slot);
+    assert_eq!((slot.epoch, slot.mark), (7, 0));
+    assert!(connection.tick(60_000_000, true).unwrap() > 60_000_000);
+    assert_eq!(staged(&mut connection), "PUB a 0\r\n\r\nPING\r\n");
+    connection.stage(&mut slot);
+    assert_eq!(slot.mark, 1);
+    let told = feed(&mut connection, b"-ERR 'Permissions Violation for Publish to \"a\"'\r\nPONG\r\n", 9).unwrap();
+    assert_eq!(told, ["permission a", "denied a 0 1", "fenced 0"]);
+}
+
+#[test]
+fn silence_is_noticed_within_three_pings() {
+    let mut connection = ready();
+    staged(&mut connection);
+    assert_eq!(connection.tick(4 * SECOND, false).unwrap(), 1 + 5 * SECOND);
+    connection.tick(5 * SECOND + 1, false).unwrap();
+    assert_eq!(staged(&mut connection), "PING\r\n");
+    // The kernel took bytes just now: life. Fifteen seconds later there was none.
+    let loss = connection.tick(15 * SECOND + 1, false).unwrap_err();
+    assert!(loss.error.message().contains("silent"), "{}", loss.error);
+}

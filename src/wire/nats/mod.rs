@@ -1,0 +1,258 @@
+//! NATS: JetStream for persistent topics, core NATS for ephemeral ones. All of the protocol's words stay in here.
+
+pub(crate) mod ack;
+pub(crate) mod api;
+pub(crate) mod auth;
+pub(crate) mod codes;
+pub(crate) mod connection;
+pub(crate) mod fences;
+pub(crate) mod frame;
+pub(crate) mod outbox;
+pub(crate) mod pool;
+pub(crate) mod tls;
+pub(crate) mod url;
+
+use std::collections::HashMap;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use self::connection::{Connect, Connection, Info, Told};
+use self::frame::Encoder;
+use self::outbox::PIECES;
+use crate::error::Error;
+use crate::ledger::Slot;
+use crate::wire::{Loss, Nanos, Notice, Question, Receiver, StreamAnswer, Verdict, Wire};
+
+/// Which of the two connections that a moment may know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The one that messages go to.
+    Main,
+    /// A server in lame duck mode: only its acks are awaited.
+    Leaving,
+}
+
+/// What the runtime must know of the connections, and the handler need not.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// Addresses that the server told of.
+    pub(crate) servers: Vec<String>,
+    /// The server is about to go.
+    pub(crate) lame_duck: bool,
+    /// The main connection ended; and whether it ever was ready.
+    pub(crate) lost: Option<(Loss, bool)>,
+    /// The leaving connection has nothing more to tell.
+    pub(crate) left: bool,
+}
+
+/// The connections of one publisher, without their sockets.
+pub(crate) struct NatsWire {
+    encoder: Arc<Encoder>,
+    api_prefix: String,
+    ping_interval: Nanos,
+    main: Option<Connection>,
+    leaving: Option<Connection>,
+    next_epoch: u32,
+    asked: HashMap<u32, (Question, String)>,
+    pub(crate) news: News,
+}
+
+impl NatsWire {
+    pub(crate) fn new(encoder: Arc<Encoder>, domain: Option<&str>, ping_interval: Nanos) -> Self {
+        NatsWire {
+            encoder,
+            api_prefix: api::api_prefix(domain),
+            ping_interval,
+            main: None,
+            leaving: None,
+            next_epoch: 1,
+            asked: HashMap::new(),
+            news: News::default(),
+        }
+    }
+
+    /// A new connection, whose INFO was read. An older one that still stands leaves: its acks are read until they are in.
+    pub(crate) fn attach(&mut self, server: String, info: Info, connect: &Connect<'_>, now: Nanos) -> Result<(), Error> {
+        let connection = Connection::new(self.next_epoch, server, info, connect, self.encoder.inbox(), self.ping_interval, now)?;
+        self.next_epoch += 1;
+        if let Some(mut old) = self.main.replace(connection)
+            && !old.has_ended()
+        {
+            old.leave();
+            self.leaving = Some(old);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn side(&self, side: Side) -> Option<&Connection> {
+        match side {
+            Side::Main => self.main.as_ref(),
+            Side::Leaving => self.leaving.as_ref(),
+        }
+    }
+
+    fn side_mut(&mut self, side: Side) -> Option<&mut Connection> {
+        match side {
+            Side::Main => self.main.as_mut(),
+            Side::Leaving => self.leaving.as_mut(),
+        }
+    }
+
+    pub(crate) fn epoch(&self, side: Side) -> Option<u32> {
+        self.side(side).map(|connection| connection.epoch)
+    }
+
+    /// What to write next.
+    pub(crate) fn pieces<'a>(&'a self, side: Side, into: &mut [IoSlice<'a>; PIECES]) -> usize {
+        self.side(side).map_or(0, |connection| connection.pieces(into))
+    }
+
+    pub(crate) fn unsent(&self, side: Side) -> usize {
+        self.side(side).map_or(0, Connection::unsent)
+    }
+
+    /// The carrier below accepted this many bytes.
+    pub(crate) fn wrote(&mut self, side: Side, count: usize, now: Nanos, receiver: &mut impl Receiver) {
+        if let Some(connection) = self.side_mut(side) {
+            let epoch = connection.epoch;
+            connection.wrote(count, now, |end| receiver.begun(end.slot, end.id, epoch));
+        }
+    }
+
+    /// Where the next bytes go.
+    pub(crate) fn read_space(&mut self, side: Side) -> &mut [u8] {
+        self.side_mut(side).map_or(&mut [], Connection::read_space)
+    }
+
+    /// That many bytes were put there.
+    pub(crate) fn read(&mut self, side: Side, count: usize, now: Nanos, receiver: &mut impl Receiver) {
+        let connection = match side {
+            Side::Main => &mut self.main,
+            Side::Leaving => &mut self.leaving,
+        };
+        let Some(connection) = connection else { return };
+        let was_ready = !connection.in_handshake();
+        let (epoch, server) = (connection.epoch, Arc::clone(&connection.server));
+        let (asked, news) = (&mut self.asked, &mut self.news);
+        let result = connection.read(count, now, |told| match told {
+            Told::Verdict(token, verdict) => {
+                if matches!(verdict, Verdict::Alien) {
+                    tracing::debug!(target: "ackbus::wire", slot = token.slot, "a reply that is no acknowledgement");
+                }
+                receiver.verdict(token, verdict);
+            }
+            Told::Fenced { mark } => receiver.fenced(epoch, mark),
+            Told::Denied { subject, mark, refusals } => receiver.denied(subject, epoch, mark, refusals),
+            Told::Answer { ask, body } => {
+                if let Some((question, _)) = asked.remove(&ask) {
+                    let answer = match body {
+                        Some(body) => api::answer(&question, body),
+                        None => StreamAnswer::Unavailable { text: "nobody answers JetStream requests (no responders)".into() },
+                    };
+                    receiver.answer(ask, answer);
+                }
+            }
+            Told::PermissionError { subject, text } => {
+                let refused: Vec<u32> = asked.iter().filter(|(_, (_, s))| s == subject).map(|(&ask, _)| ask).collect();
+                for ask in refused {
+                    asked.remove(&ask);
+                    receiver.answer(ask, StreamAnswer::Denied);
+                }
+                receiver.notice(Notice::Denied { topic: subject.to_owned(), text: text.to_owned() });
+            }
+            Told::Limits(limits) => receiver.limits(limits),
+            Told::AlienReply => receiver.notice(Notice::AlienReply),
+            Told::Servers(servers) => {
+                receiver.notice(Notice::Discovered { servers: servers.join(", ") });
+                news.servers.extend_from_slice(servers);
+            }
+            Told::LameDuck => {
+                news.lame_duck = true;
+                receiver.notice(Notice::LameDuck { server: server.to_string() });
+            }
+            Told::Ready { version, limits } => receiver.connected(epoch, &server, version, limits),
+        });
+        if let Err(loss) = result {
+            self.end(side, loss, was_ready, receiver);
+        }
+    }
+
+    /// The bytes of a side ended.
+    pub(crate) fn cut(&mut self, side: Side, what: &str, receiver: &mut impl Receiver) {
+        if let Some(connection) = self.side_mut(side)
+            && !connection.has_ended()
+        {
+            let was_ready = !connection.in_handshake();
+            let loss = connection.cut(what);
+            self.end(side, loss, was_ready, receiver);
+        }
+    }
+
+    fn end(&mut self, side: Side, loss: Loss, was_ready: bool, receiver: &mut impl Receiver) {
+        let Some(epoch) = self.epoch(side) else { return };
+        if was_ready {
+            receiver.lost(epoch, &loss);
+        }
+        match side {
+            Side::Main => {
+                self.main = None;
+                self.asked.clear();
+                self.news.lost = Some((loss, was_ready));
+            }
+            Side::Leaving => {
+                self.leaving = None;
+                self.news.left = true;
+            }
+        }
+    }
+
+    /// The leaving connection has answered everything, or had its time.
+    pub(crate) fn finish_leaving(&mut self, receiver: &mut impl Receiver) {
+        self.cut(Side::Leaving, "the server was left for another one", receiver);
+    }
+}
+
+impl Wire for NatsWire {
+    fn is_ready(&self) -> bool {
+        self.main.as_ref().is_some_and(Connection::is_ready)
+    }
+
+    fn has_room(&self) -> bool {
+        self.main.as_ref().is_some_and(Connection::has_room)
+    }
+
+    fn stage(&mut self, slot: &mut Slot) {
+        if slot.attempt > 1 {
+            Encoder::restamp(slot);
+        }
+        if let Some(connection) = &mut self.main {
+            connection.stage(slot);
+        }
+    }
+
+    fn fence(&mut self) {
+        if let Some(connection) = &mut self.main {
+            connection.want_fence();
+        }
+    }
+
+    fn ask(&mut self, ask: u32, question: &Question) {
+        let Some(connection) = self.main.as_mut().filter(|c| c.is_ready()) else { return };
+        let Some((subject, body)) = api::request(&self.api_prefix, question) else { return };
+        connection.ask(&subject, ask, &body);
+        self.asked.insert(ask, (question.clone(), subject));
+    }
+
+    fn tick(&mut self, now: Nanos, in_flight: bool, receiver: &mut impl Receiver) -> Nanos {
+        let mut next = Nanos::MAX;
+        for side in [Side::Main, Side::Leaving] {
+            let Some(connection) = self.side_mut(side) else { continue };
+            let was_ready = !connection.in_handshake();
+            match connection.tick(now, in_flight) {
+                Ok(at) => next = next.min(at),
+                Err(loss) => self.end(side, loss, was_ready, receiver),
+            }
+        }
+        next
+    }
+}

@@ -1,0 +1,159 @@
+//! The outbox: bytes staged for one connection, and where each frame ends in them.
+//!
+//! Small frames are copied together, so that a burst is one system call; large ones are shared with their slots and written in place. A frame's attempt begins
+//! when its last byte was accepted below: that is what [`Outbox::accepted`] tells.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+/// Staged bytes beyond which no frame is added: what is here can neither be taken back nor reordered.
+const ROOM: usize = 128 << 10;
+/// Frames from this size on are not copied.
+const LARGE: usize = 16 << 10;
+/// The most pieces of one write.
+pub(crate) const PIECES: usize = 16;
+
+#[derive(Debug)]
+enum Chunk {
+    Copied(Vec<u8>),
+    Shared(Arc<Vec<u8>>),
+}
+
+impl Chunk {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Chunk::Copied(bytes) => bytes,
+            Chunk::Shared(bytes) => bytes,
+        }
+    }
+}
+
+/// Where a frame ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    at: u64,
+    pub(crate) slot: u32,
+    pub(crate) id: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    chunks: VecDeque<Chunk>,
+    /// Of the first chunk, already accepted.
+    head: usize,
+    staged: u64,
+    taken: u64,
+    ends: VecDeque<End>,
+    spare: Vec<u8>,
+}
+
+impl Outbox {
+    pub(crate) fn has_room(&self) -> bool {
+        self.unsent() < ROOM
+    }
+
+    pub(crate) fn unsent(&self) -> usize {
+        (self.staged - self.taken) as usize
+    }
+
+    /// Adds bytes that belong to no message.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.staged += bytes.len() as u64;
+        match self.chunks.back_mut() {
+            Some(Chunk::Copied(chunk)) => chunk.extend_from_slice(bytes),
+            _ => {
+                let mut chunk = std::mem::take(&mut self.spare);
+                chunk.extend_from_slice(bytes);
+                self.chunks.push_back(Chunk::Copied(chunk));
+            }
+        }
+    }
+
+    /// Adds a message's frame.
+    pub(crate) fn push_frame(&mut self, frame: &mut crate::ledger::Frame, slot: u32, id: u64) {
+        if frame.bytes().len() < LARGE {
+            self.push(frame.bytes());
+        } else {
+            let shared = frame.share();
+            self.staged += shared.len() as u64;
+            self.chunks.push_back(Chunk::Shared(shared));
+        }
+        self.ends.push_back(End { at: self.staged, slot, id });
+    }
+
+    /// What to write next, in pieces.
+    pub(crate) fn pieces<'a>(&'a self, into: &mut [IoSlice<'a>; PIECES]) -> usize {
+        let mut skip = self.head;
+        let mut count = 0;
+        for (place, chunk) in into.iter_mut().zip(&self.chunks) {
+            *place = IoSlice::new(chunk.bytes().get(skip..).unwrap_or_default());
+            skip = 0;
+            count += 1;
+        }
+        count
+    }
+
+    /// The carrier below accepted this many bytes: these frames are out.
+    pub(crate) fn accepted(&mut self, count: usize, mut out: impl FnMut(End)) {
+        self.taken += count as u64;
+        self.head += count;
+        while let Some(first) = self.chunks.front() {
+            let len = first.bytes().len();
+            if self.head < len {
+                break;
+            }
+            self.head -= len;
+            if let Some(Chunk::Copied(mut chunk)) = self.chunks.pop_front()
+                && chunk.capacity() > self.spare.capacity()
+                && chunk.capacity() <= 2 * ROOM
+            {
+                chunk.clear();
+                self.spare = chunk;
+            }
+        }
+        while let Some(&end) = self.ends.front() {
+            if end.at > self.taken {
+                break;
+            }
+            self.ends.pop_front();
+            out(end);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Frame;
+
+    #[test]
+    fn frames_are_out_when_their_last_byte_is() {
+        let mut outbox = Outbox::default();
+        outbox.push(b"PING\r\n");
+        outbox.push_frame(&mut Frame::Owned(vec![b'a'; 10]), 1, 1);
+        outbox.push_frame(&mut Frame::Owned(vec![b'b'; LARGE]), 2, 2);
+        outbox.push_frame(&mut Frame::Owned(vec![b'c'; 5]), 3, 3);
+        let mut written = Vec::new();
+        let mut out = Vec::new();
+        let mut step = 1;
+        while outbox.unsent() > 0 {
+            let mut pieces = [IoSlice::new(&[]); PIECES];
+            let count = outbox.pieces(&mut pieces);
+            let mut left = step;
+            let mut taken = 0;
+            for piece in &pieces[..count] {
+                let n = piece.len().min(left);
+                written.extend_from_slice(&piece[..n]);
+                left -= n;
+                taken += n;
+            }
+            outbox.accepted(taken, |end| out.push((end.slot, written.len())));
+            step = step * 3 % 1009 + 1;
+        }
+        assert_eq!(written.len(), 21 + LARGE);
+        assert_eq!(out.iter().map(|o| o.0).collect::<Vec<_>>(), [1, 2, 3]);
+        assert!(out[0].1 >= 16 && out[1].1 >= 16 + LARGE && out[2].1 == 21 + LARGE);
+        assert!(written.starts_with(b"PING\r\naaaaaaaaaabbb") && written.ends_with(b"bccccc"));
+    }
+}

@@ -1,0 +1,87 @@
+//! Several servers that form one cluster.
+
+use std::time::Duration;
+
+use crate::port::Port;
+use crate::reader::Reader;
+use crate::server::{Options, Server};
+use crate::wait_for;
+
+/// The first election of a fresh cluster, and the recovery of streams, on a busy machine.
+const FORM_LIMIT: Duration = Duration::from_secs(60);
+
+/// Servers that are connected by routes on 127.0.0.1. Clients connect to any of them.
+#[derive(Debug)]
+pub struct Cluster {
+    servers: Vec<Server>,
+    _routes: Vec<Port>,
+}
+
+impl Cluster {
+    /// `size` servers with JetStream; returns when they have a leader.
+    ///
+    /// # Panics
+    /// When they do not form a cluster within a minute.
+    #[must_use]
+    pub fn start(size: usize) -> Self {
+        Cluster::start_with(size, Options::default())
+    }
+
+    /// The same with options that hold for each of them.
+    ///
+    /// # Panics
+    /// When they do not form a cluster within a minute.
+    #[must_use]
+    pub fn start_with(size: usize, options: Options) -> Self {
+        let routes: Vec<Port> = (0..size).map(|_| Port::take().expect("a free port")).collect();
+        // All routes are known before the first server starts, so the servers know how many they are and no smaller group elects a leader.
+        let urls: Vec<String> = routes.iter().map(|route| format!("\"nats://{}\"", route.address())).collect();
+        let servers: Vec<Server> = routes
+            .iter()
+            .enumerate()
+            .map(|(index, route)| {
+                let mut server = Server::prepare(options.clone(), &format!("n{}", index + 1)).expect("a folder and ports for a server");
+                server.join_cluster(format!("cluster {{ name: \"ackbus-test\", listen: \"{}\", routes: [{}] }}\n", route.address(), urls.join(", ")));
+                server.launch().unwrap_or_else(|text| panic!("{text}"));
+                server
+            })
+            .collect();
+        for server in &servers {
+            server.wait_ready(FORM_LIMIT).unwrap_or_else(|text| panic!("{}: {text}", server.name()));
+        }
+        Cluster { servers, _routes: routes }
+    }
+
+    /// The servers, `n1` first.
+    #[must_use]
+    pub fn servers(&self) -> &[Server] {
+        &self.servers
+    }
+
+    /// All URLs, separated by commas.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.servers.iter().map(Server::url).collect::<Vec<_>>().join(",")
+    }
+
+    /// The index of the server that leads the stream, as soon as there is one. `reader` is connected to this cluster.
+    ///
+    /// # Panics
+    /// When there is none within a minute.
+    #[must_use]
+    pub fn leader(&self, reader: &Reader, stream: &str) -> usize {
+        wait_for(&format!("a leader of stream {stream}"), FORM_LIMIT, || {
+            let leader = reader.stream_info(stream)?.cluster?.leader?;
+            self.servers.iter().position(|server| server.name() == leader)
+        })
+    }
+
+    /// Makes the stream's leader resign, and returns as soon as it has. The election of the next one goes on.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub fn step_down(&self, reader: &Reader, stream: &str) {
+        let reply = reader.request(&format!("$JS.API.STREAM.LEADER.STEPDOWN.{stream}"), b"");
+        assert!(String::from_utf8_lossy(&reply).contains("\"success\":true"), "step-down of {stream}: {}", String::from_utf8_lossy(&reply));
+    }
+}
