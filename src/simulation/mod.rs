@@ -11,6 +11,7 @@
 //! | `script`, `draw` | what goes wrong, when |
 //! | `truth` | what really happened |
 //! | `check` | P1–P4 and P10 against it |
+//! | `reference` | a small publisher, right or wrong in one way, that tests all of these |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 

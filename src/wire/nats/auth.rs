@@ -83,6 +83,8 @@ impl Authenticator {
             }
             None => "no credentials are configured; set user and password, token, credentials_file or nkey_seed_file".to_owned(),
         };
+        // The text may begin with the server already.
+        let text = text.strip_prefix(&format!("{server}: ")).unwrap_or(text);
         Error::new(Status::AuthFailed, format!("{server} refused the connection: {text}; {advice}"))
     }
 
@@ -339,6 +341,8 @@ mod tests {
     fn a_refusal_says_what_was_offered() {
         let refusal = |settings, url: &str, nonce| Authenticator::new(settings).refusal(&server(url), nonce, "Authorization Violation");
         let none = AuthSettings::default;
+        let twice = Authenticator::new(none()).refusal(&server("host"), None, "nats://host:4222: Authorization Violation");
+        assert_eq!(twice.message(), refusal(none(), "host", None).message());
         let by_file = || AuthSettings { credentials_file: Some("/run/x.creds".to_owned()), ..none() };
         for (error, part) in [
             (refusal(none(), "host", None), "no credentials are configured"),

@@ -7,8 +7,9 @@
 //! message to the others, or where every replica repeats the same check on the same state. What one replica alone may refuse after the others agreed to store
 //! (10023; 10077 for other reasons than a limit; 10063) proves nothing.
 
-use crate::error::Status;
-use crate::wire::{Refusal, Retry, Trouble};
+use crate::error::Status::{self, Overloaded, QuotaExceeded, Rejected, StreamFull, TooLarge, Unavailable, WrongExpectation};
+use crate::wire::Retry::{self, Backoff, Hold, IfStreamFull, No};
+use crate::wire::{Refusal, Trouble};
 
 /// The class of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +45,6 @@ struct Proof {
 const fn proof(err_code: u32, status: Status, retry: Retry, why: &'static str) -> Proof {
     Proof { err_code, class: Class::definite(status, retry), why }
 }
-
-use Retry::{Backoff, Hold, IfStreamFull, No};
-use Status::{Overloaded, QuotaExceeded, Rejected, StreamFull, TooLarge, Unavailable, WrongExpectation};
 
 /// The codes that prove "not stored", by number.
 const DEFINITE: &[Proof] = &[

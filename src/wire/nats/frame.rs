@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn the_usual_message() {
         let (slot, text) = encode(MsgIdMode::Auto, &Message::new("orders.new", b"hello"), false);
-        assert_eq!(text, "HPUB orders.new _INBOX.7777777777777777.i400001000000010 51 56\r\nNATS/1.0\r\nNats-Msg-Id: 777777777777777701000000\r\n\r\nhello\r\n");
+        assert_eq!(text, "HPUB orders.new _INBOX.7777777777777777.i40000100000010 51 56\r\nNATS/1.0\r\nNats-Msg-Id: 777777777777777701000000\r\n\r\nhello\r\n");
         assert_eq!((slot.topic(), slot.payload()), ("orders.new", &b"hello"[..]));
         assert_eq!(slot.msg_id.of(slot.frame.bytes()), b"777777777777777701000000");
     }
@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn without_headers_and_ephemeral() {
         let (_, text) = encode(MsgIdMode::None, &Message::new("a", b""), false);
-        assert_eq!(text, "PUB a _INBOX.7777777777777777.i400001000000010 0\r\n\r\n");
+        assert_eq!(text, "PUB a _INBOX.7777777777777777.i40000100000010 0\r\n\r\n");
         let (slot, text) = encode(MsgIdMode::Auto, &Message::new("a", b"x"), true);
         assert_eq!((text.as_str(), slot.token), ("PUB a 1\r\nx\r\n", 0));
     }

@@ -60,7 +60,6 @@ pub(crate) struct Pool {
     short_lives: u32,
     /// No attempt starts before this time.
     due: u64,
-    last_error: Option<Error>,
     gave_up: Option<Error>,
     jitter: Jitter,
     wait: u64,
@@ -102,7 +101,6 @@ impl Pool {
             pauses: 0,
             short_lives: 0,
             due: 0,
-            last_error: None,
             gave_up: None,
             jitter: Jitter::new(seed),
             wait: nanos(settings.reconnect_wait).max(MS),
@@ -142,9 +140,8 @@ impl Pool {
                 Status::AuthFailed => 1,
                 _ => 0,
             };
-            entry.last_error = Some(error.clone());
+            entry.last_error = Some(error);
         }
-        self.last_error = Some(error);
         if let Phase::Connected { .. } = self.phase {
             return;
         }
@@ -179,8 +176,8 @@ impl Pool {
         self.due = if self.short_lives < 2 { now } else { now.saturating_add(self.pause(self.short_lives - 2)) };
     }
 
-    /// `connect_urls` of an INFO from this server: new servers come in and are returned, those no longer told of go. An empty list says nothing. With TLS,
-    /// call it with what was read after the handshake alone: anybody can write into the plain INFO before it.
+    /// `connect_urls` of an INFO from this server: new servers come in and are returned, those no longer told of go. An empty list says nothing. An INFO that
+    /// was read before the TLS handshake can be anybody's: what keeps a false server from the credentials is the `tls` flag and the name that it inherits.
     pub(crate) fn discovered(&mut self, addresses: &[String], from: &ServerUrl) -> Vec<ServerUrl> {
         let mut new = Vec::new();
         if !self.discover || addresses.is_empty() {
@@ -206,11 +203,6 @@ impl Pool {
     /// Another server to go to when this one asks its clients to leave (lame duck).
     pub(crate) fn other_than(&self, server: &ServerUrl) -> Option<Target> {
         self.entries.iter().find(|entry| !entry.is(server)).map(|entry| entry.target.clone())
-    }
-
-    /// Why the last attempt failed.
-    pub(crate) fn last_error(&self) -> Option<&Error> {
-        self.last_error.as_ref()
     }
 
     /// The first connect has one round, and with `retry_on_connect` as many further attempts as a reconnect.
