@@ -11,11 +11,11 @@ stream=AIRPORTS topic=airports.rows
 least=10000
 
 work=$(mktemp -d)
-server_pid=
+server_pid='' server_stdin=''
 
 finish() {
     if [ -n "$server_pid" ]; then
-        eval "exec ${server[1]}>&-" # the server runs until its standard input ends
+        exec {server_stdin}>&- # the server runs until this ends
         wait "$server_pid" || true
     fi
     rm -rf "$work"
@@ -30,8 +30,9 @@ if [ "$rows" -lt "$least" ]; then
 fi
 
 coproc server { exec "$test_server"; }
-server_pid=$server_PID
-read -r url <&"${server[0]}" || { echo "demo: no nats-server" >&2; exit 1; }
+# Bash forgets the coprocess's variables when it ends early.
+server_pid=$server_PID server_stdin=${server[1]} server_stdout=${server[0]}
+read -r url <&"$server_stdout" || { echo "demo: no nats-server" >&2; exit 1; }
 
 echo "publishing the $rows rows of $(basename "$file") to $topic on $url, into a stream that is created on the way:"
 if ! "$publish_lines" "$url" "$topic" "topic:airports.>:stream=$stream" 'topic:airports.>:create=if_missing' <"$file" >"$work/figures"; then

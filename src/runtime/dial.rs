@@ -66,6 +66,10 @@ impl Stream {
         }
     }
 
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self, Stream::Tls(_))
+    }
+
     fn tcp(&self) -> &TcpStream {
         match self {
             Stream::Tcp(stream) => stream,
@@ -116,6 +120,11 @@ impl Dialer {
         self.authenticator.refusal(server, nonce, text)
     }
 
+    /// The error for a TLS handshake that the server refused.
+    pub(crate) fn handshake_error(&self, target: &Target, error: &io::Error) -> Error {
+        tls::handshake_error(&target.server, &target.tls_name, &self.settings, error)
+    }
+
     /// Connects to one server: every address of its name, INFO, TLS.
     pub(crate) async fn dial(&self, target: Target) -> Result<Greeted> {
         let server = target.server.clone();
@@ -157,7 +166,7 @@ impl Dialer {
         };
         let name = tls::server_name(&self.settings, &target.tls_name)?;
         let connected = TlsConnector::from(config).connect(name, tcp).await;
-        connected.map(|tls| Stream::Tls(Box::new(tls))).map_err(|error| tls::handshake_error(&target.server, &target.tls_name, &self.settings, &error))
+        connected.map(|tls| Stream::Tls(Box::new(tls))).map_err(|error| self.handshake_error(target, &error))
     }
 }
 

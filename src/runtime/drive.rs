@@ -15,7 +15,7 @@ use crate::ledger::Stage;
 use crate::publisher::{Clock, Shared};
 use crate::trace;
 use crate::wire::memory::MemoryWire;
-use crate::wire::nats::connection::{Connect, Info};
+use crate::wire::nats::connection::{Connect, Connection, Info};
 use crate::wire::nats::outbox::PIECES;
 use crate::wire::nats::pool::{Next, Pool, Target};
 use crate::wire::nats::url::Servers;
@@ -254,7 +254,14 @@ impl NatsDriver {
                     wire.read(side, count, now, core);
                 }
                 Poll::Ready(Err(error)) => {
-                    wire.cut(side, &format!("the connection was lost: {error}"), core);
+                    // TLS 1.3: the server's verdict on our certificate comes with the first read, after the handshake.
+                    let refused = link.stream.is_tls() && wire.side(side).is_some_and(Connection::in_handshake);
+                    if refused {
+                        let error = self.dialer.handshake_error(&link.target, &error);
+                        wire.cut_for(side, error, core);
+                    } else {
+                        wire.cut(side, &format!("the connection was lost: {error}"), core);
+                    }
                     return true;
                 }
             }
@@ -440,7 +447,11 @@ impl NatsDriver {
     fn attach(&mut self, greeted: Greeted) -> Result<()> {
         let core = &self.handler.core;
         let (now, settings) = (core.now, &core.shared.settings);
-        let Greeted { target, stream, info, auth, over_tls } = greeted;
+        let Greeted { target, stream, mut info, auth, over_tls } = greeted;
+        if over_tls && !settings.tls.first {
+            // Anybody could write into the plain INFO; the next one comes through TLS.
+            info.connect_urls.clear();
+        }
         let nonce = info.nonce.clone();
         let connect = Connect {
             verbose: false,

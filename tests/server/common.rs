@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use ackbus::{
-    Config, Error, Event, EventKind, Handlers, Message, Persistence, Publisher, REPORT_DUPLICATE, REPORT_EPHEMERAL, Report, Result, Sink, Stats, Status,
+    Config, Error, Event, EventKind, Handlers, Message, Persistence, Publisher, REPORT_DUPLICATE, REPORT_EPHEMERAL, Report, Reports, Result, Sink, Stats, Status,
 };
 use ackbus_test_support::{Reader, StoredMsg};
 
@@ -189,7 +189,6 @@ impl Bus {
 
     /// Publishes a message with everything it may have.
     pub(crate) fn send(&self, message: &Message<'_>) -> Result<u64> {
-        // The lock is held so that the record has the message before its report comes; publishing threads do not wait for reports.
         let id = self.publisher.publish_message(message)?;
         self.note(id, message, true);
         Ok(id)
@@ -197,11 +196,17 @@ impl Bus {
 
     /// Publishes to an ephemeral topic: no report is owed.
     #[track_caller]
-    pub(crate) fn ephemeral(&self, topic: &str, payload: &[u8]) -> u64 {
-        let message = Message::new(topic, payload);
-        let id = self.publisher.publish_message(&message).unwrap();
-        self.note(id, &message, false);
-        id
+    pub(crate) fn ephemeral(&self, message: &Message<'_>) {
+        let id = self.publisher.publish_message(message).unwrap();
+        self.note(id, message, false);
+    }
+
+    /// The same, and waits until it is written.
+    #[track_caller]
+    pub(crate) fn wait_ephemeral(&self, message: &Message<'_>) -> Reports {
+        let reports = self.publisher.publish_wait(message, Some(PATIENCE)).unwrap();
+        self.note(reports.get(0).unwrap().id(), message, false);
+        reports
     }
 
     fn note(&self, id: u64, message: &Message<'_>, reported: bool) {

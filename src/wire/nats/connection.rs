@@ -414,6 +414,11 @@ impl Connection {
         self.loss(error)
     }
 
+    /// The same, for a reason that is known better.
+    pub(crate) fn cut_for(&mut self, error: Error) -> Loss {
+        self.loss(error)
+    }
+
     /// Sends fences and keep-alives. Returns when it wants to be called next. Everything readable must have been read.
     pub(crate) fn tick(&mut self, now: Nanos, in_flight: bool) -> Result<Nanos, Loss> {
         if self.phase == Phase::Ended {

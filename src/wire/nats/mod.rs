@@ -188,6 +188,17 @@ impl NatsWire {
         }
     }
 
+    /// The same, for a reason that is told as it is.
+    pub(crate) fn cut_for(&mut self, side: Side, error: Error, receiver: &mut impl Receiver) {
+        if let Some(connection) = self.side_mut(side)
+            && !connection.has_ended()
+        {
+            let was_ready = !connection.in_handshake();
+            let loss = connection.cut_for(error);
+            self.end(side, loss, was_ready, receiver);
+        }
+    }
+
     fn end(&mut self, side: Side, loss: Loss, was_ready: bool, receiver: &mut impl Receiver) {
         let Some(epoch) = self.epoch(side) else { return };
         if was_ready {

@@ -1,0 +1,253 @@
+//! Streams that are missing, created, different, deleted or full.
+
+use ackbus::{EventKind, Persistence, Status};
+use ackbus_test_support::async_nats::jetstream::stream::{DiscardPolicy, RetentionPolicy, StorageType};
+use ackbus_test_support::{Reader, Server, StreamConfig};
+
+use crate::common::Bus;
+
+const NO_STREAM: (Status, Persistence, u32) = (Status::NoStream, Persistence::NotPersisted, 503);
+/// Longer than a test may wait: what is told before is told at once.
+const NEVER: (&str, &str) = ("delivery_timeout_ms", "3600000");
+const CREATED: &[(&str, &str, &str)] = &[("orders.>", "stream", "ORDERS"), ("orders.>", "create", "if_missing")];
+
+#[test]
+fn a_missing_stream_is_created_and_takes_what_waited_in_order() {
+    let server = Server::start();
+    let reader = Reader::connect(&server.url());
+    let rules = [CREATED, &[("orders.>", "storage", "memory"), ("orders.>", "duplicate_window_ms", "30000")]].concat();
+    let bus = Bus::connect(&server.url(), &[], &rules);
+    bus.series("orders.created", 5_000);
+    let books = bus.finish();
+    books.all_persisted();
+    let stored = books.compare(&reader, &["ORDERS"]);
+    books.in_order(&stored);
+    assert_eq!(books.events.iter().filter(|event| event.kind == EventKind::StreamCreated).count(), 1, "{:?}", books.events);
+    assert!(!books.has_event(EventKind::StreamDiffers), "{:?}", books.events);
+    assert!(books.reports.values().all(|seen| seen.attempts == 1), "nothing was sent before the stream was there");
+    let config = reader.stream_info("ORDERS").unwrap().config;
+    assert_eq!((config.subjects, config.storage, config.duplicate_window.as_secs()), (vec!["orders.>".to_owned()], StorageType::Memory, 30));
+}
+
+#[test]
+fn a_topic_without_a_stream_is_told_at_once_and_holds_nobody() {
+    let server = Server::start();
+    let reader = Reader::connect(&server.url());
+    reader.create_stream("ORDERS", &["orders.>"]);
+    let bus = Bus::connect(&server.url(), &[NEVER], &[]);
+    let (mut good, mut lost) = (Vec::new(), Vec::new());
+    for n in 0..1_000 {
+        good.push(bus.publish("orders.created", format!("good {n}")));
+        lost.push(bus.publish("nowhere.else", format!("lost {n}")));
+    }
+    let books = bus.finish();
+    books.persisted(&good);
+    assert!(books.of(&good).all(|seen| seen.attempts == 1), "the others never waited");
+    books.ended(&lost, NO_STREAM);
+    assert!(books.of(&lost).all(|seen| seen.text.contains("nowhere.else")), "{:?}", books.reports[&lost[0]]);
+    let stored = books.compare(&reader, &["ORDERS"]);
+    books.in_order(&stored);
+}
+
+#[test]
+fn a_named_stream_that_is_missing_is_told_before_anything_is_sent() {
+    let server = Server::start();
+    let reader = Reader::connect(&server.url());
+    reader.create_stream("OTHER", &["other.>"]);
+    let bus = Bus::connect(&server.url(), &[NEVER], &[("orders.>", "stream", "ORDERS")]);
+    let lost = bus.series("orders.created", 100);
+    let good = bus.series("other.created", 100);
+    let books = bus.finish();
+    books.persisted(&good);
+    books.ended(&lost, (Status::NoStream, Persistence::NotPersisted, 10059));
+    assert!(books.of(&lost).all(|seen| seen.attempts == 0 && seen.text.contains("\"ORDERS\"")), "{:?}", books.reports[&lost[0]]);
+    books.compare(&reader, &["OTHER"]);
+}
+
+#[test]
+fn messages_wait_for_a_stream_when_they_shall() {
+    let server = Server::start();
+    let reader = Reader::connect(&server.url());
+    let bus = Bus::connect(&server.url(), &[("on_no_stream", "wait"), NEVER], &[("orders.>", "stream", "ORDERS")]);
+    let named = bus.series("orders.created", 500);
+    let any = bus.series("events.created", 500);
+    assert_eq!(bus.event(EventKind::GateHeld).topic, "events.created");
+    assert_eq!(bus.publisher().pending(), 1_000);
+    reader.create_stream("EVENTS", &["events.>"]);
+    reader.create_stream("ORDERS", &["orders.>"]);
+    let books = bus.finish();
+    books.all_persisted();
+    assert!(books.of(&named).all(|seen| seen.attempts == 1), "what waits for a check is not sent");
+    assert!(books.of(&any[2..]).all(|seen| seen.attempts <= 3), "what waits behind a held gate is not sent again and again");
+    for (stream, ids) in [("ORDERS", named), ("EVENTS", any)] {
+        let stored = reader.read_all(stream);
+        books.in_order(&stored);
+        assert_eq!(stored.len(), ids.len());
+    }
+    books.compare(&reader, &["ORDERS", "EVENTS"]);
+}
+
+#[test]
+fn a_refused_creation_is_the_text_of_the_reports() {
+    let server = Server::start();
+    let reader = Reader::connect(&server.url());
+    reader.create_stream("TAKEN", &["orders.created"]);
+    let bus = Bus::connect(&server.url(), &[NEVER], CREATED);
+    let lost = bus.series("orders.created", 100);
+    // Its own answer for each time it is asked: no old answer is served for ever.
+    bus.reported(100);
+    let later = bus.series("orders.created", 1);
+    let books = bus.finish();
+    for ids in [&lost, &later] {
+        books.ended(ids, (Status::CreateFailed, Persistence::NotPersisted, 10065));
+        assert!(books.of(ids).all(|seen| seen.attempts == 0 && seen.text.contains("subjects overlap")), "{:?}", books.reports[&ids[0]]);
+    }
+    assert!(books.compare(&reader, &["TAKEN"]).is_empty());
+    assert!(reader.stream_info("ORDERS").is_none());
+}
+
+#[test]
+fn an_existing_stream_with_another_configuration_is_used() {
+    let server = Server::start();
+    let reader = Reader::connect(&server.url());
+    reader.create_stream_with(StreamConfig { name: "ORDERS".into(), subjects: vec!["orders.>".into()], max_messages: 100_000, ..Default::default() });
+    let rules = [CREATED, &[("orders.>", "storage", "memory"), ("orders.>", "max_msgs", "5000")]].concat();
+    let bus = Bus::connect(&server.url(), &[], &rules);
+    bus.series("orders.created", 100);
+    let books = bus.finish();
+    books.all_persisted();
+    books.compare(&reader, &["ORDERS"]);
+    let differs: Vec<&str> = books.events.iter().filter(|event| event.kind == EventKind::StreamDiffers).map(|event| event.text.as_str()).collect();
+    assert_eq!(differs.len(), 1, "{:?}", books.events);
+    assert!(differs[0].contains("ORDERS") && differs[0].contains("storage is file, not memory") && differs[0].contains("max_msgs is 100000, not 5000"), "{differs:?}");
+    assert!(!books.has_event(EventKind::StreamCreated));
+    assert_eq!(reader.stream_info("ORDERS").unwrap().config.max_messages, 100_000, "it was not changed");
+}
+
+#[test]
+fn a_stream_that_takes_other_subjects_is_no_stream() {
+    let server = Server::start();
+    let reader = Reader::connect(&server.url());
+    reader.create_stream("ORDERS", &["other.>"]);
+    let bus = Bus::connect(&server.url(), &[NEVER], CREATED);
+    let lost = bus.series("orders.created", 100);
+    let books = bus.finish();
+    // The server refuses to create a stream whose name is taken: told as such, or as what the topic lacks.
+    books.ended(&lost, NO_STREAM);
+    assert!(books.compare(&reader, &["ORDERS"]).is_empty());
+}
+
+#[test]
+fn a_deleted_stream_is_told_and_then_taken_again() {
+    let server = Server::start();
+    let reader = Reader::connect(&server.url());
+    reader.create_stream("ORDERS", &["orders.>"]);
+    reader.create_stream("OTHER", &["other.>"]);
+    let bus = Bus::connect(&server.url(), &[NEVER], &[("orders.>", "stream", "ORDERS")]);
+    let before = bus.series("orders.created", 100);
+    bus.reported(100);
+    reader.delete_stream("ORDERS");
+    let (mut between, mut others) = (Vec::new(), Vec::new());
+    for n in 0..100 {
+        between.push(bus.publish("orders.created", format!("between {n}")));
+        others.push(bus.publish("other.created", format!("other {n}")));
+    }
+    bus.reported(300);
+    reader.create_stream("ORDERS", &["orders.>"]);
+    let after = bus.series("orders.created", 100);
+    let books = bus.finish();
+    books.persisted(&before);
+    books.persisted(&others);
+    books.ended(&between, NO_STREAM);
+    books.persisted(&after);
+    let (old, stored): (Vec<_>, Vec<_>) = (books.of(&before).collect(), reader.read_all("ORDERS"));
+    assert_eq!(old.iter().map(|seen| seen.seq).collect::<Vec<_>>(), (1..=100).collect::<Vec<_>>(), "as the first stream had them");
+    assert_eq!(stored.len(), 100);
+    books.in_order(&stored);
+    for (message, seen) in stored.iter().zip(books.of(&after)) {
+        assert_eq!((message.seq, &message.payload), (seen.seq, &seen.payload));
+    }
+}
+
+#[test]
+fn a_deleted_stream_is_created_again() {
+    let server = Server::start();
+    let reader = Reader::connect(&server.url());
+    let bus = Bus::connect(&server.url(), &[NEVER], CREATED);
+    bus.series("orders.created", 100);
+    bus.reported(100);
+    reader.delete_stream("ORDERS");
+    let after = bus.series("orders.created", 500);
+    let books = bus.finish();
+    books.all_persisted();
+    assert_eq!(books.events.iter().filter(|event| event.kind == EventKind::StreamCreated).count(), 2, "{:?}", books.events);
+    let stored = reader.read_all("ORDERS");
+    books.in_order(&stored);
+    let expected: Vec<(u64, &[u8])> = books.of(&after).map(|seen| (seen.seq, seen.payload.as_slice())).collect();
+    assert_eq!(stored.iter().map(|message| (message.seq, message.payload.as_slice())).collect::<Vec<_>>(), expected);
+}
+
+fn small_stream(reader: &Reader) {
+    let subjects = vec!["orders.>".into()];
+    reader.create_stream_with(StreamConfig { name: "ORDERS".into(), subjects, max_messages: 100, discard: DiscardPolicy::New, ..Default::default() });
+}
+
+#[test]
+fn a_full_stream_refuses_at_once() {
+    let server = Server::start();
+    let reader = Reader::connect(&server.url());
+    small_stream(&reader);
+    let bus = Bus::connect(&server.url(), &[NEVER], &[]);
+    let ids = bus.series("orders.created", 150);
+    let books = bus.finish();
+    books.persisted(&ids[..100]);
+    books.ended(&ids[100..], (Status::StreamFull, Persistence::NotPersisted, 10077));
+    assert!(books.of(&ids).all(|seen| seen.attempts == 1));
+    assert!(books.reports[&ids[149]].text.contains("maximum messages exceeded"), "{:?}", books.reports[&ids[149]]);
+    let stored = books.compare(&reader, &["ORDERS"]);
+    books.in_order(&stored);
+}
+
+#[test]
+fn a_full_stream_is_waited_for_when_it_shall() {
+    let server = Server::start();
+    let reader = Reader::connect(&server.url());
+    small_stream(&reader);
+    let bus = Bus::connect(&server.url(), &[("retry_stream_full", "true"), NEVER], &[]);
+    let ids = bus.series("orders.created", 150);
+    bus.reported(100);
+    // All 150 have been answered once when a later message has: replies come in the order of the frames.
+    reader.create_stream("OTHER", &["other.>"]);
+    let marker = bus.publish("other.marker", "marker");
+    bus.report(marker);
+    assert_eq!(bus.publisher().pending(), 50);
+    let emptied = reader.request("$JS.API.STREAM.PURGE.ORDERS", b"");
+    assert!(String::from_utf8_lossy(&emptied).contains("\"purged\":100"), "{}", String::from_utf8_lossy(&emptied));
+    let books = bus.finish();
+    books.all_persisted();
+    let mut sequences: Vec<u64> = books.of(&ids[100..]).map(|seen| seen.seq).collect();
+    sequences.sort_unstable();
+    assert_eq!(sequences, (101..=150).collect::<Vec<_>>());
+    for message in reader.read_all("ORDERS") {
+        let seen = books.reports.values().find(|seen| seen.payload == message.payload).unwrap();
+        assert_eq!((seen.seq, seen.attempts >= 2), (message.seq, true), "{seen:?}");
+    }
+}
+
+#[test]
+fn streams_that_may_forget_ids_are_warned_of_once() {
+    let server = Server::start();
+    let reader = Reader::connect(&server.url());
+    let queue = StreamConfig { name: "WORK".into(), subjects: vec!["work.>".into()], retention: RetentionPolicy::WorkQueue, ..Default::default() };
+    reader.create_stream_with(queue);
+    reader.create_stream("ORDERS", &["orders.>"]);
+    let bus = Bus::connect(&server.url(), &[], &[("work.>", "stream", "WORK"), ("orders.>", "stream", "ORDERS")]);
+    bus.series("work.todo", 100);
+    bus.series("orders.created", 100);
+    let books = bus.finish();
+    books.all_persisted();
+    books.compare(&reader, &["WORK", "ORDERS"]);
+    let risks: Vec<&str> = books.events.iter().filter(|event| event.kind == EventKind::StreamRisk).map(|event| event.text.as_str()).collect();
+    assert_eq!(risks.len(), 1, "{:?}", books.events);
+    assert!(risks[0].contains("WORK") && risks[0].contains("work queue"), "{risks:?}");
+}
