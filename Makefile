@@ -21,6 +21,12 @@ timed = @trap 'code=$$?; echo "make $@: $$( (( code )) && echo failed after || e
 # $(call need,PROGRAM,WHAT IT IS FOR AND HOW TO GET IT)
 need = command -v $(1) >/dev/null || { echo "make: $(1) is missing: $(2)" >&2; exit 1; }
 
+# The C tests take the library that `build` made: what users get is what is tested.
+test test-c: export ACKBUS_LIB_DIR = $(target)/release
+
+# With --workspace and an example cargo chooses the same features as for all tests, so `check` builds nothing twice.
+test_programs = cargo build --locked --workspace --bin ackbus-test-server --example quickstart
+
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -29,7 +35,7 @@ help: ## Show this list
 .PHONY: demo
 demo: build server data $(target)/examples-c/publish_lines ## Install what is missing, build, publish a real data set to a real server, and compare what is stored
 	$(timed)
-	cargo build --locked -p ackbus-test-support
+	$(test_programs)
 	scripts/demo.sh $(target)/examples-c/publish_lines $(target)/debug/ackbus-test-server $(data)
 
 .PHONY: check
@@ -99,8 +105,7 @@ doc: tools ## The Rust documentation, warnings are errors
 .PHONY: examples
 examples: build server $(c_examples) ## Build every example and run it against a server
 	$(timed)
-	cargo build --locked -p ackbus --example quickstart
-	cargo build --locked -p ackbus-test-support
+	$(test_programs)
 	coproc test_server { exec "$(target)/debug/ackbus-test-server"; }
 	read -r url <&"$${test_server[0]}"
 	for example in $(target)/debug/examples/quickstart $(filter-out %/publish_lines,$(c_examples)); do

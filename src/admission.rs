@@ -40,7 +40,7 @@ thread_local! {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Credit {
+pub(crate) struct Credit {
     window: u64,
     messages: usize,
     bytes: usize,
@@ -50,6 +50,12 @@ struct Credit {
 #[must_use]
 pub fn in_callback() -> bool {
     CALLBACK.with(|c| c.get().is_some())
+}
+
+/// The simulation runs a callback among other threads on one real thread: it takes the mark away while another of them runs.
+#[cfg(test)]
+pub(crate) fn swap_callback(mark: Option<Credit>) -> Option<Credit> {
+    CALLBACK.with(|c| c.replace(mark))
 }
 
 /// Marks this thread as running user code, without admissions: event and log callbacks, finalizers.

@@ -41,6 +41,12 @@ impl Deadlines {
         }
     }
 
+    /// When something must be done about the slot.
+    #[cfg(test)]
+    pub(crate) fn of(&self, slot: u32) -> Nanos {
+        self.due.get(slot as usize).copied().unwrap_or(NEVER)
+    }
+
     /// When to sweep next.
     pub(crate) fn next(&self) -> Nanos {
         if self.earliest == NEVER { NEVER } else { self.earliest.max(self.not_before) }

@@ -325,16 +325,12 @@ impl Desk {
                 return true;
             }
             if !self.polled && !state.reports.is_empty() {
-                let count = state.reports.len().min(BATCH);
-                batch.extend(state.reports.drain(..count));
-                state.busy = true;
-                drop(state);
-                self.call(handlers, batch);
-                let mut state = self.state();
-                state.busy = false;
-                state.delivered += count as u64;
-                drop(state);
-                self.changed.notify_all();
+                self.begin_call(state, batch);
+                if let Some(sink) = &handlers.reports {
+                    let reports: Vec<Report<'_>> = batch.iter().map(|slot| Report::new(slot)).collect();
+                    guarded("report", || sink.reports(&reports));
+                }
+                self.end_call(batch);
                 return true;
             }
             if state.ended {
@@ -344,14 +340,36 @@ impl Desk {
         }
     }
 
-    fn call(&self, handlers: &Handlers, batch: &mut Vec<Box<Slot>>) {
+    /// A batch leaves for the callback, with its places (P3).
+    fn begin_call(&self, mut state: MutexGuard<'_, State>, batch: &mut Vec<Box<Slot>>) {
+        let count = state.reports.len().min(BATCH);
+        batch.extend(state.reports.drain(..count));
+        state.busy = true;
+        drop(state);
         self.window.lend(batch);
-        if let Some(sink) = &handlers.reports {
-            let reports: Vec<Report<'_>> = batch.iter().map(|slot| Report::new(slot)).collect();
-            guarded("report", || sink.reports(&reports));
-        }
-        self.counters.reports_delivered.bump_shared(batch.len() as u64);
+    }
+
+    /// The callback returned.
+    pub(crate) fn end_call(&self, batch: &mut Vec<Box<Slot>>) {
+        let count = batch.len() as u64;
+        self.counters.reports_delivered.bump_shared(count);
         self.window.settle_loan(batch);
+        let mut state = self.state();
+        state.busy = false;
+        state.delivered += count;
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// The simulation's report thread: a callback begins, if there is something to tell.
+    #[cfg(test)]
+    pub(crate) fn try_begin_call(&self, batch: &mut Vec<Box<Slot>>) -> bool {
+        let state = self.state();
+        if state.reports.is_empty() {
+            return false;
+        }
+        self.begin_call(state, batch);
+        true
     }
 
     /// The report thread: until everything is told. Drops the handlers, and so runs the finalizers, as its last act.

@@ -540,7 +540,7 @@ impl Receiver for Core {
             Notice::LameDuck { server } => {
                 self.event(EventKind::LameDuck, Status::Ok, 0, "", format!("{server} announced its shutdown (lame duck)"));
             }
-            Notice::Discovered { servers } => self.event(EventKind::ServersDiscovered, Status::Ok, 0, "", format!("servers of the cluster: {servers}")),
+            Notice::Discovered { servers } => self.event(EventKind::ServersDiscovered, Status::Ok, 0, "", format!("also in the cluster: {servers}")),
             Notice::Denied { topic, text } => self.shared.log(crate::trace::Level::Warn, || format!("{topic}: {text}")),
             Notice::AlienReply => self.shared.counters.alien_replies.bump(1),
         }

@@ -109,13 +109,18 @@ pub(crate) struct FlushTicket {
 }
 
 impl FlushTicket {
-    fn new(upto: u64) -> Arc<Self> {
+    pub(crate) fn new(upto: u64) -> Arc<Self> {
         Arc::new(FlushTicket { upto, result: Mutex::new(None), changed: Condvar::new() })
     }
 
     pub(crate) fn done(&self, result: u64) {
         *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         self.changed.notify_all();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn result(&self) -> Option<u64> {
+        *self.result.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wait(&self, until: Option<Instant>) -> Option<u64> {

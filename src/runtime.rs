@@ -78,7 +78,7 @@ fn run(shared: &Arc<Shared>, mut driver: impl Drive) {
 }
 
 /// Settles whatever came in meanwhile, and says that nothing more will come.
-fn last_act(shared: &Arc<Shared>, core: &mut Core) {
+pub(crate) fn last_act(shared: &Arc<Shared>, core: &mut Core) {
     let error = shared.window.closed().unwrap_or_else(|| Error::new(Status::Closed, "the publisher is closed"));
     for slot in shared.queue.shut() {
         core.table.insert(slot);

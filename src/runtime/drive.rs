@@ -20,10 +20,12 @@ use crate::wire::nats::outbox::PIECES;
 use crate::wire::nats::pool::{Next, Pool, Target};
 use crate::wire::nats::url::Servers;
 use crate::wire::nats::{NatsWire, Side};
-use crate::wire::{Nanos, Wire};
+use crate::wire::{Nanos, Notice, Receiver, Wire};
 
 /// Reads in a row before something is written.
 const READS: usize = 8;
+/// The same while a deadline is due: what waits in the socket may hold the answer (a client that was paused finds both).
+const READS_BEFORE_JUDGING: usize = 4096;
 /// After a failed write: how long the other direction may still talk (X5).
 const LAST_WORDS: Nanos = 1_000_000_000;
 /// The least that the machine's clocks must differ to be called a jump.
@@ -230,7 +232,8 @@ impl NatsDriver {
     /// Reads what is there.
     fn read(&mut self, cx: &mut Context<'_>, side: Side) -> bool {
         let mut any = false;
-        for _ in 0..READS {
+        let reads = if self.handler.core.deadlines.next() <= self.handler.core.now { READS_BEFORE_JUDGING } else { READS };
+        for _ in 0..reads {
             let now = self.handler.core.now;
             let link = match side {
                 Side::Main => self.main.as_mut(),
@@ -327,7 +330,11 @@ impl NatsDriver {
                 self.announced = true;
                 self.pool.connected(now, &link.target.server);
             }
-            self.pool.discovered(&news.servers, &link.target.server);
+            let new = self.pool.discovered(&news.servers, &link.target.server);
+            if !new.is_empty() {
+                let names: Vec<String> = new.iter().map(ToString::to_string).collect();
+                self.handler.core.notice(Notice::Discovered { servers: names.join(", ") });
+            }
         }
         if news.left
             && let Some((link, _)) = self.leaving.take()

@@ -16,6 +16,8 @@ pub(crate) struct Message {
     /// The caller's own id, if it gave one.
     pub(crate) msg_id: Option<String>,
     pub(crate) accepted_at: u64,
+    /// Its own time to be delivered in; else that of all.
+    pub(crate) delivery_timeout: Option<u64>,
 }
 
 /// An outcome as the user saw it.
@@ -27,6 +29,8 @@ pub(crate) struct Report {
     /// The stream's sequence, or 0 when the report gives none.
     pub(crate) seq: u64,
     pub(crate) duplicate: bool,
+    /// The wire had the message at least once, whether or not it left.
+    pub(crate) staged: bool,
     /// Status and text, for the story.
     pub(crate) text: String,
 }
@@ -56,6 +60,8 @@ pub(crate) struct Limits {
     pub(crate) slack: u64,
     /// When the client's process stood still, and how long.
     pub(crate) client_pauses: Vec<(u64, u64)>,
+    /// When the client's machine slept for how long, as far as only its wall clock noticed.
+    pub(crate) suspends: Vec<(u64, u64)>,
     pub(crate) max_attempts: usize,
     /// Attempts of all messages together.
     pub(crate) max_attempts_total: usize,
@@ -67,6 +73,13 @@ impl Limits {
     /// The latest time at which something due at `due` may be seen.
     fn latest(&self, due: u64) -> u64 {
         self.client_pauses.iter().fold(due + self.slack, |latest, &(from, len)| if from <= latest { latest.max(from + len + self.slack) } else { latest })
+    }
+}
+
+impl Limits {
+    /// What the wall clock says.
+    fn age(&self, at: u64) -> u64 {
+        at + self.suspends.iter().filter(|(from, _)| *from <= at).map(|(_, len)| len).sum::<u64>()
     }
 }
 
@@ -127,7 +140,7 @@ impl<'a> Case<'a> {
         for message in &self.history.accepted {
             let reports = self.reports.get(&message.id).map_or(&[][..], Vec::as_slice);
             let [report] = reports else { return Err(self.story(message, &format!("P1: {} reports instead of one", reports.len()))) };
-            let latest = self.limits.latest(message.accepted_at + self.limits.delivery_timeout);
+            let latest = self.limits.latest(message.accepted_at + message.delivery_timeout.unwrap_or(self.limits.delivery_timeout));
             if report.at > latest {
                 return Err(self.story(message, &format!("P1: reported later than {}", time(latest))));
             }
@@ -155,7 +168,7 @@ impl<'a> Case<'a> {
             let acks = attempts.iter().filter(|attempt| attempt.told == Told::Ack).filter_map(|attempt| attempt.answered);
             let acked = acks.min();
             // A frame whose payload never reached the server cannot be told from others on its subject.
-            let sent = !attempts.is_empty() || self.truth.attempts.iter().any(|attempt| attempt.payload.is_empty() && attempt.subject == message.topic);
+            let sent = report.staged || !attempts.is_empty() || self.truth.attempts.iter().any(|attempt| attempt.payload.is_empty() && attempt.subject == message.topic);
             let wrong = match report.persistence {
                 Persistence::Persisted if copies.is_empty() => "P2: reported PERSISTED, but no stream holds it",
                 Persistence::Persisted if report.seq != 0 && copies.iter().all(|copy| copy.seq != report.seq) => "P2: reported with another message's sequence",
@@ -259,8 +272,8 @@ impl<'a> Case<'a> {
         if later.msg_id.is_none() && !limits.resend_without_msg_id {
             return Some("P4: sent again without an id, although it may be stored");
         }
-        let bound = earlier.last_byte + limits.duplicate_window.saturating_sub(limits.ack_wait);
-        (later.first_byte > bound + limits.slack).then_some("P4: sent again too late for the duplicate window")
+        let bound = limits.age(earlier.last_byte) + limits.duplicate_window.saturating_sub(limits.ack_wait);
+        (limits.age(later.first_byte) > bound + limits.slack).then_some("P4: sent again too late for the duplicate window")
     }
 
     fn attempts_are_few(&self) -> Result<(), String> {

@@ -25,6 +25,7 @@ impl Run {
             resend_without_msg_id: false,
             slack: S / 10,
             client_pauses: Vec::new(),
+            suspends: Vec::new(),
             max_attempts: 5,
             max_attempts_total: 8,
             strictly_ordered: Default::default(),
@@ -52,7 +53,7 @@ impl Run {
 
     fn accept(&mut self, id: u64) {
         let payload = format!("payload {id}").into_bytes();
-        self.history.accepted.push(Message { id, thread: 0, topic: "s.a".into(), payload, msg_id: None, accepted_at: 0 });
+        self.history.accepted.push(Message { id, thread: 0, topic: "s.a".into(), payload, msg_id: None, accepted_at: 0, delivery_timeout: None });
     }
 
     fn attempt(&mut self, id: u64, conn: u64, at: u64) -> &mut Attempt {
@@ -84,7 +85,7 @@ impl Run {
 
     fn report(&mut self, id: u64, at: u64, persistence: Persistence) {
         let seq = if persistence == Persisted { id } else { 0 };
-        self.history.reports.push(Report { id, at, persistence, seq, duplicate: false, text: "OK".into() });
+        self.history.reports.push(Report { id, at, persistence, seq, duplicate: false, staged: false, text: "OK".into() });
     }
 
     fn passes(&self) {

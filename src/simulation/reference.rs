@@ -129,6 +129,7 @@ fn run(seed: u64, mistake: Mistake) -> Result<Profile, String> {
         resend_without_msg_id: false,
         slack: 100 * MS,
         client_pauses: pauses,
+        suspends: Vec::new(),
         max_attempts: 300,
         max_attempts_total: 60 * 100,
         strictly_ordered: Default::default(),
@@ -163,7 +164,7 @@ impl Publisher {
         let id = self.history.accepted.len() as u64 + 1;
         let (thread, topic) = (0, rng.pick(&["s.a", "s.b"]).to_string());
         let payload = format!("payload {id} {}", "x".repeat(rng.index(200))).into_bytes();
-        let message = Message { id, thread, topic, payload, msg_id: None, accepted_at: self.now };
+        let message = Message { id, thread, topic, payload, msg_id: None, accepted_at: self.now, delivery_timeout: None };
         self.history.accepted.push(message.clone());
         self.pending.insert(id, Pending { message, attempts: Vec::new(), first_possible: None, retry_at: Some(0) });
         self.history.pending = self.history.pending.max(self.pending.len() as u64);
@@ -287,7 +288,7 @@ impl Publisher {
 
     fn settle(&mut self, id: u64, persistence: Persistence, seq: u64) {
         if self.pending.remove(&id).is_some() {
-            self.history.reports.push(Report { id, at: self.now, persistence, seq, duplicate: false, text: String::new() });
+            self.history.reports.push(Report { id, at: self.now, persistence, seq, duplicate: false, staged: false, text: String::new() });
         }
     }
 

@@ -143,7 +143,7 @@ pub(crate) trait Receiver {
 pub(crate) enum Notice {
     /// The server announced its end.
     LameDuck { server: String },
-    /// The cluster named its servers.
+    /// The cluster named servers that were not known.
     Discovered { servers: String },
     /// A permission was refused.
     Denied { topic: String, text: String },

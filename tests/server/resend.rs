@@ -118,7 +118,7 @@ fn an_id_used_twice_is_flagged() {
     let reader = Reader::connect(&server.url());
     reader.create_stream("ORDERS", &["orders.>"]);
     let bus = Bus::connect(&server.url(), &[], &[]);
-    let mut send = |payload: &str| bus.send(&Message { msg_id: Some("order-17"), ..Message::new("orders.created", payload.as_bytes()) }).unwrap();
+    let send = |payload: &str| bus.send(&Message { msg_id: Some("order-17"), ..Message::new("orders.created", payload.as_bytes()) }).unwrap();
     let (first, second) = (send("first"), send("second"));
     let books = bus.finish();
     books.all_persisted();

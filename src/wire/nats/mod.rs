@@ -162,10 +162,7 @@ impl NatsWire {
             }
             Told::Limits(limits) => receiver.limits(limits),
             Told::AlienReply => receiver.notice(Notice::AlienReply),
-            Told::Servers(servers) => {
-                receiver.notice(Notice::Discovered { servers: servers.join(", ") });
-                news.servers.extend_from_slice(servers);
-            }
+            Told::Servers(servers) => news.servers.extend_from_slice(servers),
             Told::LameDuck => {
                 news.lame_duck = true;
                 receiver.notice(Notice::LameDuck { server: server.to_string() });
