@@ -58,6 +58,14 @@ pub(crate) fn swap_callback(mark: Option<Credit>) -> Option<Credit> {
     CALLBACK.with(|c| c.replace(mark))
 }
 
+/// Refuses a waiting call on a callback's thread (P5).
+pub(crate) fn not_in_callback(call: &str) -> Result<()> {
+    if in_callback() {
+        return Err(Error::new(Status::WrongThread, format!("{call} may not be called from a callback: it would wait for itself")));
+    }
+    Ok(())
+}
+
 /// Marks this thread as running user code, without admissions: event and log callbacks, finalizers.
 pub(crate) fn enter_callback_thread() {
     CALLBACK.with(|c| {
@@ -120,16 +128,7 @@ enum Full {
 impl Window {
     pub(crate) fn new(serial: u64, max_messages: usize, max_bytes: usize, share_percent: u32) -> Self {
         let share = (max_messages * share_percent as usize / 100).max(1);
-        Window {
-            serial,
-            max_messages,
-            max_bytes,
-            share,
-            state: Mutex::default(),
-            room: Condvar::new(),
-            used: AtomicU64::new(0),
-            used_bytes: AtomicU64::new(0),
-        }
+        Window { serial, max_messages, max_bytes, share, state: Mutex::default(), room: Condvar::new(), used: AtomicU64::new(0), used_bytes: AtomicU64::new(0) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -212,9 +211,7 @@ impl Window {
             let short = usize::from(matches!(full, Full::Bytes));
             state.short_of_bytes += short;
             state = match until {
-                Some(t) => {
-                    self.room.wait_timeout(state, t.saturating_duration_since(now)).map_or_else(|poison| poison.into_inner().0, |(guard, _)| guard)
-                }
+                Some(t) => self.room.wait_timeout(state, t.saturating_duration_since(now)).map_or_else(|poison| poison.into_inner().0, |(guard, _)| guard),
                 None => self.room.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
             state.waiting -= 1;
@@ -235,10 +232,7 @@ impl Window {
             {
                 if stuck(state.used) {
                     state.wants_room = true;
-                    return Err(Error::new(
-                        Status::QueueFull,
-                        format!("all {} places hold reports that wait to be polled: poll first", self.max_messages),
-                    ));
+                    return Err(Error::new(Status::QueueFull, format!("all {} places hold reports that wait to be polled: poll first", self.max_messages)));
                 }
                 look_again = Instant::now() + POLL_FIRST;
             }

@@ -83,11 +83,7 @@ impl Desk {
     pub(crate) fn new(window: Arc<Window>, counters: Arc<Counters>, events: Arc<EventQueue>, mode: ReportMode, handlers: &Handlers) -> Result<Self> {
         let polled = handlers.reports.is_none();
         let events_polled = handlers.events.is_none();
-        let wake_fd = if polled {
-            Some(WakeFd::new().map_err(|error| Error::new(Status::Internal, format!("no event descriptor: {error}")))?)
-        } else {
-            None
-        };
+        let wake_fd = if polled { Some(WakeFd::new().map_err(|error| Error::new(Status::Internal, format!("no event descriptor: {error}")))?) } else { None };
         Ok(Desk { window, counters, events, mode, polled, events_polled, wake_fd, state: Mutex::default(), changed: Condvar::new() })
     }
 

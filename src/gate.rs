@@ -28,7 +28,11 @@ pub(crate) enum State {
     /// Nobody asked yet; the first message does.
     Unchecked,
     /// A question about the stream is under way, or will be asked again at a time.
-    Checking { ask: Option<u32>, again_at: Nanos, failures: u32 },
+    Checking {
+        ask: Option<u32>,
+        again_at: Nanos,
+        failures: u32,
+    },
     Open,
     Held(Held),
 }
@@ -179,18 +183,8 @@ impl Gates {
             self.topics += 1;
         }
         self.by_key.insert(key.clone(), index);
-        let gate = Gate {
-            key,
-            state,
-            waiting: BTreeMap::new(),
-            in_flight: 0,
-            limit,
-            ramp: None,
-            rules: Vec::new(),
-            created: false,
-            share_used: false,
-            permanent,
-        };
+        let gate =
+            Gate { key, state, waiting: BTreeMap::new(), in_flight: 0, limit, ramp: None, rules: Vec::new(), created: false, share_used: false, permanent };
         if let Some(place) = self.gates.get_mut(index as usize) {
             *place = Some(gate);
         }

@@ -11,12 +11,13 @@ use crate::error::{Error, Persistence, Status};
 use crate::events::{Event, EventKind};
 use crate::gate::Gates;
 use crate::hold::Asked;
+use crate::jitter::Jitter;
 use crate::ledger::{MAX_ATTEMPT, Slot, Stage, Table};
-use crate::publisher::{Command, FlushTicket, Shared};
 use crate::resend::Quarantine;
 use crate::settle::Ending;
+use crate::shared::{Command, FlushTicket, Purge, Shared};
 use crate::topic::Rules;
-use crate::wire::{Limits, Loss, Nanos, Notice, Question, Receiver, Retry, StreamAnswer, Token, Verdict, Wire};
+use crate::wire::{Limits, Loss, Nanos, Notice, Question, Receiver, Retry, StreamAnswer, Token, Verdict, Wire, nanos};
 
 /// How many topics with permission errors an epoch remembers.
 const MOST_DENIED: usize = 1024;
@@ -72,7 +73,7 @@ pub(crate) struct Core {
     pub(crate) done: Vec<Box<Slot>>,
     pub(crate) flushes: Vec<Flush>,
     pub(crate) closing: Option<Closing>,
-    pub(crate) random: u64,
+    jitter: Jitter,
 
     incoming: Vec<Box<Slot>>,
     due: Vec<u32>,
@@ -125,7 +126,7 @@ impl Core {
             done: Vec::new(),
             flushes: Vec::new(),
             closing: None,
-            random,
+            jitter: Jitter::new(random),
             incoming: Vec::new(),
             due: Vec::new(),
             commands: Vec::new(),
@@ -157,7 +158,9 @@ impl Core {
             EventKind::Disconnected | EventKind::GateHeld | EventKind::StreamDiffers | EventKind::StreamRisk | EventKind::Denied | EventKind::PendingHigh => {
                 self.shared.log(crate::trace::Level::Warn, || format!("{}: {text}", kind.name()));
             }
-            EventKind::Failed | EventKind::AuthFailed | EventKind::Quarantined => self.shared.log(crate::trace::Level::Error, || format!("{}: {text}", kind.name())),
+            EventKind::Failed | EventKind::AuthFailed | EventKind::Quarantined => {
+                self.shared.log(crate::trace::Level::Error, || format!("{}: {text}", kind.name()))
+            }
             _ => self.shared.log(crate::trace::Level::Info, || format!("{}: {text}", kind.name())),
         }
         self.shared.desk.event(Event {
@@ -176,16 +179,7 @@ impl Core {
         let settings = &self.shared.settings;
         let (first, most) = (nanos(settings.retry_backoff), nanos(settings.retry_backoff_max));
         let pause = first.saturating_mul(1 << failures.min(20)).min(most).max(1);
-        pause / 2 + self.draw() % (pause / 2 + 1)
-    }
-
-    /// The next pseudo-random number (splitmix64): jitter only.
-    fn draw(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        pause / 2 + self.jitter.below(pause / 2 + 1)
     }
 
     /// Puts a message in line for (another) sending.
@@ -559,7 +553,7 @@ impl Core {
     }
 
     /// Pending messages with this stage, for `purge`.
-    fn purge(&mut self, what: crate::publisher::Purge) -> u64 {
+    fn purge(&mut self, what: Purge) -> u64 {
         let mut chosen: Vec<(u64, u32)> = self
             .table
             .iter()
@@ -587,7 +581,13 @@ impl Core {
                 self.shared.log(crate::trace::Level::Info, || format!("{pending} messages are pending, {stats} were acknowledged"));
             }
             crate::monitor::Note::High => {
-                self.event(EventKind::PendingHigh, Status::Ok, pending, "", format!("{pending} messages are pending (pending_warn is {})", self.shared.settings.pending_warn));
+                self.event(
+                    EventKind::PendingHigh,
+                    Status::Ok,
+                    pending,
+                    "",
+                    format!("{pending} messages are pending (pending_warn is {})", self.shared.settings.pending_warn),
+                );
             }
             crate::monitor::Note::Normal => self.event(EventKind::PendingNormal, Status::Ok, pending, "", format!("{pending} messages are pending")),
         }
@@ -611,8 +611,4 @@ impl Core {
         let under_way = matches!(slot.stage, Stage::Staged | Stage::InFlight | Stage::Fencing);
         if slot.tainted.is_some() || under_way { Persistence::PossiblyPersisted } else { Persistence::NotPersisted }
     }
-}
-
-pub(crate) fn nanos(duration: std::time::Duration) -> Nanos {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

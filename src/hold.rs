@@ -9,10 +9,10 @@ use crate::config::OnNoStream;
 use crate::error::Status;
 use crate::events::EventKind;
 use crate::gate::{Gate, Held, Key, Learned, State};
-use crate::handler::{Core, nanos};
+use crate::handler::Core;
 use crate::ledger::{NO_GATE, Stage};
 use crate::settle::Ending;
-use crate::wire::{Nanos, Question, StreamAnswer, Trouble};
+use crate::wire::{Nanos, Question, StreamAnswer, Trouble, nanos};
 
 /// A question under way.
 #[derive(Debug)]
@@ -31,9 +31,15 @@ enum What {
 
 #[derive(Debug)]
 enum About {
-    Gate { gate: u32, key: Key, topic: String },
+    Gate {
+        gate: u32,
+        key: Key,
+        topic: String,
+    },
     /// To learn a stream's duplicate window; no message waits for it.
-    Background { rule: u32 },
+    Background {
+        rule: u32,
+    },
 }
 
 impl Core {

@@ -15,6 +15,7 @@ mod events;
 mod gate;
 mod handler;
 mod hold;
+mod jitter;
 mod ledger;
 mod message;
 mod monitor;
@@ -23,6 +24,7 @@ mod report;
 mod resend;
 mod runtime;
 mod settle;
+mod shared;
 #[cfg(test)]
 mod simulation;
 mod stats;
@@ -37,8 +39,9 @@ pub use dispatch::{Handlers, Sink};
 pub use error::{Error, Persistence, Result, Status};
 pub use events::{Event, EventKind};
 pub use message::{Message, StallWait};
-pub use publisher::{Info, Publisher, Purge, State};
+pub use publisher::Publisher;
 pub use report::{REPORT_DUPLICATE, REPORT_EPHEMERAL, Report, Reports, Ticket};
+pub use shared::{Info, Purge, State};
 pub use stats::Stats;
 pub use sys::forked;
 

@@ -1,8 +1,7 @@
 //! The pending monitor: says now and then how many messages are pending, and warns, with hysteresis, when they are many.
 
 use crate::config::Settings;
-use crate::handler::nanos;
-use crate::wire::Nanos;
+use crate::wire::{Nanos, nanos};
 
 /// What to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -312,7 +312,7 @@ impl Ticket {
     /// # Errors
     /// `TimedOut`: the ticket is still good. `WrongThread` from a callback.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<Reports> {
-        crate::publisher::not_in_callback("wait")?;
+        crate::admission::not_in_callback("wait")?;
         match self.waiter.wait(timeout) {
             Some(slot) => Ok(self.one(slot)),
             None => Err(Error::new(Status::TimedOut, format!("message {} has no outcome yet; it stays pending", self.id))),

@@ -4,10 +4,10 @@
 
 use crate::error::Status;
 use crate::events::EventKind;
-use crate::handler::{Core, nanos};
+use crate::handler::Core;
 use crate::ledger::{Slot, Stage};
 use crate::settle::Ending;
-use crate::wire::{Loss, Violation};
+use crate::wire::{Loss, Violation, nanos};
 
 /// A frame that ends connections, and what is done about it: never a loop.
 #[derive(Debug, Default)]
@@ -43,7 +43,11 @@ impl Core {
         let window = self.window_of(rule);
         let bound = window.saturating_sub(nanos(self.shared.settings.ack_wait));
         if self.age.saturating_sub(first) > bound {
-            let text = format!("no acknowledgement came, and sending it again after {} ms could store a second copy (duplicate window {} ms)", (self.age - first) / 1_000_000, window / 1_000_000);
+            let text = format!(
+                "no acknowledgement came, and sending it again after {} ms could store a second copy (duplicate window {} ms)",
+                (self.age - first) / 1_000_000,
+                window / 1_000_000
+            );
             self.settle_unanswered(slot, Status::AckTimeout, 0, &text);
             return false;
         }

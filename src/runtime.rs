@@ -14,7 +14,7 @@ use crate::admission::enter_callback_thread;
 use crate::dispatch::Handlers;
 use crate::error::{Error, Result, Status};
 use crate::handler::Core;
-use crate::publisher::Shared;
+use crate::shared::Shared;
 use crate::sys;
 use crate::trace;
 use crate::wire::nats::url::Servers;

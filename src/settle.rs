@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use crate::error::{Persistence, Status};
 use crate::gate::Learned;
-use crate::handler::{Core, nanos};
+use crate::handler::Core;
 use crate::ledger::{Slot, Stage, empty};
 use crate::report::{REPORT_DUPLICATE, REPORT_EPHEMERAL};
-use crate::wire::{Question, Refusal, Retry};
+use crate::wire::{Question, Refusal, Retry, nanos};
 
 /// Streams whose duplicate window is remembered.
 const MOST_WINDOWS: usize = 1024;
@@ -223,11 +223,8 @@ impl Core {
             }
         }
         let Some(s) = self.table.get(slot) else { return };
-        let text = if self.doubt(s) == Persistence::PossiblyPersisted && !s.ephemeral {
-            format!("{text}; an attempt may have been stored")
-        } else {
-            text.to_owned()
-        };
+        let text =
+            if self.doubt(s) == Persistence::PossiblyPersisted && !s.ephemeral { format!("{text}; an attempt may have been stored") } else { text.to_owned() };
         self.settle(slot, Ending::definite(status, server_code, text));
     }
 

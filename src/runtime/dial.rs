@@ -208,7 +208,11 @@ async fn read_line(stream: &mut Stream) -> io::Result<Vec<u8>> {
             Ok(byte) if line.len() < MAX_INFO => line.push(byte),
             Ok(_) => return Err(io::Error::other("the server's first line does not end")),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(io::Error::other(if line.is_empty() { "the server closed the connection" } else { "the server closed the connection in its first line" }));
+                return Err(io::Error::other(if line.is_empty() {
+                    "the server closed the connection"
+                } else {
+                    "the server closed the connection in its first line"
+                }));
             }
             Err(error) => return Err(error),
         }

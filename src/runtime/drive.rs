@@ -10,9 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 use super::dial::{Dialer, Greeted, Stream};
 use crate::error::{Error, Result, Status};
 use crate::events::EventKind;
-use crate::handler::{Core, Handler, nanos};
+use crate::handler::{Core, Handler};
 use crate::ledger::Stage;
-use crate::publisher::{Clock, Shared};
+use crate::shared::{Clock, Shared};
 use crate::trace;
 use crate::wire::memory::MemoryWire;
 use crate::wire::nats::connection::{Connect, Connection, Info};
@@ -20,7 +20,7 @@ use crate::wire::nats::outbox::PIECES;
 use crate::wire::nats::pool::{Next, Pool, Target};
 use crate::wire::nats::url::Servers;
 use crate::wire::nats::{NatsWire, Side};
-use crate::wire::{Nanos, Notice, Receiver, Wire};
+use crate::wire::{Nanos, Notice, Receiver, Wire, nanos};
 
 /// Reads in a row before something is written.
 const READS: usize = 8;
@@ -498,7 +498,10 @@ fn require_headers(info: &Info, target: &Target) -> Result<()> {
     if info.headers {
         return Ok(());
     }
-    Err(Error::new(Status::ConnectFailed, format!("{}: the server (version {:?}) has no message headers; ackbus needs nats-server 2.10 or newer", target.server, info.version)))
+    Err(Error::new(
+        Status::ConnectFailed,
+        format!("{}: the server (version {:?}) has no message headers; ackbus needs nats-server 2.10 or newer", target.server, info.version),
+    ))
 }
 
 impl Drive for NatsDriver {

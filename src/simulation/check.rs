@@ -168,7 +168,9 @@ impl<'a> Case<'a> {
             let acks = attempts.iter().filter(|attempt| attempt.told == Told::Ack).filter_map(|attempt| attempt.answered);
             let acked = acks.min();
             // A frame whose payload never reached the server cannot be told from others on its subject.
-            let sent = report.staged || !attempts.is_empty() || self.truth.attempts.iter().any(|attempt| attempt.payload.is_empty() && attempt.subject == message.topic);
+            let sent = report.staged
+                || !attempts.is_empty()
+                || self.truth.attempts.iter().any(|attempt| attempt.payload.is_empty() && attempt.subject == message.topic);
             let wrong = match report.persistence {
                 Persistence::Persisted if copies.is_empty() => "P2: reported PERSISTED, but no stream holds it",
                 Persistence::Persisted if report.seq != 0 && copies.iter().all(|copy| copy.seq != report.seq) => "P2: reported with another message's sequence",

@@ -80,9 +80,7 @@ impl MemoryWire {
         let stream = self.streams.entry(Arc::clone(name)).or_default();
         let headers = Headers::of(slot);
         let id = headers.get("Nats-Msg-Id").unwrap_or_default();
-        let wrong = |code, text: String| {
-            Err(Refusal { status: Status::WrongExpectation, definite: true, retry: Retry::No, server_code: code, text })
-        };
+        let wrong = |code, text: String| Err(Refusal { status: Status::WrongExpectation, definite: true, retry: Retry::No, server_code: code, text });
         if let Some(expected) = headers.get("Nats-Expected-Stream")
             && expected != &**name
         {

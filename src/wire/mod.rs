@@ -15,6 +15,10 @@ use crate::topic::Rule;
 /// Nanoseconds since the publisher's birth.
 pub(crate) type Nanos = u64;
 
+pub(crate) fn nanos(duration: Duration) -> Nanos {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Which sending of which message a reply belongs to. All three must fit (R2: a slot is reused, a message is sent again).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Token {

@@ -62,6 +62,9 @@ static void errors(void)
 static void configs(void)
 {
     char buf[8];
+    ackbus_config *fresh = ackbus_config_new();
+    CHECK(fresh != NULL);
+    ackbus_config_free(fresh);
     CHECK(ackbus_config_clone(NULL) == NULL && ackbus_config_clone(NOT_A(ackbus_config)) == NULL);
     ackbus_config_free(NULL);
     ackbus_config_free(NOT_A(ackbus_config));

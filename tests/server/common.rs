@@ -5,7 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use ackbus::{
-    Config, Error, Event, EventKind, Handlers, Message, Persistence, Publisher, REPORT_DUPLICATE, REPORT_EPHEMERAL, Report, Reports, Result, Sink, Stats, Status,
+    Config, Error, Event, EventKind, Handlers, Message, Persistence, Publisher, REPORT_DUPLICATE, REPORT_EPHEMERAL, Report, Reports, Result, Sink, Stats,
+    Status,
 };
 use ackbus_test_support::{Reader, StoredMsg};
 
@@ -259,7 +260,11 @@ impl Bus {
             assert!(known.reported, "a report about an ephemeral message: {seen:?}");
             assert_eq!((&seen.topic, &seen.payload), (&known.topic, &known.payload), "message {} comes back as it was", seen.id);
             assert_eq!(seen.status == Status::Ok, seen.is_persisted(), "{seen:?}");
-            assert_eq!((seen.seq > 0, !seen.stream.is_empty(), seen.text.is_empty()), (seen.is_persisted(), seen.is_persisted(), seen.is_persisted()), "{seen:?}");
+            assert_eq!(
+                (seen.seq > 0, !seen.stream.is_empty(), seen.text.is_empty()),
+                (seen.is_persisted(), seen.is_persisted(), seen.is_persisted()),
+                "{seen:?}"
+            );
             assert_eq!(seen.flags & REPORT_EPHEMERAL, 0, "{seen:?}");
             let again = reports.insert(seen.id, seen);
             assert!(again.is_none(), "two reports: {again:?}");
@@ -320,7 +325,8 @@ impl Books {
     /// P2: what was reported is what the streams hold. Returns their messages. Payloads must differ from each other.
     #[track_caller]
     pub(crate) fn compare(&self, reader: &Reader, streams: &[&str]) -> Vec<StoredMsg> {
-        let stored: Vec<(&str, StoredMsg)> = streams.iter().flat_map(|&stream| reader.read_all(stream).into_iter().map(move |message| (stream, message))).collect();
+        let stored: Vec<(&str, StoredMsg)> =
+            streams.iter().flat_map(|&stream| reader.read_all(stream).into_iter().map(move |message| (stream, message))).collect();
         let mut copies: HashMap<(&str, &[u8]), Vec<(&str, u64)>> = HashMap::new();
         for (stream, message) in &stored {
             copies.entry((&message.subject, &message.payload)).or_default().push((stream, message.seq));

@@ -51,7 +51,13 @@ fn everything_a_message_may_have_is_stored() {
     let bus = Bus::connect(&server.url(), &[], &[]);
     let headers = [("Content-Type", "text/plain"), ("Trace", "a b: c"), ("Trace", "d")];
     let first = bus
-        .send(&Message { headers: &headers, msg_id: Some("first-1"), expected_stream: Some("ORDERS"), expected_last_seq: Some(0), ..Message::new("orders.a", b"\0\r\n\xff") })
+        .send(&Message {
+            headers: &headers,
+            msg_id: Some("first-1"),
+            expected_stream: Some("ORDERS"),
+            expected_last_seq: Some(0),
+            ..Message::new("orders.a", b"\0\r\n\xff")
+        })
         .unwrap();
     // The second expects the first to be there, so that must be.
     bus.report(first);

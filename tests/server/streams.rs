@@ -119,7 +119,10 @@ fn an_existing_stream_with_another_configuration_is_used() {
     books.compare(&reader, &["ORDERS"]);
     let differs: Vec<&str> = books.events.iter().filter(|event| event.kind == EventKind::StreamDiffers).map(|event| event.text.as_str()).collect();
     assert_eq!(differs.len(), 1, "{:?}", books.events);
-    assert!(differs[0].contains("ORDERS") && differs[0].contains("storage is file, not memory") && differs[0].contains("max_msgs is 100000, not 5000"), "{differs:?}");
+    assert!(
+        differs[0].contains("ORDERS") && differs[0].contains("storage is file, not memory") && differs[0].contains("max_msgs is 100000, not 5000"),
+        "{differs:?}"
+    );
     assert!(!books.has_event(EventKind::StreamCreated));
     assert_eq!(reader.stream_info("ORDERS").unwrap().config.max_messages, 100_000, "it was not changed");
 }

@@ -83,8 +83,7 @@ pub unsafe extern "C" fn ackbus_publisher_wait_connected(
 
 /// Changes a topic rule while the publisher runs. It holds for messages that are published after the call.
 ///
-/// Parameters, ownership and errors are those of `ackbus_config_set_topic`; `ACKBUS_ERR_CLOSED`, `ACKBUS_ERR_FORKED` besides. Threads: any, also at the same
-/// time; never waits.
+/// Parameters, ownership and errors are those of `ackbus_config_set_topic`, and `ACKBUS_ERR_FORKED`. Threads: any, also at the same time; never waits.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ackbus_publisher_set_topic(
     publisher: *const ackbus_publisher,
@@ -123,7 +122,8 @@ pub unsafe extern "C" fn ackbus_publisher_flush(publisher: *const ackbus_publish
 ///
 /// `flags`: `ACKBUS_PURGE_UNSENT`, `ACKBUS_PURGE_IN_FLIGHT` or both; what was in flight may be persisted all the same. `out_count`: takes how many; may be NULL.
 ///
-/// Threads: any, also at the same time. Errors: `ACKBUS_ERR_INVALID_ARGUMENT`, `ACKBUS_ERR_CLOSED`, `ACKBUS_ERR_FORKED`.
+/// Threads: any, also at the same time, but not from a callback.
+/// Errors: `ACKBUS_ERR_INVALID_ARGUMENT`, `ACKBUS_ERR_CLOSED`, `ACKBUS_ERR_WRONG_THREAD`, `ACKBUS_ERR_FORKED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ackbus_publisher_purge(
     publisher: *const ackbus_publisher,
@@ -135,7 +135,9 @@ pub unsafe extern "C" fn ackbus_publisher_purge(
     let call = unsafe { Call::from_c() };
     guard(&call, err_out, || {
         let publisher = &call.shared(publisher)?.core;
-        let count = publisher.purge(purge(flags)?)?;
+        let what = purge(flags)?;
+        may_wait()?;
+        let count = publisher.purge(what)?;
         call.write(out_count, count);
         Ok(())
     })

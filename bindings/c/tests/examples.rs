@@ -81,7 +81,8 @@ fn everything_is_stored() {
     let mut lines: Vec<String> = (0..20_000).map(|n| format!("row {n}; ä, \"quoted\"")).collect();
     lines[7].clear();
     // The last line has no newline.
-    let finished = publish_lines(&[&server.url(), "rows.de", "max_pending=100", "topic:rows.>:stream=ROWS", "topic:rows.>:create=if_missing"], &lines.join("\n"));
+    let finished =
+        publish_lines(&[&server.url(), "rows.de", "max_pending=100", "topic:rows.>:stream=ROWS", "topic:rows.>:create=if_missing"], &lines.join("\n"));
     let finished = finished.succeeded();
     assert!(finished.stdout.contains("20000 lines, ") && finished.stdout.contains("persisted 20000, failed 0, not accepted 0, "), "{}", finished.stdout);
     let stored: Vec<String> = Reader::connect(&server.url()).read_all("ROWS").into_iter().map(|message| String::from_utf8(message.payload).unwrap()).collect();

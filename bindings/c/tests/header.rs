@@ -8,9 +8,8 @@ use ackbus::log::Level;
 use ackbus::{Config, EventKind, Persistence, State, Stats, Status};
 
 /// The sources with C items, in the order in which the header shows them.
-const SOURCES: [&str; 15] = [
-    "version", "text", "error", "callback", "message", "report", "event", "config", "log", "publisher", "publish", "poll", "stats", "info", "handle",
-];
+const SOURCES: [&str; 15] =
+    ["version", "text", "error", "callback", "message", "report", "event", "config", "log", "publisher", "publish", "poll", "stats", "info", "handle"];
 
 fn crate_dir() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -26,7 +25,8 @@ fn header() -> String {
 
 fn generated() -> String {
     let config = cbindgen::Config::from_file(crate_dir().join("cbindgen.toml")).unwrap();
-    let builder = SOURCES.iter().fold(cbindgen::Builder::new().with_config(config), |builder, name| builder.with_src(crate_dir().join(format!("src/{name}.rs"))));
+    let builder =
+        SOURCES.iter().fold(cbindgen::Builder::new().with_config(config), |builder, name| builder.with_src(crate_dir().join(format!("src/{name}.rs"))));
     let mut text = Vec::new();
     builder.generate().unwrap().write(&mut text);
     String::from_utf8(text).unwrap()
@@ -139,7 +139,9 @@ fn versions_agree() {
 /// A comment may name an option only if it exists.
 #[test]
 fn options_in_comments_exist() {
-    for option in ["on_full", "stall_wait_ms", "report", "msg_id", "delivery_timeout_ms", "ack_wait_ms", "close_timeout_ms", "connect_timeout_ms", "retry_on_connect"] {
+    for option in
+        ["on_full", "stall_wait_ms", "report", "msg_id", "delivery_timeout_ms", "ack_wait_ms", "close_timeout_ms", "connect_timeout_ms", "retry_on_connect"]
+    {
         assert!(Config::keys().contains(&option), "{option}");
         assert!(header().contains(option), "{option}");
     }

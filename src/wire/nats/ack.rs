@@ -144,7 +144,8 @@ mod tests {
     fn refusals() {
         let Verdict::Refused(refusal) = parse(br#"{"stream":"S","seq":0,"duplicate": true}"#) else { unreachable!() };
         assert!(!refusal.definite && refusal.retry == Retry::Backoff);
-        let Verdict::Refused(refusal) = parse(br#"{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"},"stream":"S","seq":0}"#) else {
+        let Verdict::Refused(refusal) = parse(br#"{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"},"stream":"S","seq":0}"#)
+        else {
             unreachable!()
         };
         assert_eq!((refusal.status, refusal.definite, refusal.server_code), (Status::StreamFull, true, 10077));

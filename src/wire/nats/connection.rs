@@ -72,18 +72,33 @@ enum Phase {
 
 /// What a connection tells its owner.
 pub(crate) enum Told<'a> {
-    Ready { version: &'a str, limits: Limits },
+    Ready {
+        version: &'a str,
+        limits: Limits,
+    },
     Limits(Limits),
     Servers(&'a [String]),
     LameDuck,
     Verdict(Token, Verdict<'a>),
     /// A reply to one of our questions. `None`: nobody is there to answer.
-    Answer { ask: u32, body: Option<&'a [u8]> },
+    Answer {
+        ask: u32,
+        body: Option<&'a [u8]>,
+    },
     AlienReply,
-    Fenced { mark: u64 },
-    Denied { subject: &'a str, mark: u64, refusals: u32 },
+    Fenced {
+        mark: u64,
+    },
+    Denied {
+        subject: &'a str,
+        mark: u64,
+        refusals: u32,
+    },
     /// A permission error was read.
-    PermissionError { subject: &'a str, text: &'a str },
+    PermissionError {
+        subject: &'a str,
+        text: &'a str,
+    },
 }
 
 #[derive(Debug)]
@@ -291,7 +306,9 @@ impl Connection {
             return Err(self.loss(broken("the server sent a message without a length")));
         };
         if total > MAX_BODY || headers > total {
-            return Err(self.loss(broken(format!("the server sent a message of {total} bytes ({headers} of headers); {MAX_BODY} is the most that a reply has"))));
+            return Err(
+                self.loss(broken(format!("the server sent a message of {total} bytes ({headers} of headers); {MAX_BODY} is the most that a reply has")))
+            );
         }
         let Some(payload) = rest.get(..total) else { return Ok(None) };
         let Some(line_end) = rest.get(total..total + 2) else { return Ok(None) };

@@ -5,11 +5,12 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use super::url::{MAX_SERVERS, ServerUrl};
 use crate::config::Settings;
 use crate::error::{Error, Status};
+use crate::jitter::Jitter;
+use crate::wire::nanos;
 
 const MS: u64 = 1_000_000;
 
@@ -272,34 +273,6 @@ impl Entry {
 
     fn is(&self, server: &ServerUrl) -> bool {
         self.target.server.is_same_place(server)
-    }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// A small generator of chance for pauses (SplitMix64): not for secrets, and the same numbers for the same seed.
-#[derive(Clone, Debug)]
-pub(crate) struct Jitter(u64);
-
-impl Jitter {
-    pub(crate) fn new(seed: u64) -> Self {
-        Jitter(seed)
-    }
-
-    /// The next number.
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `limit`; 0 if that is 0. The bias of the remainder does not matter for pauses.
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.next().checked_rem(limit).unwrap_or(0)
     }
 }
 

@@ -1,4 +1,5 @@
-//! What the tests of ackbus stand on. Everything is on 127.0.0.1, blocks the calling thread, and is gone when its value is dropped.
+//! What the tests of ackbus stand on. Everything is on 127.0.0.1, blocks the calling thread, and is gone when its value is dropped
+//! (so keep none of it in a `static`, which never is).
 //!
 //! * [`Server`]: a real nats-server with JetStream and a store of its own; [`Cluster`]: several that form one.
 //! * [`Reader`]: an independent client that says what a stream holds.

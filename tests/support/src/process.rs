@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -10,8 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// What the guard does when its standard input ends: the test process died without dropping its servers (a time limit, `kill -9`, an abort).
-/// It ignores Ctrl-C, which the whole process group gets, because that is when it is needed.
-const GUARD: &str = r#"trap "" HUP INT TERM; read -r _; kill -KILL "$1" 2>/dev/null; sleep 0.2; rm -rf "$2""#;
+const GUARD: &str = r#"read -r _; kill -KILL "$1" 2>/dev/null; sleep 0.2; rm -rf "$2""#;
 
 /// A running server, and the guard that ends it when we cannot.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
+            .process_group(0) // What ends our whole group, Ctrl-C for one, must not end the guard before its work is done.
             .spawn();
         match guard {
             Ok(guard) => Ok(Process { child, guard }),

@@ -168,6 +168,20 @@ impl Reader {
         stored.unwrap_or_else(|error| panic!("publish to {subject}: {error}")).sequence
     }
 
+    /// Publishes without JetStream; returns when the server has it.
+    ///
+    /// # Panics
+    /// When there is no connection.
+    pub fn send(&self, subject: &str, payload: &[u8]) {
+        let payload = payload.to_vec();
+        let sent = self.background.wait(async {
+            self.client.publish(subject.to_owned(), payload.into()).await?;
+            self.client.flush().await?;
+            Ok::<_, Failure>(())
+        });
+        sent.unwrap_or_else(|error| panic!("send to {subject}: {error}"));
+    }
+
     /// Sends a request and returns the reply's payload.
     ///
     /// # Panics

@@ -177,6 +177,16 @@ fn limits_hold_and_a_reload_changes_them() {
 }
 
 #[test]
+fn a_server_may_have_no_jetstream() {
+    let server = Server::options().without_jetstream().start();
+    let reader = Reader::connect(&server.url());
+    assert!(reader.stream_info("ANY").is_none());
+    let mut seen = reader.subscribe("any");
+    Reader::connect(&server.url()).send("any", b"1");
+    assert_eq!(seen.next(SOON), Some(("any".into(), b"1".to_vec())));
+}
+
+#[test]
 fn a_lame_duck_says_so() {
     let server = Server::start();
     server.lame_duck();

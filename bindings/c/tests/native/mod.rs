@@ -17,12 +17,12 @@ const C11: &[&str] = &["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", 
 const CPP17: &[&str] = &["-x", "c++", "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-g"];
 
 /// The root of the project.
-pub fn project() -> PathBuf {
+pub(crate) fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
 /// The folder with `libackbus.so`, `libackbus.so.0` and `libackbus.a`: `ACKBUS_LIB_DIR`, or that of this build.
-pub fn library_dir() -> &'static Path {
+pub(crate) fn library_dir() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {
         let built = std::env::var_os("ACKBUS_LIB_DIR").map_or_else(build_library, PathBuf::from);
@@ -57,7 +57,7 @@ fn link(target: &Path, link: &Path) {
 }
 
 /// A folder of this name for what is built here.
-pub fn scratch(name: &str) -> PathBuf {
+pub(crate) fn scratch(name: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME")).join(name);
     std::fs::create_dir_all(&dir).unwrap();
     dir
@@ -65,7 +65,7 @@ pub fn scratch(name: &str) -> PathBuf {
 
 /// How a program is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flavour {
+pub(crate) enum Flavour {
     C11,
     Cpp17,
     /// C11 with AddressSanitizer, which also watches what the library does with memory.
@@ -77,7 +77,7 @@ pub enum Flavour {
 }
 
 /// Compiles a program, given by its path in the project. Two tests that run at the same time must not build the same one in the same flavour.
-pub fn compile(source: &str, flavour: Flavour) -> PathBuf {
+pub(crate) fn compile(source: &str, flavour: Flavour) -> PathBuf {
     let name = Path::new(source).file_stem().unwrap().to_str().unwrap();
     let program = scratch(name).join(format!("{name}-{flavour:?}").to_lowercase());
     let (compiler, flags) = if flavour == Flavour::Cpp17 { (tool("CXX", "c++"), CPP17) } else { (tool("CC", "cc"), C11) };
@@ -108,34 +108,34 @@ fn tool(variable: &str, otherwise: &str) -> OsString {
 }
 
 /// Whether this program can be run.
-pub fn have(program: &str) -> bool {
+pub(crate) fn have(program: &str) -> bool {
     Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
 /// Says that something was not tested. Not through `eprintln!`, which a passing test swallows.
-pub fn skipped(what: &str, why: &str) {
+pub(crate) fn skipped(what: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {what}: {why}");
 }
 
 /// What a program left.
 #[derive(Debug)]
-pub struct Finished {
-    pub status: ExitStatus,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Finished {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Finished {
     /// Panics unless the program exited with 0.
-    pub fn succeeded(self) -> Self {
+    pub(crate) fn succeeded(self) -> Self {
         assert!(self.status.success(), "{}, signal {:?}\n{}\n{}", self.status, self.status.signal(), self.stdout, self.stderr);
         self
     }
 }
 
 /// A program that runs. It is killed when this is dropped.
-pub struct Running {
-    pub child: Child,
+pub(crate) struct Running {
+    pub(crate) child: Child,
     started: Instant,
     stdout: Option<JoinHandle<String>>,
     stderr: Option<JoinHandle<String>>,
@@ -143,7 +143,7 @@ pub struct Running {
 
 impl Running {
     /// Starts it. Its standard output is collected unless the caller takes it from `child` first, in `take`.
-    pub fn start(command: &mut Command, take: impl FnOnce(&mut Child)) -> Self {
+    pub(crate) fn start(command: &mut Command, take: impl FnOnce(&mut Child)) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         take(&mut child);
         let stdout = child.stdout.take().map(collect);
@@ -152,7 +152,7 @@ impl Running {
     }
 
     /// Waits for its end.
-    pub fn finish(mut self) -> Finished {
+    pub(crate) fn finish(mut self) -> Finished {
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
@@ -187,11 +187,11 @@ fn text(collector: Option<JoinHandle<String>>) -> String {
 }
 
 /// Runs a program to its end, without input.
-pub fn run(command: &mut Command) -> Finished {
+pub(crate) fn run(command: &mut Command) -> Finished {
     Running::start(command.stdin(Stdio::null()), |_| {}).finish()
 }
 
 /// Compiles a program of `tests/c` and runs it; it must exit with 0.
-pub fn check(name: &str, flavour: Flavour, arguments: &[&str]) {
+pub(crate) fn check(name: &str, flavour: Flavour, arguments: &[&str]) {
     run(Command::new(compile(&format!("tests/c/{name}.c"), flavour)).args(arguments)).succeeded();
 }
