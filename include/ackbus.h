@@ -39,11 +39,11 @@
  *
  * Time. timeout_ms: 0 tries without waiting; negative waits without limit, for close as long as close_timeout_ms.
  *
- * Callbacks. A callback comes with a user_data and a finalizer. Callbacks run on threads of the library's, one call at a time per publisher, and no lock is held
- * meanwhile. The finalizer runs exactly once, when nobody needs user_data any more (configs, their clones and open publishers share it), on the thread that let
- * go last. From inside a callback or a finalizer publish, publish_msg and publish_batch never wait; connect, wait_connected, publish_wait, poll, poll_events, flush, close and free return
- * ACKBUS_ERR_WRONG_THREAD. A callback that waits for a lock which a publishing thread holds while it waits for room stops both: use ACKBUS_MSG_STALL_WAIT or
- * on_full=fail there. Callbacks must return: no C++ exception, no longjmp.
+ * Callbacks. A callback comes with a user_data and a finalizer. Callbacks run on threads of the library's, one call at a time per publisher, and no lock is
+ * held meanwhile. The finalizer runs exactly once, when nobody needs user_data any more (configs, their clones and open publishers share it), on the thread
+ * that let go last. From inside a callback or a finalizer publish, publish_msg and publish_batch never wait; connect, wait_connected, publish_wait, poll,
+ * poll_events, flush, purge, close and ackbus_publisher_free return ACKBUS_ERR_WRONG_THREAD. A callback that waits for a lock which a publishing thread holds
+ * while it waits for room stops both: use ACKBUS_MSG_STALL_WAIT or on_full=fail there. Callbacks must return: no C++ exception, no longjmp.
  *
  * Structs. They grow at their end. One that is passed in starts with struct_size, which its ..._INIT sets; a smaller one, of an older header, is accepted, and
  * of a larger one the tail is ignored. An array that is handed out comes with a stride, the size of its elements: step by it, never by sizeof. Numbers never
@@ -54,8 +54,8 @@
  * Signals. The library installs no handlers and does not change any disposition. Its threads block signals, so the host's handlers run on the host's threads,
  * and a server that dies in the middle of a write does not raise SIGPIPE in the host.
  *
- * fork. In a child of a process that had connected, every call on a publisher and every connect returns ACKBUS_ERR_FORKED, and nothing hangs; freeing a publisher
- * or a batch leaks it. Connect after the fork, or exec.
+ * fork. In a child of a process that had connected, every call on a publisher and every connect returns ACKBUS_ERR_FORKED, and nothing hangs; freeing a
+ * publisher or a batch leaks it. Connect after the fork, or exec.
  *
  * Exit and unloading. A process may exit without closing: pending messages are then lost or not, and nobody is told. dlclose does nothing: once loaded, the
  * library stays. Link the static library only into programs with no other Rust code. */
@@ -1227,8 +1227,7 @@ ackbus_status ackbus_publisher_wait_connected(const ackbus_publisher *publisher,
 /**
  * Changes a topic rule while the publisher runs. It holds for messages that are published after the call.
  *
- * Parameters, ownership and errors are those of `ackbus_config_set_topic`; `ACKBUS_ERR_CLOSED`, `ACKBUS_ERR_FORKED` besides. Threads: any, also at the same
- * time; never waits.
+ * Parameters, ownership and errors are those of `ackbus_config_set_topic`, and `ACKBUS_ERR_FORKED`. Threads: any, also at the same time; never waits.
  */
 ackbus_status ackbus_publisher_set_topic(const ackbus_publisher *publisher,
                                          const char *pattern,
@@ -1254,7 +1253,8 @@ ackbus_status ackbus_publisher_flush(const ackbus_publisher *publisher,
  *
  * `flags`: `ACKBUS_PURGE_UNSENT`, `ACKBUS_PURGE_IN_FLIGHT` or both; what was in flight may be persisted all the same. `out_count`: takes how many; may be NULL.
  *
- * Threads: any, also at the same time. Errors: `ACKBUS_ERR_INVALID_ARGUMENT`, `ACKBUS_ERR_CLOSED`, `ACKBUS_ERR_FORKED`.
+ * Threads: any, also at the same time, but not from a callback.
+ * Errors: `ACKBUS_ERR_INVALID_ARGUMENT`, `ACKBUS_ERR_CLOSED`, `ACKBUS_ERR_WRONG_THREAD`, `ACKBUS_ERR_FORKED`.
  */
 ackbus_status ackbus_publisher_purge(const ackbus_publisher *publisher,
                                      uint32_t flags,

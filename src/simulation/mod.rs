@@ -11,12 +11,16 @@
 //! | `script`, `draw` | what goes wrong, when |
 //! | `truth` | what really happened |
 //! | `check` | P1–P4 and P10 against it |
+//! | `plan` | what a seed configures |
+//! | `world`, `network`, `users`, `audit` | the real handler: its time, its connections, its callers, its books |
+//! | `seeds` | all of it, seed by seed |
 //! | `reference` | a small publisher, right or wrong in one way, that tests all of these |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod answers;
 mod api;
+mod audit;
 mod books;
 mod check;
 mod check_tests;
@@ -25,9 +29,14 @@ mod frame;
 mod link;
 mod model;
 mod model_tests;
+mod network;
+mod plan;
 mod reference;
 mod reply;
 mod rng;
 mod script;
+mod seeds;
 mod store;
 mod truth;
+mod users;
+mod world;

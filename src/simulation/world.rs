@@ -19,7 +19,7 @@ use super::users::Users;
 use crate::dispatch::{Handlers, Sink};
 use crate::error::Persistence;
 use crate::handler::{Core, Handler};
-use crate::publisher::{Clock, Shared};
+use crate::shared::{Clock, Shared};
 use crate::wire::nats::NatsWire;
 
 /// Rounds at one moment, with bytes moving or not: more would be a handler that spins.

@@ -1,7 +1,5 @@
 //! Servers that die, connections that break: what was accepted arrives, once and in order.
 
-use std::time::Duration;
-
 use ackbus::EventKind;
 use ackbus_test_support::{Proxy, Reader, Server, wait_for};
 
@@ -85,12 +83,16 @@ fn a_connection_lost_with_acks_under_way_stores_each_message_once() {
     let bus = Bus::connect(&proxy.url(), &[("ack_wait_ms", "60000"), ("delivery_timeout_ms", "3600000")], &[]);
     proxy.hold_replies();
     let ids = bus.series("orders.created", 1_000);
-    // The server has them all, and we do not know.
-    wait_for("1,000 messages in the stream", PATIENCE, || (reader.message_count("ORDERS") == 1_000).then_some(()));
+    // The server has stored and acknowledged them all, and we do not know.
+    wait_for("1,000 acks on their way", PATIENCE, || {
+        let page = server.monitor("/connz").ok()?;
+        let ours = page["connections"].as_array()?.iter().find(|connection| connection["name"] == "ackbus")?;
+        (ours["out_msgs"].as_u64()? >= 1_000).then_some(())
+    });
     assert_eq!(bus.publisher().pending(), 1_000);
     proxy.reset();
+    bus.event(EventKind::Disconnected);
     proxy.resume();
-    bus.event(EventKind::Reconnected);
     let books = bus.finish();
     books.all_persisted();
     let stored = books.compare(&reader, &["ORDERS"]);
@@ -100,18 +102,20 @@ fn a_connection_lost_with_acks_under_way_stores_each_message_once() {
 }
 
 #[test]
-fn a_server_that_is_paused_is_waited_for() {
+fn nothing_is_sent_again_to_a_server_that_has_not_read_the_first() {
     let server = Server::start();
     let reader = Reader::connect(&server.url());
     reader.create_stream("ORDERS", &["orders.>"]);
-    let bus = Bus::connect(&server.url(), &[("ack_wait_ms", "100"), ("ping_interval_ms", "60000")], &[]);
+    let bus = Bus::connect(&server.url(), &[("ack_wait_ms", "200"), ("ping_interval_ms", "60000"), ("delivery_timeout_ms", "3600000")], &[]);
     server.pause();
-    bus.series("orders.created", 1_000);
-    std::thread::sleep(Duration::from_millis(500)); // Longer than ack_wait: nothing may be sent again before the server has read it.
+    let ids = bus.series("orders.created", 1_000);
+    wait_for("all attempts to fall silent", PATIENCE, || (bus.publisher().stats().ack_timeouts == 1_000).then_some(()));
+    assert_eq!(bus.publisher().stats().attempts, 1_000, "no PONG, no resend");
     server.resume();
     let books = bus.finish();
     books.all_persisted();
     let stored = books.compare(&reader, &["ORDERS"]);
     books.in_order(&stored);
-    assert_eq!(books.stats.resent, 0, "acks and the fence's PONG come in order, so nothing was sent again: {:?}", books.stats);
+    // The server answers PINGs at once and stores behind them, so the fence may close before the acks are here.
+    assert!(books.of(&ids).all(|seen| seen.attempts <= 3 && !seen.is_duplicate()));
 }

@@ -1,16 +1,16 @@
 //! The core against a real nats-server. Every test ends by comparing its reports with what an independent reader finds in the stream (P1, P2).
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-//mod auth;
-//mod close;
-//mod cluster;
+mod auth;
+mod close;
+mod cluster;
 mod common;
-//mod connect;
+mod connect;
 mod ephemeral;
 mod faults;
-//mod limits;
-//mod permissions;
+mod limits;
+mod permissions;
 mod resend;
 mod storage;
 mod streams;
-//mod tls;
+mod tls;

@@ -48,3 +48,27 @@ fn internal(panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     Error::new(Status::Internal, format!("a panic inside ackbus: {}", text.unwrap_or("no text")))
 }
+
+#[cfg(test)]
+#[allow(clippy::panic, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::error::{ACKBUS_ERR_INTERNAL, ackbus_error_free, ackbus_error_message};
+
+    /// P7. The C programs cannot make the library panic, so this is tested here.
+    #[test]
+    fn a_panic_becomes_an_error() {
+        // SAFETY: the pointers below are a local's and one of `give`.
+        let call = unsafe { Call::from_c() };
+        let mut error = ptr::null_mut();
+        assert_eq!(guard(&call, &raw mut error, || panic!("out of {}", "cheese")), ACKBUS_ERR_INTERNAL);
+        // SAFETY: made by `give` a moment ago.
+        let text = unsafe { ackbus_error_message(error) };
+        assert_eq!(call.str(text, "text").ok(), Some("a panic inside ackbus: out of cheese"));
+        // SAFETY: as above, and this is its last use.
+        unsafe { ackbus_error_free(error) };
+
+        assert_eq!(guard(&call, ptr::null_mut(), || panic!("nobody asks why")), ACKBUS_ERR_INTERNAL);
+        assert_eq!(guard_or(7, || panic!("no way to tell")), 7);
+    }
+}

@@ -1,0 +1,55 @@
+//! The seeds. `ACKBUS_SIM_SEEDS=n` runs more of them, `ACKBUS_SIM_SEED=n` one alone, and `ACKBUS_SIM_TRACE=1` tells what happens in it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::world::run;
+
+const SEEDS: u64 = 2_500;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// One seed; a panic is a failure like any other.
+fn outcome(seed: u64) -> Result<(), String> {
+    let ran = catch_unwind(AssertUnwindSafe(|| run(seed, number("ACKBUS_SIM_TRACE") == Some(1))));
+    let told = ran.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(format!("seed {seed}: panic: {}", text.unwrap_or_default()))
+    });
+    told.map(|_| ())
+}
+
+#[test]
+fn the_handler_keeps_its_promises_on_every_seed() {
+    if let Some(seed) = number("ACKBUS_SIM_SEED") {
+        return outcome(seed).unwrap_or_else(|story| panic!("{story}"));
+    }
+    let first = number("ACKBUS_SIM_FIRST").unwrap_or(0);
+    let last = first + number("ACKBUS_SIM_SEEDS").unwrap_or(SEEDS);
+    let next = AtomicU64::new(first);
+    let work = || {
+        let mut failures = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= last {
+                return failures;
+            }
+            failures.extend(outcome(seed).err().map(|story| (seed, story)));
+        }
+    };
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut failures: Vec<(u64, String)> =
+        std::thread::scope(|scope| (0..workers).map(|_| scope.spawn(work)).collect::<Vec<_>>().into_iter().flat_map(|worker| worker.join().unwrap()).collect());
+    failures.sort();
+    let list: Vec<&str> = failures.iter().take(30).filter_map(|(_, story)| story.lines().next()).collect();
+    assert!(
+        failures.is_empty(),
+        "{} of {} seeds fail; replay one with ACKBUS_SIM_SEED=n and ACKBUS_SIM_TRACE=1:\n{}\n\nThe first:\n{}",
+        failures.len(),
+        last - first,
+        list.join("\n"),
+        failures[0].1
+    );
+}

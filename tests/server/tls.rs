@@ -1,0 +1,105 @@
+//! TLS: certificates are checked, both ways, always.
+
+use ackbus::{EventKind, Status};
+use ackbus_test_support::async_nats::ConnectOptions;
+use ackbus_test_support::{Certs, Reader, Server};
+
+use crate::common::{Bus, Options};
+
+fn path(path: &std::path::Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn reader(server: &Server, certs: &Certs) -> Reader {
+    let options = ConnectOptions::new().require_tls(true).add_root_certificates(certs.ca.clone()).add_client_certificate(certs.client_cert.clone(), certs.client_key.clone());
+    let reader = Reader::connect_with(&server.url(), options);
+    reader.create_stream("ORDERS", &["orders.>"]);
+    reader
+}
+
+/// Publishes over two connections, the second after a restart, and finds it all in the stream.
+#[track_caller]
+fn works(server: &Server, reader: &Reader, url: &str, options: Options<'_>) {
+    let bus = Bus::connect(url, options, &[("orders.>", "stream", "ORDERS")]);
+    bus.series("orders.created", 1_000);
+    let large = bus.publish("orders.created", vec![7; 500_000]);
+    bus.report(large);
+    server.restart();
+    bus.event(EventKind::Reconnected);
+    bus.series("orders.created", 1_000);
+    let books = bus.finish();
+    books.all_persisted();
+    let stored = books.compare(reader, &["ORDERS"]);
+    books.in_order(&stored);
+}
+
+#[track_caller]
+fn fails(url: &str, options: Options<'_>, says: &[&str]) {
+    let error = Bus::refused(url, options, &[]);
+    assert_eq!(error.status(), Status::TlsFailed, "{error}");
+    for text in says {
+        assert!(error.message().contains(text), "{text:?} is missing in: {error}");
+    }
+}
+
+#[test]
+fn a_server_of_a_known_authority() {
+    let certs = Certs::new();
+    let server = Server::options().tls(&certs).start();
+    works(&server, &reader(&server, &certs), &server.url(), &[("tls_ca_file", path(&certs.ca))]);
+}
+
+#[test]
+fn a_tls_url_and_a_name() {
+    let certs = Certs::for_names(&["bus.test"]);
+    let server = Server::options().tls(&certs).start();
+    let reader_certs = ConnectOptions::new().require_tls(true).add_root_certificates(certs.ca.clone());
+    let url = server.url().replace("nats://", "tls://");
+    fails(&url, &[("tls_ca_file", path(&certs.ca))], &["not for \"127.0.0.1\"", "bus.test", "tls_server_name"]);
+    // The reader checks names too, so it cannot come in: the bus's own word must do, and the server's monitoring.
+    drop(reader_certs);
+    let rules = [("orders.>", "stream", "ORDERS"), ("orders.>", "create", "if_missing")];
+    let bus = Bus::connect(&url, &[("tls_ca_file", path(&certs.ca)), ("tls_server_name", "bus.test")], &rules);
+    bus.series("orders.created", 100);
+    bus.finish().all_persisted();
+    assert_eq!(server.monitor("/jsz").unwrap()["messages"], 100);
+}
+
+#[test]
+fn a_client_certificate() {
+    let certs = Certs::new();
+    let server = Server::options().tls_verify(&certs).start();
+    let reader = reader(&server, &certs);
+    let options = [("tls_ca_file", path(&certs.ca)), ("tls_cert_file", path(&certs.client_cert)), ("tls_key_file", path(&certs.client_key))];
+    works(&server, &reader, &server.url(), &options);
+    fails(&server.url(), &options[..1], &["asks for a client certificate", "tls_cert_file"]);
+    let stranger = Certs::new();
+    let options = [("tls_ca_file", path(&certs.ca)), ("tls_cert_file", path(&stranger.client_cert)), ("tls_key_file", path(&stranger.client_key))];
+    fails(&server.url(), &options, &["refused the client certificate", path(&stranger.client_cert)]);
+}
+
+#[test]
+fn tls_before_the_first_line() {
+    let certs = Certs::new();
+    let server = Server::options().tls_first(&certs).start();
+    let options = ConnectOptions::new().require_tls(true).tls_first().add_root_certificates(certs.ca.clone());
+    let reader = Reader::connect_with(&server.url(), options);
+    reader.create_stream("ORDERS", &["orders.>"]);
+    works(&server, &reader, &server.url(), &[("tls_ca_file", path(&certs.ca)), ("tls_first", "true")]);
+}
+
+#[test]
+fn a_server_of_an_unknown_authority() {
+    let (certs, stranger) = (Certs::new(), Certs::new());
+    let server = Server::options().tls(&certs).start();
+    fails(&server.url(), &[("tls_ca_file", path(&stranger.ca))], &["not signed by a CA in tls_ca_file", path(&stranger.ca)]);
+}
+
+#[test]
+fn a_server_without_tls_gets_nothing_when_tls_is_required() {
+    let server = Server::start();
+    let certs = Certs::new();
+    for (url, options) in [(server.url(), &[("tls_ca_file", path(&certs.ca)), ("tls_required", "true")][..]), (server.url().replace("nats://", "tls://"), &[("tls_ca_file", path(&certs.ca))][..])] {
+        fails(&url, options, &["TLS is required", "does not offer it"]);
+    }
+}
