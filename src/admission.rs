@@ -4,7 +4,7 @@
 //! whatever the number of threads.
 
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +17,12 @@ pub(crate) const BATCH: usize = CHUNK;
 
 /// How often a publisher that waits in poll mode looks whether anybody could ever make room (P5).
 const POLL_FIRST: Duration = Duration::from_millis(100);
+
+/// A newcomer's place in line: behind all who wait.
+const NEWCOMER: u64 = u64::MAX;
+
+/// Says, of so many places in use, since when waiting has made no sense.
+type Stuck<'a> = &'a dyn Fn(usize) -> Option<Instant>;
 
 /// How long a call may wait for room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,8 +112,10 @@ struct State {
     full_topics: HashSet<Box<str>>,
     closed: Option<Error>,
     waiting: usize,
-    /// Waiters that found a place but not enough bytes: newcomers let them go first, so that large messages do not starve.
-    short_of_bytes: usize,
+    /// The number of the next waiter.
+    next_waiter: u64,
+    /// Waiters that found a place but not enough bytes: whoever came later lets them go first, so that large messages do not starve.
+    short_of_bytes: BTreeSet<u64>,
     /// Somebody was refused and wants to hear of room (poll mode).
     wants_room: bool,
 }
@@ -149,8 +157,8 @@ impl Window {
         self.state().used_max as u64
     }
 
-    /// Takes a place and a slot. `stuck` is asked in poll mode whether every place holds a report that nobody polls.
-    pub(crate) fn enter(&self, request: Request<'_>, patience: Patience, stuck: Option<&dyn Fn(usize) -> bool>) -> Result<Box<Slot>> {
+    /// Takes a place and a slot. `stuck` is asked in poll mode since when every place has held a report that nobody polls.
+    pub(crate) fn enter(&self, request: Request<'_>, patience: Patience, stuck: Option<Stuck<'_>>) -> Result<Box<Slot>> {
         if request.bytes > self.max_bytes {
             return Err(Error::new(
                 Status::TooLarge,
@@ -172,7 +180,7 @@ impl Window {
             }
         }
         let patience = if credit.is_some() { Patience::Fail } else { patience };
-        let full = match self.room_for(&state, request, false) {
+        let full = match self.room_for(&state, request, NEWCOMER) {
             Ok(()) => {
                 state.used += 1;
                 state.used_bytes += request.bytes;
@@ -188,63 +196,83 @@ impl Window {
     }
 
     #[cold]
-    fn wait(
-        &self,
-        mut state: MutexGuard<'_, State>,
+    fn wait(&self, mut state: MutexGuard<'_, State>, request: Request<'_>, patience: Patience, full: Full, stuck: Option<Stuck<'_>>) -> Result<Box<Slot>> {
+        let waiter = state.next_waiter;
+        state.next_waiter += 1;
+        let (mut state, admitted) = self.wait_in_turn(state, request, patience, full, stuck, waiter);
+        if state.short_of_bytes.remove(&waiter) {
+            // Those behind it may have room now, or after it gave up.
+            self.room.notify_all();
+        }
+        admitted.map(|()| {
+            state.used += 1;
+            state.used_bytes += request.bytes;
+            self.give(&mut state, request)
+        })
+    }
+
+    /// Waits until there is room, or no sense in waiting.
+    fn wait_in_turn<'s>(
+        &'s self,
+        mut state: MutexGuard<'s, State>,
         request: Request<'_>,
         patience: Patience,
         mut full: Full,
-        stuck: Option<&dyn Fn(usize) -> bool>,
-    ) -> Result<Box<Slot>> {
+        stuck: Option<Stuck<'_>>,
+        waiter: u64,
+    ) -> (MutexGuard<'s, State>, Result<()>) {
         let mut look_again = Instant::now() + POLL_FIRST;
         loop {
             let now = Instant::now();
             let until = match patience {
                 Patience::Until(t) if t <= now => {
                     state.wants_room = true;
-                    return Err(self.refuse(&full, false));
+                    return (state, Err(self.refuse(&full, false)));
                 }
                 Patience::Until(t) => Some(if stuck.is_some() { t.min(look_again) } else { t }),
                 _ => stuck.is_some().then_some(look_again),
             };
+            let passed_on = match full {
+                Full::Bytes => state.short_of_bytes.insert(waiter),
+                Full::Share => state.short_of_bytes.remove(&waiter),
+                Full::Messages => false,
+            };
+            if passed_on {
+                // The place that woke this one is for another.
+                self.room.notify_all();
+            }
             state.waiting += 1;
-            let short = usize::from(matches!(full, Full::Bytes));
-            state.short_of_bytes += short;
             state = match until {
                 Some(t) => self.room.wait_timeout(state, t.saturating_duration_since(now)).map_or_else(|poison| poison.into_inner().0, |(guard, _)| guard),
                 None => self.room.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
             state.waiting -= 1;
-            state.short_of_bytes -= short;
-            if let Some(error) = &state.closed {
-                return Err(error.clone());
+            if let Some(error) = state.closed.clone() {
+                return (state, Err(error));
             }
-            match self.room_for(&state, request, true) {
-                Ok(()) => {
-                    state.used += 1;
-                    state.used_bytes += request.bytes;
-                    return Ok(self.give(&mut state, request));
-                }
+            match self.room_for(&state, request, waiter) {
+                Ok(()) => return (state, Ok(())),
                 Err(why) => full = why,
             }
             if let Some(stuck) = stuck
                 && Instant::now() >= look_again
             {
-                if stuck(state.used) {
-                    state.wants_room = true;
-                    return Err(Error::new(Status::QueueFull, format!("all {} places hold reports that wait to be polled: poll first", self.max_messages)));
-                }
-                look_again = Instant::now() + POLL_FIRST;
+                look_again = match stuck(state.used) {
+                    Some(since) if since.elapsed() >= POLL_FIRST => {
+                        state.wants_room = true;
+                        let text =
+                            format!("all {} places hold reports that wait to be polled, or that this thread has not given back: poll first", self.max_messages);
+                        return (state, Err(Error::new(Status::QueueFull, text)));
+                    }
+                    since => since.unwrap_or_else(Instant::now) + POLL_FIRST,
+                };
             }
         }
     }
 
-    fn room_for(&self, state: &State, request: Request<'_>, waited: bool) -> Result<(), Full> {
+    fn room_for(&self, state: &State, request: Request<'_>, waiter: u64) -> Result<(), Full> {
         if state.used >= self.max_messages {
             return Err(Full::Messages);
-        }
-        if state.used_bytes + request.bytes > self.max_bytes || (state.short_of_bytes > 0 && !waited) {
-            return Err(Full::Bytes);
         }
         if let Some(rule) = state.rules.get(request.rule as usize)
             && rule.closed
@@ -254,6 +282,10 @@ impl Window {
         }
         if !state.full_topics.is_empty() && state.full_topics.contains(request.topic) {
             return Err(Full::Share);
+        }
+        // Last, so that whoever waits for a gate holds up nobody.
+        if state.used_bytes + request.bytes > self.max_bytes || state.short_of_bytes.first().is_some_and(|&first| first < waiter) {
+            return Err(Full::Bytes);
         }
         Ok(())
     }
@@ -337,7 +369,7 @@ impl Window {
     fn wake_waiters(&self, state: &mut State, count: usize) -> bool {
         self.mirror(state);
         if state.waiting > 0 {
-            if count >= state.waiting || state.short_of_bytes > 0 || state.rules.iter().any(|r| r.closed) || !state.full_topics.is_empty() {
+            if count >= state.waiting || !state.short_of_bytes.is_empty() || state.rules.iter().any(|r| r.closed) || !state.full_topics.is_empty() {
                 self.room.notify_all();
             } else {
                 for _ in 0..count {
@@ -485,6 +517,64 @@ mod tests {
             thread.join().unwrap();
         }
         assert_eq!((window.high_water(), window.usage()), (1, (0, 0)));
+    }
+
+    #[test]
+    fn whoever_waits_for_bytes_is_not_overtaken() {
+        let window = Arc::new(Window::new(1, 10, 100, 75));
+        let mut first = vec![window.enter(request(50), Patience::Fail, None).unwrap()];
+        let mut second = vec![window.enter(request(40), Patience::Fail, None).unwrap()];
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let enter = |bytes: usize, waiting: usize| {
+            let (window, order) = (Arc::clone(&window), Arc::clone(&order));
+            let entered = Arc::clone(&window);
+            let thread = std::thread::spawn(move || {
+                let slot = entered.enter(request(bytes), Patience::NoLimit, None).unwrap();
+                order.lock().unwrap().push(bytes);
+                slot
+            });
+            ackbus_test_support::wait_for("a waiter", Duration::from_secs(60), || (window.state().waiting == waiting).then_some(()));
+            thread
+        };
+        let large = enter(80, 1);
+        let small = enter(20, 2);
+        assert!(window.enter(request(1), Patience::Fail, None).is_err(), "newcomers neither");
+        window.leave(&mut second);
+        // There is room for 20 bytes now, and not for the 80 that came before. The pause can hide a fault, never make one.
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(order.lock().unwrap().is_empty());
+        window.leave(&mut first);
+        window.leave(&mut vec![large.join().unwrap(), small.join().unwrap()]);
+        assert_eq!(window.usage(), (0, 0));
+    }
+
+    #[test]
+    fn a_waiter_that_gives_up_lets_those_behind_it_pass() {
+        let window = Arc::new(Window::new(1, 10, 100, 75));
+        let held = window.enter(request(60), Patience::Fail, None).unwrap();
+        let behind = Arc::clone(&window);
+        let give_up = Instant::now() + Duration::from_millis(200);
+        std::thread::scope(|scope| {
+            let large = scope.spawn(|| window.enter(request(80), Patience::Until(give_up), None).map(drop));
+            ackbus_test_support::wait_for("a waiter", Duration::from_secs(60), || (window.state().waiting == 1).then_some(()));
+            let small = scope.spawn(move || behind.enter(request(10), Patience::NoLimit, None).map(drop));
+            assert_eq!(large.join().unwrap().unwrap_err().status(), Status::QueueFull);
+            small.join().unwrap().unwrap();
+        });
+        drop(held);
+    }
+
+    #[test]
+    fn a_window_full_of_reports_is_told_after_100_ms_of_it() {
+        let window = Window::new(1, 1, 100, 75);
+        let _held = window.enter(request(1), Patience::Fail, None).unwrap();
+        let begin = Instant::now();
+        // Somebody polls for 150 ms, the last time then.
+        let since = begin + Duration::from_millis(150);
+        let stuck = |used: usize| (used == 1 && Instant::now() >= since).then_some(since);
+        let error = window.enter(request(1), Patience::NoLimit, Some(&stuck)).unwrap_err();
+        assert_eq!(error.status(), Status::QueueFull);
+        assert!(begin.elapsed() >= Duration::from_millis(250), "{:?}", begin.elapsed());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use crate::admission::{BATCH, Window};
@@ -65,8 +66,12 @@ struct State {
     /// Reports put on the desk, and taken through a callback, since the start.
     pushed: u64,
     delivered: u64,
-    /// Reports in users' hands.
-    handed_out: usize,
+    /// Reports in users' hands, by the thread that took them.
+    hands: Vec<(ThreadId, usize)>,
+    /// Reports that wait in tickets.
+    in_tickets: usize,
+    /// When something last came or went (poll mode).
+    moved: Option<Instant>,
     pollers: usize,
     room: bool,
     raised: bool,
@@ -75,6 +80,8 @@ struct State {
     busy: bool,
     /// No more reports come.
     ended: bool,
+    /// Callback mode: no callback will run any more.
+    deaf: bool,
     /// The report thread has left.
     gone: bool,
 }
@@ -120,20 +127,54 @@ impl Desk {
         if slots.is_empty() {
             return;
         }
+        let mut unwanted = Vec::new();
         let mut state = self.state();
         for mut slot in slots.drain(..) {
-            let returned = match slot.waiter.take() {
-                Some(waiter) => waiter.complete(slot),
-                None => Some(slot),
-            };
-            if let Some(slot) = returned {
-                state.pushed += 1;
-                state.reports.push_back(slot);
+            match slot.waiter.take() {
+                None => Self::put(&mut state, slot),
+                Some(waiter) => match waiter.complete(slot) {
+                    None => state.in_tickets += 1,
+                    // Nobody waits any more: the usual way, which `report` may have closed.
+                    Some(slot) if self.wants(&slot) => Self::put(&mut state, slot),
+                    Some(slot) => unwanted.push(slot),
+                },
             }
         }
+        self.end_delivery(state, unwanted);
+    }
+
+    /// A ticket was dropped with its report: that goes the usual way, if there is one left.
+    pub(crate) fn take_from_ticket(&self, slot: Box<Slot>) {
+        let mut unwanted = Vec::new();
+        let mut state = self.state();
+        state.in_tickets = state.in_tickets.saturating_sub(1);
+        if self.wants(&slot) && (self.polled || !state.deaf) {
+            Self::put(&mut state, slot);
+        } else {
+            unwanted.push(slot);
+        }
+        self.end_delivery(state, unwanted);
+    }
+
+    fn put(state: &mut State, slot: Box<Slot>) {
+        state.pushed += 1;
+        state.reports.push_back(slot);
+    }
+
+    fn end_delivery(&self, mut state: MutexGuard<'_, State>, mut unwanted: Vec<Box<Slot>>) {
         self.raise(&mut state);
+        self.note_move(&mut state);
         drop(state);
         self.changed.notify_all();
+        if self.window.leave(&mut unwanted) {
+            self.announce_room();
+        }
+    }
+
+    fn note_move(&self, state: &mut State) {
+        if self.polled {
+            state.moved = Some(Instant::now());
+        }
     }
 
     /// An event for the user.
@@ -181,22 +222,50 @@ impl Desk {
         }
     }
 
-    /// P5: every place holds a report that waits to be polled, and nobody polls.
-    pub(crate) fn is_stuck(&self, used: usize) -> bool {
+    /// P5: since when every place has held a report that nobody but the calling thread could give back: it waits to be polled or in a ticket, or the thread
+    /// has it in hand. `None`: another thread polls or has some, or a message is not settled.
+    pub(crate) fn stuck_since(&self, used: usize) -> Option<Instant> {
         let state = self.state();
-        state.reports.len() >= used && state.handed_out == 0 && state.pollers == 0
+        let me = thread::current().id();
+        let mine: usize = state.hands.iter().filter(|(thread, _)| *thread == me).map(|(_, count)| count).sum();
+        let others = state.hands.iter().any(|(thread, _)| *thread != me);
+        let stuck = state.reports.len() + state.in_tickets + mine >= used && !others && state.pollers == 0;
+        state.moved.filter(|_| stuck)
     }
 
-    pub(crate) fn hand_out(&self, count: usize) {
-        self.state().handed_out += count;
+    fn hand_out(state: &mut State, count: usize) -> ThreadId {
+        let me = thread::current().id();
+        if count > 0 {
+            match state.hands.iter_mut().find(|(thread, _)| *thread == me) {
+                Some((_, held)) => *held += count,
+                None => state.hands.push((me, count)),
+            }
+        }
+        me
+    }
+
+    /// A ticket's report was taken. Returns who took it.
+    pub(crate) fn hand_out_ticket(&self) -> ThreadId {
+        self.counters.reports_delivered.bump_shared(1);
+        let mut state = self.state();
+        state.in_tickets = state.in_tickets.saturating_sub(1);
+        Self::hand_out(&mut state, 1)
     }
 
     /// The user is done with these.
-    pub(crate) fn hand_back(&self, slots: &mut Vec<Box<Slot>>) {
+    pub(crate) fn hand_back(&self, slots: &mut Vec<Box<Slot>>, taker: ThreadId) {
         let count = slots.len();
         let room = self.window.leave(slots);
         let mut state = self.state();
-        state.handed_out = state.handed_out.saturating_sub(count);
+        if let Some(at) = state.hands.iter().position(|(thread, _)| *thread == taker)
+            && let Some((_, held)) = state.hands.get_mut(at)
+        {
+            *held = held.saturating_sub(count);
+            if *held == 0 {
+                state.hands.swap_remove(at);
+            }
+        }
+        self.note_move(&mut state);
         drop(state);
         if room {
             self.announce_room();
@@ -213,10 +282,10 @@ impl Desk {
                 let count = state.reports.len().min(max.max(1));
                 let slots: Vec<_> = state.reports.drain(..count).collect();
                 let room = std::mem::take(&mut state.room);
-                state.handed_out += count;
+                let taker = Self::hand_out(&mut state, count);
                 state.delivered += count as u64;
                 self.counters.reports_delivered.bump_shared(count as u64);
-                break Ok((slots, room));
+                break Ok((slots, room, taker));
             }
             if state.ended {
                 break Err(Error::new(Status::Closed, "the publisher is closed and every report was polled"));
@@ -225,14 +294,15 @@ impl Desk {
                 Ok(s) => state = s,
                 Err(s) => {
                     state = s;
-                    break Ok((Vec::new(), false));
+                    break Ok((Vec::new(), false, thread::current().id()));
                 }
             }
         };
         state.pollers -= 1;
+        self.note_move(&mut state);
         self.lower(&mut state);
         drop(state);
-        result.map(|(slots, room)| Reports { slots, room, desk: Some(Arc::clone(self)) })
+        result.map(|(slots, room, taker)| Reports { slots, room, taker, desk: Some(Arc::clone(self)) })
     }
 
     /// Takes events in poll mode.
@@ -330,6 +400,7 @@ impl Desk {
                 return true;
             }
             if state.ended {
+                state.deaf = true;
                 return false;
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);

@@ -62,6 +62,8 @@ pub(crate) struct Core {
     pub(crate) abandoned: HashSet<u64>,
     /// Topics that the permissions refuse, and when one message may test it.
     pub(crate) denied: HashMap<Box<str>, Nanos>,
+    /// Operators were told that acks do not come in this epoch.
+    pub(crate) told_silence: bool,
 
     pub(crate) asks: HashMap<u32, Asked>,
     pub(crate) next_ask: u32,
@@ -118,6 +120,7 @@ impl Core {
             want_fence: false,
             abandoned: HashSet::new(),
             denied: HashMap::new(),
+            told_silence: false,
             asks: HashMap::new(),
             next_ask: 1,
             questions: Vec::new(),
@@ -140,6 +143,10 @@ impl Core {
         let mut incoming = std::mem::take(&mut self.incoming);
         self.shared.queue.take(&mut incoming);
         for slot in incoming.drain(..) {
+            if slot.rule as usize >= self.rules.len() {
+                // A new rule's first message overtook the command that tells of the rule.
+                self.rules = self.shared.rules.load_full();
+            }
             self.deadlines.set(slot.index, slot.deadline);
             self.fresh.push_back((slot.id, slot.index));
             self.table.insert(slot);
@@ -238,6 +245,10 @@ impl Core {
     fn obey(&mut self) {
         let mut commands = std::mem::take(&mut self.commands);
         self.shared.take_commands(&mut commands);
+        if !commands.is_empty() {
+            // What was accepted before the call counts (P6); it may have come in since this turn's intake.
+            self.intake();
+        }
         for command in commands.drain(..) {
             match command {
                 Command::Flush(ticket) => self.begin_flush(ticket),
@@ -259,6 +270,8 @@ impl Core {
     }
 
     fn begin_flush(&mut self, ticket: Arc<FlushTicket>) {
+        // Flushes whose time ran out: nobody waits for them any more (P9).
+        self.flushes.retain(|flush| Arc::strong_count(&flush.ticket) > 1);
         let upto = ticket.upto;
         let left = self.table.iter().filter(|slot| slot.id <= upto).count();
         self.flushes.push(Flush { upto, left, ticket });
@@ -430,6 +443,7 @@ impl Receiver for Core {
         self.fenced = 0;
         self.abandoned.clear();
         self.denied.clear();
+        self.told_silence = false;
         self.limits = limits;
         self.shared.connected(server, version, limits.max_payload, self.epochs > 1);
         let (kind, what) = if self.epochs == 1 { (EventKind::Connected, "connected to") } else { (EventKind::Reconnected, "reconnected to") };

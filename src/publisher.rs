@@ -284,16 +284,20 @@ impl Publisher {
         self.shared.window.usage().1
     }
 
-    /// The statistics of this moment.
+    /// The statistics of this moment; all zero in a forked child.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared.stats()
+        // A lock may be held for ever there (P8).
+        if sys::forked() { Stats::default() } else { self.shared.stats() }
     }
 
-    /// How the publisher stands.
+    /// How the publisher stands; in a forked child: failed, with `Forked` as its last error.
     #[must_use]
     pub fn info(&self) -> Info {
-        self.shared.info()
+        match guard() {
+            Ok(()) => self.shared.info(),
+            Err(error) => Info { state: State::Failed, server: String::new(), server_version: String::new(), max_payload: 0, last_error: Some(error) },
+        }
     }
 }
 
@@ -304,7 +308,8 @@ impl Drop for Publisher {
         }
         let shared = Arc::clone(&self.shared);
         let close = move || {
-            let publisher = std::mem::ManuallyDrop::new(Publisher { shared, close: Mutex::new(false) });
+            // Marked as closed, so that its own drop does nothing but let go of what is shared.
+            let publisher = Publisher { shared, close: Mutex::new(true) };
             if publisher.close(None).is_err() {
                 trace::scoped(
                     || tracing::warn!(target: "ackbus", "a publisher was dropped while a callback was running; its last reports come when that returns"),
@@ -321,7 +326,7 @@ impl Drop for Publisher {
 }
 
 /// P8: one relaxed load.
-fn guard() -> Result<()> {
+pub(crate) fn guard() -> Result<()> {
     if sys::forked() {
         return Err(Error::new(
             Status::Forked,
@@ -330,3 +335,6 @@ fn guard() -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod process_tests;

@@ -1,11 +1,13 @@
 //! Reports: the settled outcome as users see it.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use crate::dispatch::Desk;
 use crate::error::{Error, Persistence, Result, Status};
 use crate::ledger::Slot;
+use crate::sys;
 
 /// The server had the message already, though no earlier attempt of ours could have stored it: another message has the same Msg-Id.
 pub const REPORT_DUPLICATE: u32 = 1;
@@ -159,6 +161,8 @@ impl std::fmt::Debug for Report<'_> {
 pub struct Reports {
     pub(crate) slots: Vec<Box<Slot>>,
     pub(crate) room: bool,
+    /// Who took it, and is expected to give it back.
+    pub(crate) taker: ThreadId,
     pub(crate) desk: Option<Arc<Desk>>,
 }
 
@@ -195,8 +199,11 @@ impl Reports {
 
 impl Drop for Reports {
     fn drop(&mut self) {
-        if let Some(desk) = self.desk.take() {
-            desk.hand_back(&mut self.slots);
+        // In a forked child the window's lock may be held for ever (P8).
+        if let Some(desk) = self.desk.take()
+            && !sys::forked()
+        {
+            desk.hand_back(&mut self.slots, self.taker);
         }
     }
 }
@@ -255,9 +262,14 @@ impl Waiter {
         let until = timeout.and_then(|t| Instant::now().checked_add(t));
         let mut state = self.lock();
         loop {
-            if matches!(*state, Waiting::Done(_)) {
-                drop(state);
-                return self.take();
+            match *state {
+                Waiting::Yes => {}
+                Waiting::Done(_) => {
+                    drop(state);
+                    return self.take();
+                }
+                // Taken already: nothing will come.
+                Waiting::GoneAway => return None,
             }
             state = match until {
                 None => self.done.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -270,6 +282,11 @@ impl Waiter {
                 }
             };
         }
+    }
+
+    /// The report was here and was taken.
+    fn is_spent(&self) -> bool {
+        matches!(*self.lock(), Waiting::GoneAway)
     }
 
     /// Stops waiting: the report goes the usual way, unless it is here already.
@@ -297,24 +314,29 @@ impl Ticket {
     }
 
     fn one(&self, slot: Box<Slot>) -> Reports {
-        self.desk.hand_out(1);
-        Reports { slots: vec![slot], room: false, desk: Some(Arc::clone(&self.desk)) }
+        let taker = self.desk.hand_out_ticket();
+        Reports { slots: vec![slot], room: false, taker, desk: Some(Arc::clone(&self.desk)) }
     }
 
     /// The report, if it is here. It comes once.
     #[must_use]
     pub fn try_take(&self) -> Option<Reports> {
+        if sys::forked() {
+            return None;
+        }
         self.waiter.take().map(|slot| self.one(slot))
     }
 
     /// Waits for the report. `None` waits without limit.
     ///
     /// # Errors
-    /// `TimedOut`: the ticket is still good. `WrongThread` from a callback.
+    /// `TimedOut`: the ticket is still good. `InvalidState`: the report was taken before. `WrongThread` from a callback; `Forked`.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<Reports> {
+        crate::publisher::guard()?;
         crate::admission::not_in_callback("wait")?;
         match self.waiter.wait(timeout) {
             Some(slot) => Ok(self.one(slot)),
+            None if self.waiter.is_spent() => Err(Error::new(Status::InvalidState, format!("the report of message {} was taken before", self.id))),
             None => Err(Error::new(Status::TimedOut, format!("message {} has no outcome yet; it stays pending", self.id))),
         }
     }
@@ -330,8 +352,11 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        if sys::forked() {
+            return;
+        }
         if let Some(slot) = self.waiter.go_away() {
-            self.desk.deliver(&mut vec![slot]);
+            self.desk.take_from_ticket(slot);
         }
     }
 }

@@ -62,6 +62,7 @@ impl Core {
         }
         let (attempts, mark, deadline, epoch, probe, gate) = (s.attempts, s.mark, s.deadline, s.epoch, s.probe, s.gate);
         self.shared.counters.ack_timeouts.bump(1);
+        self.tell_silence(slot);
         if probe {
             self.probe_unanswered(slot, gate);
         }
@@ -88,6 +89,16 @@ impl Core {
             self.fencing.push((slot, s.id));
         }
         self.deadlines.set(slot, deadline);
+    }
+
+    /// The first silence of an epoch is worth a word: peers' users see it as a timeout and guess.
+    fn tell_silence(&mut self, slot: u32) {
+        if std::mem::replace(&mut self.told_silence, true) {
+            return;
+        }
+        let Some(topic) = self.table.get(slot).map(|s| s.topic().to_owned()) else { return };
+        let text = format!("no acknowledgement of a message to {topic:?} came within ack_wait_ms; a slow or leaderless stream, or somebody else who takes the topic and does not answer");
+        self.event(EventKind::AckSilence, Status::AckTimeout, 0, &topic, text);
     }
 
     fn send_again(&mut self, slot: u32) {

@@ -222,6 +222,10 @@ impl Shared {
     }
 
     pub(crate) fn command(&self, command: Command) {
+        if self.io_is_gone() {
+            // Nobody would take it away (P9).
+            return;
+        }
         self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
         self.commanded.store(true, Ordering::Release);
         self.queue.wake();
@@ -351,8 +355,8 @@ impl Shared {
             return Err(Error::new(Status::Disconnected, format!("not connected, and on_disconnect is fail{why}")));
         }
         let request = Request { bytes: plan.frame, rule: rule.index, topic: message.topic };
-        let stuck = |used: usize| self.desk.is_stuck(used);
-        let stuck: Option<&dyn Fn(usize) -> bool> = if self.desk.is_polled() { Some(&stuck) } else { None };
+        let stuck = |used: usize| self.desk.stuck_since(used);
+        let stuck: Option<&dyn Fn(usize) -> Option<Instant>> = if self.desk.is_polled() { Some(&stuck) } else { None };
         let mut slot = match self.window.enter(request, self.patience(stall), stuck) {
             Ok(slot) => slot,
             Err(error) => return Err(self.refuse(error)),
@@ -403,13 +407,13 @@ impl Shared {
     pub(crate) fn stats(&self) -> Stats {
         let ephemeral = self.ephemeral.load(Ordering::Relaxed);
         let bytes = self.window.usage().1;
-        // What is settled is read before what is accepted: `pending` is never too small.
-        let settled = self.counters.published.get() + self.counters.publish_errors.get();
-        let accepted = self.queue.last_id().saturating_sub(ephemeral);
-        let pending = accepted.saturating_sub(settled);
         self.counters.pending_max.raise_to(self.window.high_water());
         self.counters.wakeups.raise_to(self.queue.wakeups.get());
-        self.counters.snapshot(Given { accepted, pending, pending_bytes: bytes, events_dropped: self.events.dropped() })
+        let mut stats = self.counters.snapshot(Given { accepted: 0, pending: 0, pending_bytes: bytes, events_dropped: self.events.dropped() });
+        // What is accepted is read after what is settled: `pending` is never too small, and the figures add up.
+        stats.accepted = self.queue.last_id().saturating_sub(ephemeral);
+        stats.pending = stats.accepted.saturating_sub(stats.published + stats.publish_errors);
+        stats
     }
 }
 

@@ -177,6 +177,13 @@ pub(crate) fn alone(module: &str, test: &str) -> bool {
     false
 }
 
+/// Gives SIGPIPE the disposition of a C program, in which it kills. For a test process of its own.
+#[cfg(test)]
+pub(crate) fn default_sigpipe() {
+    // SAFETY: sets a disposition without a handler; nothing of Rust's relies on the one before in a test process that is alone.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
 /// Forks, runs `child` in the child and returns its exit code, or `None` if it panicked, was killed, or hung for ten seconds.
 #[cfg(test)]
 pub(crate) fn in_child(child: impl FnOnce() -> u8) -> Option<u8> {

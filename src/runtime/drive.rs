@@ -206,6 +206,8 @@ impl NatsDriver {
 
     fn round(&mut self, cx: &mut Context<'_>) -> Round {
         self.ages.tell(&mut self.handler.core);
+        // First what ended: a connection that is made below must not be taken for the one that was lost.
+        self.hear_news();
         let mut busy = self.finish_dialing(cx);
         for side in [Side::Leaving, Side::Main] {
             busy |= self.read(cx, side);
@@ -405,7 +407,9 @@ impl NatsDriver {
             let until = *until;
             let epoch = self.handler.wire.epoch(Side::Leaving);
             let waits = self.handler.core.table.iter().any(|s| Some(s.epoch) == epoch && matches!(s.stage, Stage::Staged | Stage::InFlight | Stage::Fencing));
-            if !waits || now >= until {
+            // Not before the new connection stands: the old one's end would be told as a loss.
+            let replaced = self.handler.wire.is_ready();
+            if (replaced && !waits) || now >= until {
                 let Handler { core, wire } = &mut self.handler;
                 wire.finish_leaving(core);
                 next = now;

@@ -122,6 +122,8 @@ impl Log {
 
     pub(super) fn run(&self) {
         ON_LOG_THREAD.set(true);
+        // A sink is a callback too: it never waits for a publisher (P5).
+        crate::admission::enter_callback_thread();
         let mut sink: Option<LogSink> = None;
         while let Some(item) = self.next(sink.is_some()) {
             // The host's code: its panics stay here, and no lock is held (P5).

@@ -158,8 +158,7 @@ fn reported(mode: &str) -> Vec<u64> {
     assert_eq!((stats.accepted, stats.published, stats.publish_errors, stats.ephemeral, stats.pending), (4, 2, 2, 2, 0), "counters count all");
     assert_eq!(bus.pending_bytes(), 0);
     bus.close(None).unwrap();
-    let tags = tags.lock().unwrap().clone();
-    tags
+    tags.lock().unwrap().clone()
 }
 
 #[test]

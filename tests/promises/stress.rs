@@ -47,7 +47,7 @@ fn everything_at_once_adds_up() {
                 meanwhile(&done, |_| {
                     let stats = bus.stats();
                     assert!(stats.pending_max <= WINDOW && stats.pending_bytes <= 1 << 20, "{stats:?}");
-                    assert!(stats.accepted >= stats.published + stats.publish_errors, "{stats:?}");
+                    assert_eq!(stats.accepted, stats.published + stats.publish_errors + stats.pending, "{stats:?}");
                 });
             });
             // New rules while their topics are in use: never one that another message could have met.
@@ -76,8 +76,9 @@ fn everything_at_once_adds_up() {
                     })
                 })
                 .collect();
-            publishers.into_iter().for_each(|publisher| publisher.join().unwrap());
+            let ended: Vec<_> = publishers.into_iter().map(|publisher| publisher.join()).collect();
             done.store(true, Ordering::Relaxed);
+            ended.into_iter().for_each(|publisher| publisher.unwrap());
         });
         bus.flush(Some(LONG)).unwrap();
         let stats = bus.stats();
@@ -88,27 +89,5 @@ fn everything_at_once_adds_up() {
         assert!(stats.pending_max <= WINDOW);
         tally.assert_each_once();
         bus.close(None).unwrap();
-    });
-}
-
-#[test]
-fn a_stream_named_while_running_counts_for_what_is_published_from_then_on() {
-    within("another stream for a topic in use", || {
-        let streams = Arc::new(std::sync::Mutex::new(Vec::new()));
-        let told = Arc::clone(&streams);
-        let handlers = on_reports(move |reports| told.lock().unwrap().extend(reports.iter().map(|report| (report.tag(), report.status(), report.stream().to_owned()))));
-        let mut config = memory(&[("report", "all"), ("delivery_timeout_ms", "3000"), ("ack_wait_ms", "500")]);
-        config.set_topic("s", "stream", "FIRST").unwrap();
-        let bus = Publisher::connect(&config, handlers).unwrap();
-        let each = 2_000;
-        (0..each).for_each(|tag| assert!(bus.publish("s", b"", tag).is_ok()));
-        bus.set_topic("s", "stream", "SECOND").unwrap();
-        (each..2 * each).for_each(|tag| assert!(bus.publish("s", b"", tag).is_ok()));
-        bus.flush(Some(LONG)).unwrap();
-        let streams = streams.lock().unwrap();
-        assert_eq!(streams.len() as u64, 2 * each);
-        for (tag, status, stream) in streams.iter() {
-            assert_eq!((*status, stream.as_str()), (Status::Ok, if *tag < each { "FIRST" } else { "SECOND" }), "tag {tag}");
-        }
     });
 }

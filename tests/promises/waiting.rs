@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ackbus::{Handlers, Message, Persistence, Publisher, Purge, REPORT_EPHEMERAL, Status, StallWait};
+use ackbus::{Handlers, Message, Persistence, Publisher, Purge, REPORT_EPHEMERAL, StallWait, Status};
 use ackbus_test_support::{Proxy, Reader, Server};
 
 use super::bus::{LONG, Latch, Silent, config, memory, on_reports, polled, refused, within};
@@ -13,8 +13,11 @@ use super::bus::{LONG, Latch, Silent, config, memory, on_reports, polled, refuse
 const NOW: Option<Duration> = Some(Duration::ZERO);
 const ALL: Purge = Purge { unsent: true, in_flight: true };
 
+/// Tags and states, as they were told.
+type Told = Arc<Mutex<Vec<(u64, Status)>>>;
+
 /// Handlers that collect tags and states.
-fn collector() -> (Handlers, Arc<Mutex<Vec<(u64, Status)>>>) {
+fn collector() -> (Handlers, Told) {
     let reports = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&reports);
     (on_reports(move |reports| told.lock().unwrap().extend(reports.iter().map(|report| (report.tag(), report.status())))), reports)
@@ -39,7 +42,10 @@ fn the_outcome_goes_to_the_waiter_alone() {
 
         let outcome = bus.publish_wait(&Message { tag: 3, ..Message::new("news", b"") }, Some(LONG)).unwrap();
         let report = outcome.get(0).unwrap();
-        assert_eq!((report.status(), report.persistence(), report.flags(), report.stream_seq()), (Status::Ok, Persistence::PossiblyPersisted, REPORT_EPHEMERAL, 0));
+        assert_eq!(
+            (report.status(), report.persistence(), report.flags(), report.stream_seq()),
+            (Status::Ok, Persistence::PossiblyPersisted, REPORT_EPHEMERAL, 0)
+        );
         drop(outcome);
 
         bus.publish("a", b"", 4).unwrap();
@@ -102,7 +108,8 @@ fn after_a_timeout_a_success_is_told_only_to_who_wants_successes() {
     within("publish_wait with a late answer", move || {
         for (mode, expected) in [("failures", &[][..]), ("all", &[(9, Status::Ok)])] {
             let (handlers, reports) = collector();
-            let bus = Publisher::connect(&config(&proxy.url(), &[("report", mode), ("ping_interval_ms", "60000"), ("ack_wait_ms", "60000")]), handlers).unwrap();
+            let bus =
+                Publisher::connect(&config(&proxy.url(), &[("report", mode), ("ping_interval_ms", "60000"), ("ack_wait_ms", "60000")]), handlers).unwrap();
             proxy.hold_replies();
             let error = bus.publish_wait(&Message { tag: 9, ..Message::new("s.a", b"") }, Some(Duration::from_millis(50))).unwrap_err();
             assert_eq!(error.status(), Status::TimedOut);

@@ -9,17 +9,17 @@ use nkeys::KeyPair;
 
 use crate::common::{Bus, Options};
 
-/// Publishes something and finds it in the stream.
+/// Publishes something and finds it in a stream of its own.
 #[track_caller]
 fn works(reader: &Reader, url: &str, options: Options<'_>) {
+    reader.create_stream("ORDERS", &["orders.>"]);
     let bus = Bus::connect(url, options, &[("orders.>", "stream", "ORDERS")]);
     bus.series("orders.created", 50);
     let books = bus.finish();
     books.all_persisted();
-    let payloads: Vec<Vec<u8>> = reader.read_all("ORDERS").into_iter().map(|message| message.payload).collect();
-    assert!(payloads.iter().eq(books.reports.values().map(|seen| &seen.payload)));
+    let stored = books.compare(reader, &["ORDERS"]);
+    books.in_order(&stored);
     reader.delete_stream("ORDERS");
-    reader.create_stream("ORDERS", &["orders.>"]);
 }
 
 /// Connecting fails, the error says what to do, and no secret is in it.
@@ -38,7 +38,6 @@ fn with(url: &str, credentials: &str) -> String {
 fn a_token() {
     let server = Server::options().config("authorization { token: \"let-me-in\" }").start();
     let reader = Reader::connect(&with(&server.url(), "let-me-in"));
-    reader.create_stream("ORDERS", &["orders.>"]);
     works(&reader, &server.url(), &[("token", "let-me-in")]);
     works(&reader, &with(&server.url(), "let-me-in"), &[]);
     fails(&server.url(), &[("token", "wrong-token")], "token", &["wrong-token"]);
@@ -50,7 +49,6 @@ fn a_token() {
 fn a_user_and_a_password() {
     let server = Server::options().user("app", "s3cret-words", "").start();
     let reader = Reader::connect(&with(&server.url(), "app:s3cret-words"));
-    reader.create_stream("ORDERS", &["orders.>"]);
     works(&reader, &server.url(), &[("user", "app"), ("password", "s3cret-words")]);
     works(&reader, &with(&server.url(), "app:s3cret-words"), &[]);
     works(&reader, &with(&server.url(), "app:s3cret%2Dwords"), &[]);
@@ -64,7 +62,6 @@ fn an_nkey() {
     let (seed, wrong) = (key.seed().unwrap(), stranger.seed().unwrap());
     let server = Server::options().nkey(&key.public_key()).start();
     let reader = Reader::connect_with(&server.url(), ConnectOptions::with_nkey(seed.clone()));
-    reader.create_stream("ORDERS", &["orders.>"]);
     works(&reader, &server.url(), &[("nkey_seed", &seed)]);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("user.nk");
@@ -80,7 +77,6 @@ fn a_credentials_file() {
     let server = Server::options().credentials(&credentials).start();
     let text = fs::read_to_string(credentials.file()).unwrap();
     let reader = Reader::connect_with(&server.url(), ConnectOptions::with_credentials(&text).unwrap());
-    reader.create_stream("ORDERS", &["orders.>"]);
     works(&reader, &server.url(), &[("credentials_file", credentials.file().to_str().unwrap())]);
     works(&reader, &server.url(), &[("credentials", &text)]);
     let wrong = fs::read_to_string(stranger.file()).unwrap();

@@ -34,7 +34,7 @@ fn close_does_not_wait_for_a_server_that_stands_still() {
     let start = Instant::now();
     let books = bus.close(Duration::from_secs(1));
     let took = start.elapsed();
-    assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(2), "{took:?}");
+    assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(3), "{took:?}");
     assert!(books.of(&ids).all(|seen| seen.status == Status::Closed), "10,000 reports");
     let doubtful = books.of(&ids).filter(|seen| seen.persistence == Persistence::PossiblyPersisted).count();
     assert!(doubtful > 0 && doubtful < 10_000, "the kernel took {doubtful} messages; of the rest it is known that they were never sent");

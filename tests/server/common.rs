@@ -325,8 +325,12 @@ impl Books {
     /// P2: what was reported is what the streams hold. Returns their messages. Payloads must differ from each other.
     #[track_caller]
     pub(crate) fn compare(&self, reader: &Reader, streams: &[&str]) -> Vec<StoredMsg> {
-        let stored: Vec<(&str, StoredMsg)> =
-            streams.iter().flat_map(|&stream| reader.read_all(stream).into_iter().map(move |message| (stream, message))).collect();
+        let mut stored: Vec<(&str, StoredMsg)> = Vec::new();
+        for &stream in streams {
+            let messages = reader.read_all(stream);
+            assert_eq!(messages.len() as u64, reader.message_count(stream), "{stream} was read to its end");
+            stored.extend(messages.into_iter().map(|message| (stream, message)));
+        }
         let mut copies: HashMap<(&str, &[u8]), Vec<(&str, u64)>> = HashMap::new();
         for (stream, message) in &stored {
             copies.entry((&message.subject, &message.payload)).or_default().push((stream, message.seq));

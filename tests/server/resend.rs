@@ -1,7 +1,9 @@
 //! Messages whose acknowledgement got lost, and ids and expectations that meet a stream which has the message already.
 
+use std::time::Duration;
+
 use ackbus::{Message, Persistence, Status};
-use ackbus_test_support::{Action, Proxy, Reader, Server, Verb};
+use ackbus_test_support::{Action, Proxy, Reader, Server, StreamConfig, Verb};
 
 use crate::common::Bus;
 
@@ -94,6 +96,26 @@ fn a_message_without_an_id_is_not_sent_again() {
     books.ended(&ids[1..2], (Status::AckTimeout, Persistence::PossiblyPersisted, 0));
     assert_eq!(books.reports[&ids[1]].attempts, 1);
     assert_eq!(books.compare(&reader, &["ORDERS"]).len(), 3, "it was stored, and nobody could say so");
+}
+
+/// P4: after the duplicate window the stream would not know the second copy.
+#[test]
+fn a_resend_that_could_store_a_second_copy_is_not_made() {
+    let server = Server::start();
+    let reader = Reader::connect(&server.url());
+    let (subjects, duplicate_window) = (vec!["orders.>".into()], Duration::from_secs(1));
+    reader.create_stream_with(StreamConfig { name: "ORDERS".into(), subjects, duplicate_window, ..Default::default() });
+    let proxy = Proxy::start(server.address());
+    lose_acks(&proxy, &[2]);
+    // The first resend would be due 600 ms after the first attempt; the last time for one is 400 ms after it.
+    let bus = Bus::connect(&proxy.url(), &[("ack_wait_ms", "600")], &[("orders.>", "stream", "ORDERS")]);
+    let ids = bus.series("orders.created", 3);
+    let books = bus.finish();
+    books.persisted(&[ids[0], ids[2]]);
+    books.ended(&ids[1..2], (Status::AckTimeout, Persistence::PossiblyPersisted, 0));
+    let seen = &books.reports[&ids[1]];
+    assert!(seen.attempts == 1 && seen.text.contains("second copy"), "{seen:?}");
+    assert_eq!(books.compare(&reader, &["ORDERS"]).len(), 3);
 }
 
 #[test]

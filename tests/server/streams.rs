@@ -68,10 +68,14 @@ fn a_named_stream_that_is_missing_is_told_before_anything_is_sent() {
 fn messages_wait_for_a_stream_when_they_shall() {
     let server = Server::start();
     let reader = Reader::connect(&server.url());
+    reader.create_stream("OTHER", &["other.>"]);
     let bus = Bus::connect(&server.url(), &[("on_no_stream", "wait"), NEVER], &[("orders.>", "stream", "ORDERS")]);
     let named = bus.series("orders.created", 500);
     let any = bus.series("events.created", 500);
     assert_eq!(bus.event(EventKind::GateHeld).topic, "events.created");
+    // Behind its ack nothing is under way any more: a stream made earlier could take the last of them before the first.
+    let marker = bus.publish("other.marker", "marker");
+    bus.report(marker);
     assert_eq!(bus.publisher().pending(), 1_000);
     reader.create_stream("EVENTS", &["events.>"]);
     reader.create_stream("ORDERS", &["orders.>"]);
@@ -84,7 +88,7 @@ fn messages_wait_for_a_stream_when_they_shall() {
         books.in_order(&stored);
         assert_eq!(stored.len(), ids.len());
     }
-    books.compare(&reader, &["ORDERS", "EVENTS"]);
+    books.compare(&reader, &["ORDERS", "EVENTS", "OTHER"]);
 }
 
 #[test]
@@ -135,8 +139,8 @@ fn a_stream_that_takes_other_subjects_is_no_stream() {
     let bus = Bus::connect(&server.url(), &[NEVER], CREATED);
     let lost = bus.series("orders.created", 100);
     let books = bus.finish();
-    // The server refuses to create a stream whose name is taken: told as such, or as what the topic lacks.
     books.ended(&lost, NO_STREAM);
+    assert!(books.of(&lost).all(|seen| seen.text.contains("orders.created")), "{:?}", books.reports[&lost[0]]);
     assert!(books.compare(&reader, &["ORDERS"]).is_empty());
 }
 
@@ -253,4 +257,32 @@ fn streams_that_may_forget_ids_are_warned_of_once() {
     let risks: Vec<&str> = books.events.iter().filter(|event| event.kind == EventKind::StreamRisk).map(|event| event.text.as_str()).collect();
     assert_eq!(risks.len(), 1, "{:?}", books.events);
     assert!(risks[0].contains("WORK") && risks[0].contains("work queue"), "{risks:?}");
+}
+
+#[test]
+fn a_domain_is_asked_by_its_name() {
+    let server = Server::options().jetstream("domain: hub").start();
+    let reader = Reader::connect(&server.url());
+    let bus = Bus::connect(&server.url(), &[("jetstream_domain", "hub")], CREATED);
+    bus.series("orders.created", 100);
+    let books = bus.finish();
+    books.all_persisted();
+    assert!(books.has_event(EventKind::StreamCreated));
+    books.compare(&reader, &["ORDERS"]);
+}
+
+#[test]
+fn a_server_without_jetstream_is_tried_until_the_deadline() {
+    let server = Server::options().without_jetstream().start();
+    let bus = Bus::connect(&server.url(), &[("delivery_timeout_ms", "500")], &[("orders.>", "stream", "ORDERS")]);
+    let named = bus.series("orders.created", 100);
+    let any = bus.series("events.created", 100);
+    let books = bus.finish();
+    books.ended(&named, (Status::Unavailable, Persistence::NotPersisted, 0));
+    assert!(books.of(&named).all(|seen| seen.attempts == 0));
+    // That nobody answers may be an election: those that were sent say that nobody took them, those behind them that they waited.
+    for seen in books.of(&any) {
+        let expected = if seen.attempts > 0 { NO_STREAM } else { (Status::Unavailable, Persistence::NotPersisted, 0) };
+        assert!(seen.verdict() == expected && seen.text.contains("no stream took"), "{seen:?}");
+    }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 /// A program that runs longer hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(120);
-const C11: &[&str] = &["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Wno-error=unused-result", "-O1", "-g"];
+const C11: &[&str] = &["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-g"];
 const CPP17: &[&str] = &["-x", "c++", "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-g"];
 
 /// The root of the project.
@@ -45,6 +45,10 @@ fn build_library() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(project()).args(["build", "--quiet", "--lib", "-p", "ackbus-capi", "-p", "ackbus-test-support", "--profile", profile]);
     cargo.arg("--target-dir").arg(profile_dir.parent().expect("target"));
+    // What cargo tells this test about its package. Build scripts look at it, and would have half of the dependencies built again.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))) {
+        cargo.env_remove(name);
+    }
     assert!(cargo.status().unwrap().success(), "{cargo:?}");
     profile_dir.to_owned()
 }
