@@ -175,7 +175,7 @@ impl Publisher {
         })
     }
 
-    /// Changes a topic rule while running: for messages that are published from now on.
+    /// Changes a topic rule while running: for messages that are published from now on. A rule keeps its stream once it has one.
     ///
     /// # Errors
     /// `InvalidOption`, naming the key, the value and what is allowed; `Forked`.
@@ -183,8 +183,16 @@ impl Publisher {
         guard()?;
         let _one_at_a_time = self.close.lock().unwrap_or_else(PoisonError::into_inner);
         let mut rules = Rules::clone(&self.shared.rules.load());
+        let stream_before = rules.iter().find(|rule| rule.pattern == pattern).and_then(|rule| rule.stream.clone());
         rules.set(pattern, key, value)?;
         rules.check()?;
+        if let Some(before) = stream_before
+            && rules.iter().any(|rule| rule.pattern == pattern && rule.stream.as_ref() != Some(&before))
+        {
+            // Messages accepted under the rule await acks of that stream.
+            let text = format!("topic {pattern:?}: stream: {value:?} is not allowed: a running rule keeps its stream ({before:?}); use a rule with a more specific pattern");
+            return Err(Error::new(Status::InvalidOption, text));
+        }
         let rules = Arc::new(rules);
         self.shared.rules.store(Arc::clone(&rules));
         self.shared.command(Command::Rules(rules));

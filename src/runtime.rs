@@ -71,10 +71,19 @@ fn run(shared: &Arc<Shared>, mut driver: impl Drive) {
         Err(internal("the acknowledgement handler panicked; please report this", what.unwrap_or_default()))
     });
     let mut core = driver.into_core();
-    if let Err(error) = ended {
-        core.fail(&error);
+    let settled = catch_unwind(AssertUnwindSafe(|| {
+        if let Err(error) = ended {
+            core.fail(&error);
+        }
+        last_act(shared, &mut core);
+    }));
+    if settled.is_err() {
+        // Twice: `close` must return all the same, and publishes must not wait.
+        shared.window.shut(Error::new(Status::Internal, "the acknowledgement handler panicked while it settled what was left; please report this").into_fatal());
+        shared.queue.shut();
     }
-    last_act(shared, &mut core);
+    shared.desk.end();
+    shared.io_gone();
 }
 
 /// Settles whatever came in meanwhile, and says that nothing more will come.
@@ -88,6 +97,4 @@ pub(crate) fn last_act(shared: &Arc<Shared>, core: &mut Core) {
     core.finish_commands();
     let ended = core.ended_event();
     shared.desk.event(ended);
-    shared.desk.end();
-    shared.io_gone();
 }

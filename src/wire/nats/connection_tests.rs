@@ -27,8 +27,12 @@ fn connection() -> Connection {
 /// Feeds bytes, a few at a time, and writes down what is told.
 fn feed(connection: &mut Connection, bytes: &[u8], step: usize) -> Result<Vec<String>, Loss> {
     let mut told = Vec::new();
-    for part in bytes.chunks(step) {
-        connection.read_space()[..part.len()].copy_from_slice(part);
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let space = connection.read_space();
+        let (part, after) = rest.split_at(step.min(space.len()).min(rest.len()));
+        space[..part.len()].copy_from_slice(part);
+        rest = after;
         connection.read(part.len(), 1, |news| {
             told.push(match news {
                 Told::Ready { version, limits } => format!("ready {version} {}", limits.max_payload),
