@@ -81,9 +81,9 @@ fn run(shared: &Arc<Shared>, mut driver: impl Drive) {
         // Twice: `close` must return all the same, and publishes must not wait.
         shared.window.shut(Error::new(Status::Internal, "the acknowledgement handler panicked while it settled what was left; please report this").into_fatal());
         shared.queue.shut();
+        shared.desk.end();
+        shared.io_gone();
     }
-    shared.desk.end();
-    shared.io_gone();
 }
 
 /// Settles whatever came in meanwhile, and says that nothing more will come.
@@ -97,4 +97,6 @@ pub(crate) fn last_act(shared: &Arc<Shared>, core: &mut Core) {
     core.finish_commands();
     let ended = core.ended_event();
     shared.desk.event(ended);
+    shared.desk.end();
+    shared.io_gone();
 }

@@ -18,6 +18,9 @@ pub(crate) type Options<'a> = &'a [(&'a str, &'a str)];
 /// Keys of topic rules as `(pattern, key, value)`.
 pub(crate) type Rules<'a> = &'a [(&'a str, &'a str, &'a str)];
 
+/// A stream and a sequence in it.
+type Place<'a> = (&'a str, u64);
+
 /// A copy of one report.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
@@ -245,7 +248,10 @@ impl Bus {
     /// Waits until everything is settled, closes, and checks the books.
     #[track_caller]
     pub(crate) fn finish(self) -> Books {
-        self.publisher.flush(Some(PATIENCE)).unwrap();
+        if let Err(error) = self.publisher.flush(Some(PATIENCE)) {
+            let events = std::mem::take(&mut self.recorder.lock().events);
+            panic!("{error}; {:?}, {:?}, events: {events:#?}", self.publisher.stats(), self.publisher.info());
+        }
         self.close(PATIENCE)
     }
 
@@ -331,7 +337,7 @@ impl Books {
             assert_eq!(messages.len() as u64, reader.message_count(stream), "{stream} was read to its end");
             stored.extend(messages.into_iter().map(|message| (stream, message)));
         }
-        let mut copies: HashMap<(&str, &[u8]), Vec<(&str, u64)>> = HashMap::new();
+        let mut copies: HashMap<(&str, &[u8]), Vec<Place<'_>>> = HashMap::new();
         for (stream, message) in &stored {
             copies.entry((&message.subject, &message.payload)).or_default().push((stream, message.seq));
         }

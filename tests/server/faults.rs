@@ -108,9 +108,10 @@ fn nothing_is_sent_again_to_a_server_that_has_not_read_the_first() {
     reader.create_stream("ORDERS", &["orders.>"]);
     let bus = Bus::connect(&server.url(), &[("ack_wait_ms", "200"), ("ping_interval_ms", "60000"), ("delivery_timeout_ms", "3600000")], &[]);
     server.pause();
-    let ids = bus.series("orders.created", 1_000);
-    wait_for("all attempts to fall silent", PATIENCE, || (bus.publisher().stats().ack_timeouts == 1_000).then_some(()));
-    assert_eq!(bus.publisher().stats().attempts, 1_000, "no PONG, no resend");
+    // So few that the kernel takes them all.
+    let ids = bus.series("orders.created", 200);
+    wait_for("all attempts to fall silent", PATIENCE, || (bus.publisher().stats().ack_timeouts == 200).then_some(()));
+    assert_eq!(bus.publisher().stats().attempts, 200, "no PONG, no resend");
     server.resume();
     let books = bus.finish();
     books.all_persisted();
