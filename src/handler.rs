@@ -50,6 +50,10 @@ pub(crate) struct Core {
     /// Slots that the wire has, or that wait for their reply.
     pub(crate) live: usize,
     pub(crate) quarantine: Quarantine,
+    /// A connection that keeps a frame for longer than it may be sent (P4).
+    pub(crate) stale: Option<u32>,
+    /// How far `age` is ahead of `now`.
+    pub(crate) asleep: Nanos,
 
     pub(crate) epoch: Option<u32>,
     pub(crate) epochs: u32,
@@ -58,8 +62,8 @@ pub(crate) struct Core {
     /// Marks below this were read by the server of this epoch.
     pub(crate) fenced: u64,
     pub(crate) want_fence: bool,
-    /// Marks of this epoch under which a message was settled without an answer: counting permission errors proves nothing there.
-    pub(crate) abandoned: HashSet<u64>,
+    /// Epochs and marks under which a message was settled without an answer to its last attempt: counting permission errors proves nothing there.
+    pub(crate) abandoned: HashSet<(u32, u64)>,
     /// Topics that the permissions refuse, and when one message may test it.
     pub(crate) denied: HashMap<Box<str>, Nanos>,
     /// Operators were told that acks do not come in this epoch.
@@ -111,7 +115,9 @@ impl Core {
             again: BTreeMap::new(),
             fencing: Vec::new(),
             live: 0,
-            quarantine: Quarantine::None,
+            quarantine: Quarantine::default(),
+            stale: None,
+            asleep: 0,
             epoch: None,
             epochs: 0,
             server: String::new(),
@@ -189,22 +195,33 @@ impl Core {
         pause / 2 + self.jitter.below(pause / 2 + 1)
     }
 
-    /// Puts a message in line for (another) sending.
+    /// Puts a message in line for (another) sending. Its place at a gate it keeps, as long as that is open.
     pub(crate) fn requeue(&mut self, slot: u32) {
-        if let Some(s) = self.table.get_mut(slot) {
-            s.stage = Stage::Queued;
+        if self.wait_again(slot) {
+            return;
+        }
+        self.set_stage(slot, Stage::Queued);
+        if let Some(s) = self.table.get(slot) {
             let (id, deadline) = (s.id, s.deadline);
             self.deadlines.set(slot, deadline);
             self.again.insert(id, slot);
         }
     }
 
-    /// The attempt is over, whatever its end: it no longer counts in its gate.
-    pub(crate) fn uncount(&mut self, slot: u32) {
+    /// Keeps count of the slots that the wire has.
+    pub(crate) fn set_stage(&mut self, slot: u32, stage: Stage) {
         let Some(s) = self.table.get_mut(slot) else { return };
-        if matches!(s.stage, Stage::Staged | Stage::InFlight | Stage::Fencing) {
-            self.live -= 1;
+        let before = std::mem::replace(&mut s.stage, stage);
+        match (before.is_under_way(), stage.is_under_way()) {
+            (false, true) => self.live += 1,
+            (true, false) => self.live -= 1,
+            _ => {}
         }
+    }
+
+    /// The message gives up its place at its gate. Only one that is settled or waits there again may do so: while it is sent again, nobody younger passes it (P10).
+    pub(crate) fn give_up_place(&mut self, slot: u32) {
+        let Some(s) = self.table.get_mut(slot) else { return };
         if !std::mem::take(&mut s.counted) {
             return;
         }
@@ -234,8 +251,9 @@ impl Core {
         match s.stage {
             Stage::InFlight => self.fall_silent(slot),
             Stage::Backoff => self.requeue(slot),
+            Stage::Staged => self.fall_stale(slot),
             // Nothing but the delivery deadline ends these.
-            Stage::Queued | Stage::Gated | Stage::Staged | Stage::Fencing | Stage::Settled => {
+            Stage::Queued | Stage::Gated | Stage::Fencing | Stage::Settled => {
                 let deadline = s.deadline;
                 self.deadlines.set(slot, deadline);
             }
@@ -328,11 +346,18 @@ impl<W: Wire> Handler<W> {
         core.intake();
         core.obey();
         core.judge_deadlines();
+        core.judge_after_sleep();
+        if let Some(epoch) = core.stale.take() {
+            self.wire.give_up(epoch, "a message could not be written before it was too late to send it again (P4)", core);
+        }
+        let core = &mut self.core;
         let gates_next = core.tend_gates(self.wire.is_ready());
         self.pump();
         let core = &mut self.core;
-        for (ask, question) in core.questions.drain(..) {
-            self.wire.ask(ask, &question);
+        if !core.quarantine_holds() {
+            for (ask, question) in core.questions.drain(..) {
+                self.wire.ask(ask, &question);
+            }
         }
         if std::mem::take(&mut core.want_fence) {
             self.wire.fence();
@@ -349,17 +374,18 @@ impl<W: Wire> Handler<W> {
 
     /// Gives the wire what may go, oldest first, as long as it has room.
     fn pump(&mut self) {
-        while self.wire.is_ready() && self.wire.has_room() {
-            if self.core.quarantine_holds() {
+        while self.wire.is_ready() && self.wire.has_room() && !self.core.quarantine_holds() {
+            let core = &mut self.core;
+            let Some((id, slot)) = core.again.pop_first().or_else(|| core.fresh.pop_front()) else { break };
+            if core.must_wait_alone(id) {
+                core.again.insert(id, slot);
                 break;
             }
-            let core = &mut self.core;
-            let next = core.quarantined_turn().or_else(|| core.again.pop_first()).or_else(|| core.fresh.pop_front());
-            let Some((id, slot)) = next else { break };
-            if self.core.admit(slot, id)
-                && let Some(s) = self.core.table.get_mut(slot)
-            {
-                self.wire.stage(s);
+            if core.admit(slot, id) {
+                core.note_alone(slot, id);
+                if let Some(s) = core.table.get_mut(slot) {
+                    self.wire.stage(s);
+                }
             }
         }
     }
@@ -391,19 +417,16 @@ impl Core {
         if !self.denied.is_empty() && self.is_denied(slot) {
             return false;
         }
-        if self.is_quarantined(slot, id) {
-            return false;
-        }
         self.pass_gate(slot) && self.begin(slot)
     }
 
     /// The next attempt begins.
     pub(crate) fn begin(&mut self, slot: u32) -> bool {
+        self.set_stage(slot, Stage::Staged);
+        self.watch_staged(slot);
         let Some(s) = self.table.get_mut(slot) else { return false };
         s.attempt += 1;
-        s.stage = Stage::Staged;
         s.suspect = false;
-        self.live += 1;
         self.shared.counters.attempts.bump(1);
         if s.attempt > 1 {
             self.shared.counters.retries.bump(1);
@@ -437,11 +460,12 @@ impl Core {
 
 impl Receiver for Core {
     fn connected(&mut self, epoch: u32, server: &str, version: &str, limits: Limits) {
-        self.epoch = Some(epoch);
+        // The last connection may still be read to its end.
+        let before = self.epoch.replace(epoch);
+        self.abandoned.retain(|&(e, _)| Some(e) == before);
         self.epochs += 1;
         self.server = server.to_owned();
         self.fenced = 0;
-        self.abandoned.clear();
         self.denied.clear();
         self.told_silence = false;
         self.limits = limits;
@@ -464,6 +488,7 @@ impl Receiver for Core {
             self.event(EventKind::Disconnected, loss.error.status(), 0, "", loss.error.message());
             self.forget_questions();
         }
+        self.abandoned.retain(|(e, _)| *e != epoch);
         self.lose_epoch(epoch, loss);
     }
 
@@ -500,7 +525,12 @@ impl Receiver for Core {
         let (slot, current) = (s.index, token.attempt == s.attempt && matches!(s.stage, Stage::InFlight | Stage::Fencing));
         match verdict {
             // An ack of any attempt is proof that the message is stored.
-            Verdict::Stored { stream, seq, duplicate } => self.stored(slot, stream, seq, duplicate),
+            Verdict::Stored { stream, seq, duplicate } => {
+                if !current {
+                    self.abandon(slot);
+                }
+                self.stored(slot, stream, seq, duplicate);
+            }
             Verdict::Refused(refusal) if current => self.refused(slot, refusal),
             // An answer to an attempt that is over, or a second answer to this one.
             Verdict::Refused(_) => self.shared.counters.late_acks.bump(1),
@@ -510,9 +540,9 @@ impl Receiver for Core {
     }
 
     fn fenced(&mut self, epoch: u32, mark: u64) {
+        self.abandoned.retain(|&(e, m)| e != epoch || m > mark);
         if self.epoch == Some(epoch) {
             self.fenced = mark + 1;
-            self.abandoned.retain(|&m| m > mark);
             self.resend_fenced();
         }
     }
@@ -526,7 +556,7 @@ impl Receiver for Core {
             .collect();
         let text = format!("publishing to {topic:?} is denied by the server's permissions");
         self.remember_denied(topic, &text);
-        if concerned.len() == refusals as usize && !self.abandoned.contains(&mark) {
+        if concerned.len() == refusals as usize && !self.abandoned.contains(&(epoch, mark)) {
             for slot in concerned {
                 self.refused(slot, crate::wire::Refusal { status: Status::Denied, definite: true, retry: Retry::No, server_code: 0, text: text.clone() });
             }
@@ -622,7 +652,6 @@ impl Core {
 
     /// What an unanswered attempt leaves behind.
     pub(crate) fn doubt(&self, slot: &Slot) -> Persistence {
-        let under_way = matches!(slot.stage, Stage::Staged | Stage::InFlight | Stage::Fencing);
-        if slot.tainted.is_some() || under_way { Persistence::PossiblyPersisted } else { Persistence::NotPersisted }
+        if slot.tainted.is_some() || slot.stage.is_under_way() { Persistence::PossiblyPersisted } else { Persistence::NotPersisted }
     }
 }

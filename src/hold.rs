@@ -49,7 +49,7 @@ impl Core {
     pub(crate) fn pass_gate(&mut self, slot: u32) -> bool {
         let Some(s) = self.table.get(slot) else { return false };
         if s.counted {
-            return true;
+            return !self.wait_again(slot);
         }
         let (id, rule) = (s.id, s.rule);
         let gate = match self.gates.rule(rule).gate {
@@ -79,6 +79,20 @@ impl Core {
             self.note_share(index);
         }
         passes
+    }
+
+    /// A gate that closed since the message passed it takes it back: it waits there, before all that is younger (P10). Only the probe goes on.
+    pub(crate) fn wait_again(&mut self, slot: u32) -> bool {
+        let Some(s) = self.table.get_mut(slot).filter(|s| s.counted && !s.probe) else { return false };
+        let (id, gate, deadline) = (s.id, s.gate, s.deadline);
+        let Some(g) = self.gates.get_mut(gate).filter(|g| !g.is_open()) else { return false };
+        g.waiting.insert(id, slot);
+        g.in_flight = g.in_flight.saturating_sub(1);
+        s.counted = false;
+        self.set_stage(slot, Stage::Gated);
+        self.deadlines.set(slot, deadline);
+        self.note_share(gate);
+        true
     }
 
     /// The gate that a rule asks for by naming a stream or a limit.
@@ -173,30 +187,27 @@ impl Core {
 
     // ---- Trouble ----
 
-    /// A refusal that is about the stream: its gate is held, the message waits in it. `probed` is the gate whose probe this was.
-    pub(crate) fn hold(&mut self, slot: u32, probed: Option<u32>, trouble: Trouble) {
+    /// A refusal that is about the stream: its gate is held, the message waits in it.
+    pub(crate) fn hold(&mut self, slot: u32, trouble: Trouble) {
         let Some(s) = self.table.get(slot) else { return };
         let (id, topic) = (s.id, s.topic().to_owned());
+        let probed = self.take_probe(slot);
         let Some(gate) = probed.or_else(|| self.gate_in_trouble(slot, trouble)) else {
             // Too many gates: alone, then.
             return self.retry_later(slot);
         };
         let first_pause = self.backoff(0);
         let now = self.now;
+        if probed.is_some() {
+            self.probe_failed(gate);
+        }
         let Some(g) = self.gates.get_mut(gate) else { return };
         let mut ask = false;
         match &mut g.state {
             State::Held(held) => {
                 if probed.is_some() {
-                    held.probe = None;
-                    held.failures += 1;
                     held.trouble = trouble;
-                    let failures = held.failures;
                     ask = trouble == Trouble::NobodyThere && held.ask.is_none();
-                    let pause = self.backoff(failures);
-                    if let Some(Gate { state: State::Held(held), .. }) = self.gates.get_mut(gate) {
-                        held.probe_at = now + pause;
-                    }
                 }
             }
             State::Checking { .. } => {}
@@ -214,12 +225,14 @@ impl Core {
                 self.event(EventKind::GateHeld, Status::Unavailable, 0, &topic, format!("{topic}: {what}; messages wait and one at a time is tried"));
             }
         }
+        // Only now that the gate is closed: its place goes to nobody.
+        self.give_up_place(slot);
         if let Some(g) = self.gates.get_mut(gate) {
             g.waiting.insert(id, slot);
         }
+        self.set_stage(slot, Stage::Gated);
         if let Some(s) = self.table.get_mut(slot) {
             s.gate = gate;
-            s.stage = Stage::Gated;
             let deadline = s.deadline;
             self.deadlines.set(slot, deadline);
         }
@@ -248,50 +261,62 @@ impl Core {
         self.gates.of_topic(&topic).or_else(|| self.gates.add(Key::Topic(topic.into()), State::Open, None, false))
     }
 
-    /// A message that passed this gate is stored, or refused for a reason of its own.
-    pub(crate) fn gate_succeeded(&mut self, slot: u32, gate: u32) {
+    /// A message that passed this gate is stored.
+    pub(crate) fn gate_acked(&mut self, gate: u32) {
         let most = self.shared.settings.max_pending;
-        let probe = self.table.get_mut(slot).is_some_and(|s| std::mem::take(&mut s.probe));
-        let Some(g) = self.gates.get_mut(gate) else { return };
-        g.speed_up(most);
-        if probe && matches!(g.state, State::Held(_)) {
-            let text = match &g.key {
-                Key::Stream(name) => format!("{name} takes messages again"),
-                Key::Topic(topic) => format!("{topic} is taken again"),
-                Key::Rule(_) => "messages are taken again".to_owned(),
-            };
-            self.open(gate);
-            self.event(EventKind::GateOpened, Status::Ok, 0, "", text);
+        if let Some(g) = self.gates.get_mut(gate) {
+            g.speed_up(most);
         }
     }
 
-    /// A probe without an answer, or with one that says nothing of the stream.
-    pub(crate) fn probe_unanswered(&mut self, slot: u32, gate: u32) {
-        if let Some(s) = self.table.get_mut(slot) {
-            s.probe = false;
+    /// The message is stored, or refused for a reason of its own: if it was a probe, its gate opens.
+    pub(crate) fn probe_answered(&mut self, slot: u32) {
+        let Some(gate) = self.take_probe(slot) else { return };
+        let text = match self.gates.get(gate).map(|g| &g.key) {
+            Some(Key::Stream(name)) => format!("{name} takes messages again"),
+            Some(Key::Topic(topic)) => format!("{topic} is taken again"),
+            Some(Key::Rule(_)) | None => "messages are taken again".to_owned(),
+        };
+        self.open(gate);
+        self.event(EventKind::GateOpened, Status::Ok, 0, "", text);
+    }
+
+    /// If it was a probe: its answer says nothing of the stream.
+    pub(crate) fn probe_unclear(&mut self, slot: u32) {
+        if let Some(gate) = self.take_probe(slot) {
+            self.probe_failed(gate);
         }
-        let now = self.now;
+    }
+
+    /// The next probe comes after a longer pause.
+    fn probe_failed(&mut self, gate: u32) {
         let Some(Gate { state: State::Held(held), .. }) = self.gates.get_mut(gate) else { return };
-        held.probe = None;
         held.failures += 1;
         let failures = held.failures;
-        let pause = self.backoff(failures);
+        let probe_at = self.now + self.backoff(failures);
         if let Some(Gate { state: State::Held(held), .. }) = self.gates.get_mut(gate) {
-            held.probe_at = now + pause;
+            held.probe_at = probe_at;
         }
     }
 
-    /// The message is no probe any more: it is settled, or its connection is gone.
-    pub(crate) fn leave_probe(&mut self, slot: u32, id: u64) {
-        let now = self.now;
-        let Some(s) = self.table.get_mut(slot) else { return };
-        if std::mem::take(&mut s.probe)
-            && let Some(Gate { state: State::Held(held), .. }) = self.gates.get_mut(s.gate)
-            && held.probe == Some((slot, id))
-        {
-            held.probe = None;
-            held.probe_at = held.probe_at.max(now);
+    /// The message is no probe any more: it is settled, or its connection is gone. The next one may go at once.
+    pub(crate) fn leave_probe(&mut self, slot: u32) {
+        self.take_probe(slot);
+    }
+
+    /// Takes the mark of a probe off the message. Gives the gate that waited for it, if one did.
+    fn take_probe(&mut self, slot: u32) -> Option<u32> {
+        let s = self.table.get_mut(slot)?;
+        if !std::mem::take(&mut s.probe) {
+            return None;
         }
+        let (id, gate) = (s.id, s.gate);
+        let Some(Gate { state: State::Held(held), .. }) = self.gates.get_mut(gate) else { return None };
+        if held.probe != Some((slot, id)) {
+            return None;
+        }
+        held.probe = None;
+        Some(gate)
     }
 
     // ---- Asking ----

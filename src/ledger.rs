@@ -93,6 +93,13 @@ pub(crate) enum Stage {
     Settled,
 }
 
+impl Stage {
+    /// The wire has it, or its reply is awaited: an attempt may yet be stored.
+    pub(crate) fn is_under_way(self) -> bool {
+        matches!(self, Stage::Staged | Stage::InFlight | Stage::Fencing)
+    }
+}
+
 /// What `settle` decided.
 #[derive(Debug)]
 pub(crate) struct Outcome {

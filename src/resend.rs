@@ -2,6 +2,8 @@
 //!
 //! Nothing possibly stored is sent again without a Msg-Id, later than the duplicate window allows (P4), or before a fence proved that the server has read the frame.
 
+use std::collections::HashSet;
+
 use crate::error::Status;
 use crate::events::EventKind;
 use crate::handler::Core;
@@ -9,23 +11,31 @@ use crate::ledger::{Slot, Stage};
 use crate::settle::Ending;
 use crate::wire::{Loss, Violation, nanos};
 
-/// A frame that ends connections, and what is done about it: never a loop.
+/// Clocks that drift apart by less than this did not sleep.
+const A_NAP: u64 = 100_000_000;
+
+/// Frames that may end connections, and what is done about them: never a loop.
+///
+/// A suspect goes when its turn comes, with nothing else under way, and nothing follows before its answer. Rejected: to let the others pass it, which would break their order (P10).
 #[derive(Debug, Default)]
-pub(crate) enum Quarantine {
-    #[default]
-    None,
-    /// A connection ended by violation; the next limits may tell which frame it was.
-    Suspected { violation: Violation, epoch: u32 },
-    /// The largest frame waits until everything older than `upto` is settled and nothing else is under way.
-    Waiting { slot: u32, id: u64, upto: u64, violation: Violation },
-    /// It is out, alone.
-    Alone { slot: u32, id: u64, violation: Violation },
+pub(crate) struct Quarantine {
+    /// A connection ended by violation: its largest frame. The next limits may tell that it is too large for them.
+    suspicion: Option<(u32, u64)>,
+    /// The ids of those that no limit explains.
+    suspects: HashSet<u64>,
+    /// The one that is out.
+    alone: Option<(u32, u64)>,
 }
 
 impl Core {
     /// Whether a message without an answer may ever be sent again.
     fn can_repeat(&self, slot: &Slot) -> bool {
         slot.has_msg_id() || self.shared.settings.resend_without_msg_id
+    }
+
+    fn has_no_attempt_left(&self, slot: &Slot) -> bool {
+        let last = self.shared.settings.max_attempts;
+        last != 0 && slot.attempts >= last
     }
 
     /// P4. If not, the message is settled.
@@ -37,12 +47,8 @@ impl Core {
             self.settle_unanswered(slot, Status::AckTimeout, 0, "no acknowledgement came, and without a Msg-Id it is not sent again");
             return false;
         }
-        if self.shared.settings.resend_without_msg_id && !self.table.get(slot).is_some_and(Slot::has_msg_id) {
-            return true;
-        }
-        let window = self.window_of(rule);
-        let bound = window.saturating_sub(nanos(self.shared.settings.ack_wait));
-        if self.age.saturating_sub(first) > bound {
+        if self.resend_until(slot).is_some_and(|until| self.age > until) {
+            let window = self.window_of(rule);
             let text = format!(
                 "no acknowledgement came, and sending it again after {} ms could store a second copy (duplicate window {} ms)",
                 (self.age - first) / 1_000_000,
@@ -54,38 +60,77 @@ impl Core {
         true
     }
 
+    /// The age at which it is too late to send it again (P4). `None`: never, because nothing of it may be stored, or because the user wants it without a Msg-Id.
+    fn resend_until(&mut self, slot: u32) -> Option<u64> {
+        let s = self.table.get(slot).filter(|s| s.has_msg_id())?;
+        let (first, rule) = (s.tainted?, s.rule);
+        let bound = self.window_of(rule).saturating_sub(nanos(self.shared.settings.ack_wait));
+        Some(first.saturating_add(bound))
+    }
+
+    /// A resend that is staged must also leave in time.
+    pub(crate) fn watch_staged(&mut self, slot: u32) {
+        if let Some(until) = self.resend_until(slot)
+            && let Some(s) = self.table.get(slot)
+        {
+            let left = until.saturating_sub(self.age).saturating_add(1);
+            self.deadlines.set(slot, self.now.saturating_add(left).min(s.deadline));
+        }
+    }
+
+    /// A staged frame cannot be taken back. When it is too late to send it, the connection goes before the frame does.
+    pub(crate) fn fall_stale(&mut self, slot: u32) {
+        let Some(s) = self.table.get(slot) else { return };
+        let (epoch, deadline) = (s.epoch, s.deadline);
+        self.deadlines.set(slot, deadline);
+        if self.resend_until(slot).is_some_and(|until| self.age > until) {
+            self.stale = Some(epoch);
+        } else {
+            self.watch_staged(slot);
+        }
+    }
+
+    /// After a sleep of the machine more is too late than the deadlines know.
+    pub(crate) fn judge_after_sleep(&mut self) {
+        let asleep = self.age.saturating_sub(self.now);
+        if asleep < self.asleep + A_NAP {
+            return;
+        }
+        self.asleep = asleep;
+        let staged: Vec<u32> = self.table.iter().filter(|s| s.stage == Stage::Staged && s.tainted.is_some()).map(|s| s.index).collect();
+        for slot in staged {
+            self.fall_stale(slot);
+        }
+    }
+
     /// `ack_wait` is over.
     pub(crate) fn fall_silent(&mut self, slot: u32) {
         let Some(s) = self.table.get_mut(slot) else { return };
         if s.tainted.is_none() {
             s.tainted = Some(s.sent_age);
         }
-        let (attempts, mark, deadline, epoch, probe, gate) = (s.attempts, s.mark, s.deadline, s.epoch, s.probe, s.gate);
+        let (attempts, mark, deadline, epoch) = (s.attempts, s.mark, s.deadline, s.epoch);
         self.shared.counters.ack_timeouts.bump(1);
         self.tell_silence(slot);
-        if probe {
-            self.probe_unanswered(slot, gate);
-        }
         let Some(s) = self.table.get(slot) else { return };
         if s.suspect {
             let text = self.denied_text(s);
             return self.settle_unanswered(slot, Status::Denied, 0, &text);
         }
-        let last = self.shared.settings.max_attempts;
-        if last != 0 && attempts >= last {
+        if self.has_no_attempt_left(s) {
             return self.settle_unanswered(slot, Status::AckTimeout, 0, &format!("no acknowledgement came to {attempts} attempts (max_attempts)"));
         }
         if !self.can_repeat(s) {
             return self.settle_unanswered(slot, Status::AckTimeout, 0, "no acknowledgement came within ack_wait, and without a Msg-Id it is not sent again");
         }
         if Some(epoch) == self.epoch && mark < self.fenced {
-            return self.send_again(slot);
+            return self.requeue(slot);
         }
         if Some(epoch) == self.epoch {
             self.want_fence = true;
         }
-        if let Some(s) = self.table.get_mut(slot) {
-            s.stage = Stage::Fencing;
+        self.set_stage(slot, Stage::Fencing);
+        if let Some(s) = self.table.get(slot) {
             self.fencing.push((slot, s.id));
         }
         self.deadlines.set(slot, deadline);
@@ -97,13 +142,10 @@ impl Core {
             return;
         }
         let Some(topic) = self.table.get(slot).map(|s| s.topic().to_owned()) else { return };
-        let text = format!("no acknowledgement of a message to {topic:?} came within ack_wait_ms; a slow or leaderless stream, or somebody else who takes the topic and does not answer");
+        let text = format!(
+            "no acknowledgement of a message to {topic:?} came within ack_wait_ms; a slow or leaderless stream, or somebody else who takes the topic and does not answer"
+        );
         self.event(EventKind::AckSilence, Status::AckTimeout, 0, &topic, text);
-    }
-
-    fn send_again(&mut self, slot: u32) {
-        self.uncount(slot);
-        self.requeue(slot);
     }
 
     /// A fence closed: who waited for it is sent again.
@@ -118,7 +160,7 @@ impl Core {
             }
             let closed = Some(s.epoch) == epoch && s.mark < fenced;
             if closed {
-                self.send_again(slot);
+                self.requeue(slot);
             }
             !closed
         });
@@ -129,59 +171,59 @@ impl Core {
     pub(crate) fn lose_epoch(&mut self, epoch: u32, loss: &Loss) {
         self.suspect_poison(epoch, loss);
         let ack_wait = nanos(self.shared.settings.ack_wait);
-        let mut lost: Vec<(u64, u32)> = self
-            .table
-            .iter()
-            .filter(|s| s.epoch == epoch && matches!(s.stage, Stage::Staged | Stage::InFlight | Stage::Fencing))
-            .map(|s| (s.id, s.index))
-            .collect();
+        let mut lost: Vec<(u64, u32)> = self.table.iter().filter(|s| s.epoch == epoch && s.stage.is_under_way()).map(|s| (s.id, s.index)).collect();
         lost.sort_unstable();
-        for (id, slot) in lost {
-            self.leave_probe(slot, id);
+        for (_, slot) in lost {
+            self.leave_probe(slot);
             let Some(s) = self.table.get_mut(slot) else { continue };
             if s.stage != Stage::Staged {
                 if s.tainted.is_none() {
                     s.tainted = Some(s.sent_age);
                 }
-                let can_repeat = s.has_msg_id() || self.shared.settings.resend_without_msg_id;
-                if !can_repeat {
+                let (due, slot_again) = (self.now.saturating_add(ack_wait).min(s.deadline), self.table.get(slot));
+                if slot_again.is_some_and(|s| !self.can_repeat(s) || self.has_no_attempt_left(s)) {
                     // The inbox is the same on the next connection: the ack may still come.
-                    let due = self.now.saturating_add(ack_wait).min(s.deadline);
+                    self.set_stage(slot, Stage::InFlight);
                     self.deadlines.set(slot, due);
                     continue;
                 }
             }
-            self.send_again(slot);
+            self.requeue(slot);
         }
     }
 
     // ---- Poison: frames that end connections (finding 25) ----
 
     fn suspect_poison(&mut self, epoch: u32, loss: &Loss) {
-        let quarantine = std::mem::take(&mut self.quarantine);
-        let Some(violation) = loss.violation else {
-            self.quarantine = match quarantine {
-                // The connection went for another reason: its turn comes again.
-                Quarantine::Alone { slot, id, violation } => Quarantine::Waiting { slot, id, upto: id, violation },
-                other => other,
-            };
-            return;
-        };
-        if let Quarantine::Alone { slot, id, .. } = quarantine
-            && let Some(s) = self.slot(slot, id)
-        {
-            let (topic, body) = (s.topic().to_owned(), s.body);
-            let text = format!("the server ended the connection because of this message ({body} bytes): {}", loss.error.message());
-            self.event(EventKind::Quarantined, Status::TooLarge, u64::from(body), &topic, text.clone());
-            // The violation is the server's word that this attempt was not stored.
-            if let Some(s) = self.slot(slot, id) {
-                s.stage = Stage::Queued;
-                self.live -= 1;
+        let of_epoch = |s: &&Slot| s.epoch == epoch && s.stage.is_under_way();
+        let alone = self.quarantine.alone.take_if(|(slot, id)| self.table.get(*slot).filter(of_epoch).is_some_and(|s| s.id == *id));
+        match (alone, loss.violation) {
+            (None, None) => {}
+            // The connection went for another reason: its turn comes again.
+            (Some((_, id)), None) => {
+                self.quarantine.suspects.insert(id);
             }
-            self.settle(slot, Ending::definite(Status::TooLarge, 0, text));
-            return;
+            (Some((slot, _)), Some(_)) => self.convict(slot, loss),
+            (None, Some(violation)) => {
+                let size = |s: &Slot| match violation {
+                    Violation::Payload => s.body,
+                    Violation::ControlLine => s.topic.len,
+                };
+                let largest = self.table.iter().filter(of_epoch).filter(|s| !s.ephemeral).max_by_key(|s| (size(s), std::cmp::Reverse(s.id)));
+                self.quarantine.suspicion = largest.map(|s| (s.index, s.id));
+            }
         }
-        self.quarantine = Quarantine::Suspected { violation, epoch };
+    }
+
+    /// It was out alone, and the server ended the connection again.
+    fn convict(&mut self, slot: u32, loss: &Loss) {
+        let Some(s) = self.table.get(slot) else { return };
+        let (topic, body) = (s.topic().to_owned(), s.body);
+        let text = format!("the server ended the connection because of this message ({body} bytes): {}", loss.error.message());
+        self.event(EventKind::Quarantined, Status::TooLarge, u64::from(body), &topic, text.clone());
+        // The violation is the server's word that this attempt was not stored: nothing went behind it.
+        self.set_stage(slot, Stage::Queued);
+        self.settle(slot, Ending::definite(Status::TooLarge, 0, text));
     }
 
     /// A new epoch's limits are known: frames beyond them settle; after a violation that none explains, the largest is set apart.
@@ -195,58 +237,41 @@ impl Core {
             let text = format!("headers and payload have {} bytes; {} takes {limit}", s.body, self.server);
             self.settle_unanswered(slot, Status::TooLarge, 0, &text);
         }
-        let Quarantine::Suspected { violation, epoch } = self.quarantine else { return };
-        self.quarantine = Quarantine::None;
-        if explained {
-            return;
-        }
-        let size = |s: &Slot| match violation {
-            Violation::Payload => s.body,
-            Violation::ControlLine => s.topic.len,
-        };
-        let largest = self.table.iter().filter(|s| s.epoch == epoch && s.attempts > 0 && !s.ephemeral).max_by_key(|s| (size(s), std::cmp::Reverse(s.id)));
-        if let Some(s) = largest {
-            let (slot, id, upto) = (s.index, s.id, self.shared.queue.last_id());
-            self.again.remove(&id);
-            self.quarantine = Quarantine::Waiting { slot, id, upto, violation };
+        if let Some((slot, id)) = self.quarantine.suspicion.take()
+            && !explained
+            && self.slot(slot, id).is_some()
+        {
+            self.quarantine.suspects.insert(id);
         }
     }
 
-    /// Whether this message is set apart and must wait for its own turn.
-    pub(crate) fn is_quarantined(&self, slot: u32, id: u64) -> bool {
-        matches!(self.quarantine, Quarantine::Waiting { slot: s, id: i, .. } if (s, i) == (slot, id))
+    /// The message is settled: nothing is held against it any more.
+    pub(crate) fn acquit(&mut self, id: u64) {
+        if !self.quarantine.suspects.is_empty() {
+            self.quarantine.suspects.remove(&id);
+        }
     }
 
-    /// Whether nothing may be sent now: the suspect is out alone, or is next.
+    /// Whether a suspect is out, which must stay alone.
     pub(crate) fn quarantine_holds(&mut self) -> bool {
-        match self.quarantine {
-            Quarantine::None | Quarantine::Suspected { .. } => false,
-            Quarantine::Alone { slot, id, .. } => {
-                let out = self.slot(slot, id).is_some_and(|s| matches!(s.stage, Stage::Staged | Stage::InFlight));
-                if !out {
-                    self.quarantine = Quarantine::None;
-                }
-                out
-            }
-            Quarantine::Waiting { slot, id, upto, .. } => {
-                if self.slot(slot, id).is_none() {
-                    self.quarantine = Quarantine::None;
-                    return false;
-                }
-                // Its turn comes when the others of its time are settled; then the wire is emptied for it.
-                let others = self.table.iter().any(|s| s.id <= upto && s.id != id);
-                !others && self.live > 0
-            }
+        let Some((slot, id)) = self.quarantine.alone else { return false };
+        // Behind `ack_wait` the connection lives: it was not the frame.
+        let out = self.slot(slot, id).is_some_and(|s| matches!(s.stage, Stage::Staged | Stage::InFlight));
+        if !out {
+            self.quarantine.alone = None;
         }
+        out
     }
 
-    /// Nothing else wants to be sent: is it the suspect's turn?
-    pub(crate) fn quarantined_turn(&mut self) -> Option<(u64, u32)> {
-        let Quarantine::Waiting { slot, id, upto, violation } = self.quarantine else { return None };
-        if self.live > 0 || self.table.iter().any(|s| s.id <= upto && s.id != id) {
-            return None;
+    /// Whether this message must go alone, and cannot yet.
+    pub(crate) fn must_wait_alone(&self, id: u64) -> bool {
+        self.live > 0 && self.quarantine.suspects.contains(&id)
+    }
+
+    /// The message goes out: a suspect alone.
+    pub(crate) fn note_alone(&mut self, slot: u32, id: u64) {
+        if self.quarantine.suspects.remove(&id) {
+            self.quarantine.alone = Some((slot, id));
         }
-        self.quarantine = Quarantine::Alone { slot, id, violation };
-        Some((id, slot))
     }
 }

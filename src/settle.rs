@@ -44,7 +44,6 @@ impl Core {
         self.leave_rooms(slot);
         let Some(mut slot) = self.table.take(slot) else { return };
         self.deadlines.clear(slot.index);
-        slot.stage = Stage::Settled;
         for flush in &mut self.flushes {
             if slot.id <= flush.upto {
                 flush.left = flush.left.saturating_sub(1);
@@ -89,8 +88,10 @@ impl Core {
             Stage::Gated => self.leave_gate(gate, id),
             _ => {}
         }
-        self.leave_probe(slot, id);
-        self.uncount(slot);
+        self.leave_probe(slot);
+        self.acquit(id);
+        self.set_stage(slot, Stage::Settled);
+        self.give_up_place(slot);
     }
 
     /// The server stored it.
@@ -114,7 +115,8 @@ impl Core {
         }
         let gate = s.gate;
         let stream = self.learn(rule, stream);
-        self.gate_succeeded(slot, gate);
+        self.gate_acked(gate);
+        self.probe_answered(slot);
         self.settle(slot, Ending { status: Status::Ok, server_code: 0, text: None, stored: Some((stream, seq)), flags });
     }
 
@@ -156,7 +158,7 @@ impl Core {
         if !refusal.definite && s.tainted.is_none() {
             s.tainted = Some(s.sent_age);
         }
-        let (was_probe, attempts, gate) = (s.probe, s.attempts, s.gate);
+        let attempts = s.attempts;
         let retry = match refusal.retry {
             Retry::IfStreamFull if self.shared.settings.retry_stream_full => Retry::Backoff,
             Retry::IfStreamFull => Retry::No,
@@ -165,10 +167,10 @@ impl Core {
         let last = self.shared.settings.max_attempts;
         let over = last != 0 && attempts >= last;
         // The doubt was noted above; this attempt is answered.
-        self.end_attempt(slot);
+        self.set_stage(slot, Stage::Backoff);
         if retry == Retry::No || over {
-            if was_probe {
-                self.gate_succeeded(slot, gate);
+            if retry == Retry::No {
+                self.probe_answered(slot);
             }
             let text = if over && retry != Retry::No { format!("{} (after {attempts} attempts, max_attempts is {last})", refusal.text) } else { refusal.text };
             self.settle(slot, Ending::definite(refusal.status, refusal.server_code, text));
@@ -178,22 +180,13 @@ impl Core {
             s.last = Some(Box::new(refusal));
         }
         match retry {
-            Retry::Hold(trouble) => self.hold(slot, was_probe.then_some(gate), trouble),
+            Retry::Hold(trouble) => self.hold(slot, trouble),
             _ => {
-                if was_probe {
-                    self.probe_unanswered(slot, gate);
+                self.probe_unclear(slot);
+                if !self.wait_again(slot) {
+                    self.retry_later(slot);
                 }
-                self.retry_later(slot);
             }
-        }
-    }
-
-    /// The attempt has its answer: the message is nowhere, until it is put somewhere.
-    fn end_attempt(&mut self, slot: u32) {
-        self.uncount(slot);
-        if let Some(s) = self.table.get_mut(slot) {
-            s.stage = Stage::Backoff;
-            s.probe = false;
         }
     }
 
@@ -202,9 +195,7 @@ impl Core {
         let Some(s) = self.table.get(slot) else { return };
         let (failures, deadline) = (s.attempts.saturating_sub(1), s.deadline);
         let at = self.now.saturating_add(self.backoff(failures));
-        if let Some(s) = self.table.get_mut(slot) {
-            s.stage = Stage::Backoff;
-        }
+        self.set_stage(slot, Stage::Backoff);
         self.deadlines.set(slot, at.min(deadline));
     }
 
@@ -213,15 +204,16 @@ impl Core {
         self.settle(slot, Ending { status: Status::Ok, server_code: 0, text: None, stored: None, flags: REPORT_EPHEMERAL });
     }
 
+    /// The attempt that is under way will have no answer that counts: it may be one of those that permission errors are counted against.
+    pub(crate) fn abandon(&mut self, slot: u32) {
+        if let Some(s) = self.table.get(slot).filter(|s| s.stage.is_under_way()) {
+            self.abandoned.insert((s.epoch, s.mark));
+        }
+    }
+
     /// Settles a message that got no (further) answer. Whatever is under way stays in doubt.
     pub(crate) fn settle_unanswered(&mut self, slot: u32, status: Status, server_code: u32, text: &str) {
-        let Some(s) = self.table.get_mut(slot) else { return };
-        if matches!(s.stage, Stage::InFlight | Stage::Fencing | Stage::Staged) {
-            if Some(s.epoch) == self.epoch {
-                let mark = s.mark;
-                self.abandoned.insert(mark);
-            }
-        }
+        self.abandon(slot);
         let Some(s) = self.table.get(slot) else { return };
         let text =
             if self.doubt(s) == Persistence::PossiblyPersisted && !s.ephemeral { format!("{text}; an attempt may have been stored") } else { text.to_owned() };

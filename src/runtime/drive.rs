@@ -11,7 +11,6 @@ use super::dial::{Dialer, Greeted, Stream};
 use crate::error::{Error, Result, Status};
 use crate::events::EventKind;
 use crate::handler::{Core, Handler};
-use crate::ledger::Stage;
 use crate::shared::{Clock, Shared};
 use crate::trace;
 use crate::wire::memory::MemoryWire;
@@ -20,7 +19,7 @@ use crate::wire::nats::outbox::PIECES;
 use crate::wire::nats::pool::{Next, Pool, Target};
 use crate::wire::nats::url::Servers;
 use crate::wire::nats::{NatsWire, Side};
-use crate::wire::{Nanos, Notice, Receiver, Wire, nanos};
+use crate::wire::{Nanos, Notice, Receiver, nanos};
 
 /// Reads in a row before something is written.
 const READS: usize = 8;
@@ -328,7 +327,7 @@ impl NatsDriver {
         let now = self.handler.core.now;
         let news = std::mem::take(&mut self.handler.wire.news);
         if let Some(link) = &self.main {
-            if !self.announced && self.handler.wire.is_ready() {
+            if !self.announced && self.handler.wire.side(Side::Main).is_some_and(Connection::is_ready) {
                 self.announced = true;
                 self.pool.connected(now, &link.target.server);
             }
@@ -406,9 +405,9 @@ impl NatsDriver {
         if let Some((_, until)) = &self.leaving {
             let until = *until;
             let epoch = self.handler.wire.epoch(Side::Leaving);
-            let waits = self.handler.core.table.iter().any(|s| Some(s.epoch) == epoch && matches!(s.stage, Stage::Staged | Stage::InFlight | Stage::Fencing));
+            let waits = self.handler.core.table.iter().any(|s| Some(s.epoch) == epoch && s.stage.is_under_way());
             // Not before the new connection stands: the old one's end would be told as a loss.
-            let replaced = self.handler.wire.is_ready();
+            let replaced = self.handler.wire.side(Side::Main).is_some_and(Connection::is_ready);
             if (replaced && !waits) || now >= until {
                 let Handler { core, wire } = &mut self.handler;
                 wire.finish_leaving(core);

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashSet};
 use crate::gate::State;
 use crate::handler::{Core, Handler};
 use crate::ledger::{NO_GATE, Stage};
-use crate::resend::Quarantine;
 use crate::wire::nats::{NatsWire, Side};
 
 /// What does not fit together, if anything.
@@ -21,7 +20,8 @@ pub(super) fn audit(handler: &mut Handler<NatsWire>) -> Result<(), String> {
     gates(core)?;
     for s in core.table.iter() {
         let known = Some(s.epoch) == core.epoch || Some(s.epoch) == leaving;
-        let repeats = s.has_msg_id() || core.shared.settings.resend_without_msg_id;
+        let last = core.shared.settings.max_attempts;
+        let repeats = (s.has_msg_id() || core.shared.settings.resend_without_msg_id) && (last == 0 || s.attempts < last);
         let stuck = match s.stage {
             Stage::Staged | Stage::Fencing => !known,
             Stage::InFlight => !known && repeats,
@@ -43,9 +43,8 @@ fn places(core: &Core) -> Result<(), String> {
     let fresh: HashSet<(u64, u32)> = core.fresh.iter().copied().collect();
     let fencing: HashSet<(u32, u64)> = core.fencing.iter().copied().collect();
     for s in core.table.iter() {
-        let apart = matches!(core.quarantine, Quarantine::Waiting { slot, id, .. } if (slot, id) == (s.index, s.id));
         let found = match s.stage {
-            Stage::Queued => apart || core.again.get(&s.id) == Some(&s.index) || fresh.contains(&(s.id, s.index)),
+            Stage::Queued => core.again.get(&s.id) == Some(&s.index) || fresh.contains(&(s.id, s.index)),
             Stage::Fencing => fencing.contains(&(s.index, s.id)),
             Stage::Gated => core.gates.get(s.gate).is_some_and(|gate| gate.waiting.get(&s.id) == Some(&s.index)),
             Stage::Staged | Stage::InFlight | Stage::Backoff => true,

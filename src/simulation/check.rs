@@ -58,6 +58,8 @@ pub(crate) struct Limits {
     pub(crate) resend_without_msg_id: bool,
     /// How much later than due a report or a resend may be, its way through buffers included.
     pub(crate) slack: u64,
+    /// How long a frame that cannot be taken back may wait for a slow network.
+    pub(crate) outbox: u64,
     /// When the client's process stood still, and how long.
     pub(crate) client_pauses: Vec<(u64, u64)>,
     /// When the client's machine slept for how long, as far as only its wall clock noticed.
@@ -265,14 +267,17 @@ impl<'a> Case<'a> {
             }
         }
         match earlier.told {
-            Told::Ack if earlier.answered.is_some_and(|at| later.first_byte > limits.latest(at)) => return Some("sent again although its ack had been read"),
+            Told::Ack if earlier.answered.is_some_and(|at| later.first_byte > limits.latest(at) + limits.outbox) => {
+                return Some("sent again although its ack had been read");
+            }
             Told::Refused if answered => return None,
             // Whether an -ERR proves anything depends on the fences around it; the server at least stored nothing.
             Told::Denied => return None,
             _ => {}
         }
-        if later.msg_id.is_none() && !limits.resend_without_msg_id {
-            return Some("P4: sent again without an id, although it may be stored");
+        if later.msg_id.is_none() {
+            // Where the user allows it there is no window either: the stream knows no id to compare.
+            return (!limits.resend_without_msg_id).then_some("P4: sent again without an id, although it may be stored");
         }
         let bound = limits.age(earlier.last_byte) + limits.duplicate_window.saturating_sub(limits.ack_wait);
         (limits.age(later.first_byte) > bound + limits.slack).then_some("P4: sent again too late for the duplicate window")

@@ -24,6 +24,7 @@ impl Run {
             duplicate_window: 120 * S,
             resend_without_msg_id: false,
             slack: S / 10,
+            outbox: 0,
             client_pauses: Vec::new(),
             suspends: Vec::new(),
             max_attempts: 5,

@@ -6,11 +6,10 @@ use super::link::Output;
 use super::script::MS;
 use super::world::World;
 use crate::handler::Handler;
-use crate::ledger::Stage;
-use crate::wire::nats::auth::ConnectAuth;
-use crate::wire::nats::connection::{Connect, Info};
-use crate::wire::nats::outbox::PIECES;
 use crate::wire::nats::Side;
+use crate::wire::nats::auth::ConnectAuth;
+use crate::wire::nats::connection::{Connect, Connection, Info};
+use crate::wire::nats::outbox::PIECES;
 
 /// After a failed write: how long the other direction may still talk (X5).
 const LAST_WORDS: u64 = 1_000 * MS;
@@ -79,8 +78,14 @@ impl World {
                 Output::Bytes(bytes) => dialing.heard.extend(bytes),
                 Output::Empty if self.now < dialing.until => {
                     if let Some(end) = dialing.heard.windows(2).position(|pair| pair == b"\r\n") {
-                        let info = Info::parse(&dialing.heard[..end]).map_err(|error| format!("INFO was not understood: {error}"))?;
-                        self.attach(&dialing, end + 2, info)?;
+                        // A server that has something else to say has an error to tell.
+                        match Info::parse(&dialing.heard[..end]) {
+                            Ok(info) => self.attach(&dialing, end + 2, info)?,
+                            Err(error) => {
+                                self.model.disconnect(self.now, dialing.conn);
+                                self.dial_failed(error.message());
+                            }
+                        }
                         return Ok(true);
                     }
                     self.network.dialing = Some(dialing);
@@ -246,7 +251,7 @@ impl World {
         let (now, mut next) = (self.now, u64::MAX);
         let user_timeout = 3 * self.plan.ping_interval;
         for side in [Side::Main, Side::Leaving] {
-            let greeting = self.handler.wire.side(side).is_some_and(crate::wire::nats::connection::Connection::in_handshake);
+            let greeting = self.handler.wire.side(side).is_some_and(Connection::in_handshake);
             let Some(line) = self.network.line(side) else { continue };
             let ends = [
                 line.deaf_since.map(|since| (since + LAST_WORDS, "writing failed")),
@@ -264,9 +269,9 @@ impl World {
         if let Some((_, until)) = &self.network.leaving {
             let until = *until;
             let epoch = self.handler.wire.epoch(Side::Leaving);
-            let under_way = |stage| matches!(stage, Stage::Staged | Stage::InFlight | Stage::Fencing);
-            let waits = self.handler.core.table.iter().any(|s| Some(s.epoch) == epoch && under_way(s.stage));
-            if !waits || now >= until {
+            let waits = self.handler.core.table.iter().any(|s| Some(s.epoch) == epoch && s.stage.is_under_way());
+            let replaced = self.handler.wire.side(Side::Main).is_some_and(Connection::is_ready);
+            if (replaced && !waits) || now >= until {
                 let Handler { core, wire } = &mut self.handler;
                 wire.finish_leaving(core);
                 next = now;

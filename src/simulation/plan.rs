@@ -103,6 +103,7 @@ impl Plan {
                 duplicate_window: window * MS,
                 resend_without_msg_id,
                 slack: 100 * MS,
+                outbox: 15_000 * MS,
                 client_pauses: Vec::new(),
                 suspends: Vec::new(),
                 max_attempts: if max_attempts == 0 { 400 } else { max_attempts },

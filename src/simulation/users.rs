@@ -12,8 +12,8 @@ use crate::admission::{Credit, swap_callback};
 use crate::error::{Error, Persistence, Status};
 use crate::ledger::Slot;
 use crate::message::{Message, StallWait};
-use crate::shared::{Command, FlushTicket, Purge};
 use crate::report::{REPORT_DUPLICATE, Report, Reports};
+use crate::shared::{Command, FlushTicket, Purge};
 
 /// The callback, among the publishing threads.
 const CALLBACK: u32 = 99;
@@ -153,6 +153,8 @@ impl World {
         publisher.next = self.now + gap;
         match status {
             Status::Closed => publisher.left = 0,
+            // At `max_pending=1` and without a stream one message takes all the time that it has: nobody waits for that.
+            Status::QueueFull if self.now > 2 * BUSY => publisher.left = 0,
             Status::QueueFull => {}
             _ => publisher.left -= 1,
         }
@@ -177,12 +179,7 @@ impl World {
         };
         let msg_id = own.then(|| format!("own-{n}"));
         let timeout = self.rng.chance(150).then(|| self.rng.between(self.plan.ack_wait / 2, self.plan.delivery_timeout));
-        let message = Message {
-            msg_id: msg_id.as_deref(),
-            delivery_timeout: timeout.map(Duration::from_nanos),
-            tag: n,
-            ..Message::new(&topic, &payload)
-        };
+        let message = Message { msg_id: msg_id.as_deref(), delivery_timeout: timeout.map(Duration::from_nanos), tag: n, ..Message::new(&topic, &payload) };
         let planned = self.shared.encoder.plan(&message, false).map_or(0, |plan| plan.frame);
         let credit = self.users.call.as_mut().filter(|_| thread == CALLBACK);
         let owed = credit.as_ref().is_some_and(|call| call.messages > 0 && call.bytes >= planned);
@@ -345,6 +342,7 @@ impl World {
             self.users.held.clear();
             loop {
                 match self.shared.desk.poll(7, Some(Duration::ZERO)) {
+                    Ok(reports) if reports.is_empty() && !reports.room() => return Err("everything is over, and poll does not say so".into()),
                     Ok(reports) => {
                         for slot in &reports.slots {
                             self.note(slot)?;

@@ -133,6 +133,7 @@ impl World {
     fn round(&mut self) -> Result<(bool, u64), String> {
         let asleep: u64 = self.plan.suspends.iter().filter(|(from, _)| *from <= self.now).map(|(_, len)| len).sum();
         (self.handler.core.now, self.handler.core.age) = (self.now, self.now + asleep);
+        self.hear_news();
         let mut busy = self.finish_dialing()?;
         busy |= self.read_all();
         let mut next = self.handler.turn();
@@ -143,6 +144,8 @@ impl World {
         if self.handler.core.may_end() {
             self.tell(|| "the handler ends".into());
             crate::runtime::last_act(&self.shared, &mut self.handler.core);
+            self.shared.desk.end();
+            self.shared.io_gone();
             self.hang_up();
             self.ended = true;
         }

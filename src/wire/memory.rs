@@ -180,6 +180,10 @@ impl Wire for MemoryWire {
         self.answers.push((ask, StreamAnswer::Exists { name, duplicate_window, differences: Vec::new(), risks: Vec::new() }));
     }
 
+    fn give_up(&mut self, _epoch: u32, _why: &str, _receiver: &mut impl Receiver) {
+        // Nothing is ever stuck in here.
+    }
+
     fn tick(&mut self, _now: Nanos, _in_flight: bool, _receiver: &mut impl Receiver) -> Nanos {
         if self.connected && self.sent.is_empty() && self.answers.is_empty() { Nanos::MAX } else { 0 }
     }

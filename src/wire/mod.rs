@@ -167,6 +167,8 @@ pub(crate) trait Wire {
     fn fence(&mut self);
     /// Sends a question.
     fn ask(&mut self, ask: u32, question: &Question);
+    /// Ends the connection of this epoch.
+    fn give_up(&mut self, epoch: u32, why: &str, receiver: &mut impl Receiver);
     /// Time passes: keep-alives and fences. Returns when it wants to be called next.
     fn tick(&mut self, now: Nanos, in_flight: bool, receiver: &mut impl Receiver) -> Nanos;
 }

@@ -16,6 +16,8 @@ use crate::wire::{Limits, Loss, Nanos, Token, Verdict, Violation};
 const MAX_LINE: usize = 1 << 20;
 /// The largest message to our inbox: acks are short, API replies may list a stream's subjects.
 const MAX_BODY: usize = 1 << 20;
+/// The id of our one subscription, between its blanks.
+const SID: &[u8] = b" 1 ";
 /// The read buffer while nothing needs more.
 const READ_BUFFER: usize = 256 << 10;
 
@@ -320,7 +322,7 @@ impl Connection {
         let token = args
             .strip_prefix(&*self.inbox)
             .and_then(|rest| rest.split_at_checked(TOKEN_LEN))
-            .filter(|(_, after)| after.first() == Some(&b' '))
+            .filter(|(_, after)| after.starts_with(SID))
             .and_then(|(token, _)| frame::read_token(token));
         match token {
             None => tell(Told::AlienReply),

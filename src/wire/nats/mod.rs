@@ -52,6 +52,8 @@ pub(crate) struct NatsWire {
     ping_interval: Nanos,
     main: Option<Connection>,
     leaving: Option<Connection>,
+    /// A connection that was leaving when the next one began to: nobody reads it any more.
+    dropped: Option<Connection>,
     next_epoch: u32,
     asked: HashMap<u32, (Question, String)>,
     pub(crate) news: News,
@@ -65,6 +67,7 @@ impl NatsWire {
             ping_interval,
             main: None,
             leaving: None,
+            dropped: None,
             next_epoch: 1,
             asked: HashMap::new(),
             news: News::default(),
@@ -79,7 +82,7 @@ impl NatsWire {
             && !old.has_ended()
         {
             old.leave();
-            self.leaving = Some(old);
+            self.dropped = self.leaving.replace(old);
         }
         Ok(())
     }
@@ -222,7 +225,8 @@ impl NatsWire {
 
 impl Wire for NatsWire {
     fn is_ready(&self) -> bool {
-        self.main.as_ref().is_some_and(Connection::is_ready)
+        // While an older connection is read to its end nothing is sent on the new one: the server might store it before what is under way there (P10).
+        self.leaving.is_none() && self.main.as_ref().is_some_and(Connection::is_ready)
     }
 
     fn has_room(&self) -> bool {
@@ -251,8 +255,19 @@ impl Wire for NatsWire {
         self.asked.insert(ask, (question.clone(), subject));
     }
 
+    fn give_up(&mut self, epoch: u32, why: &str, receiver: &mut impl Receiver) {
+        for side in [Side::Main, Side::Leaving] {
+            if self.epoch(side) == Some(epoch) {
+                self.cut(side, why, receiver);
+            }
+        }
+    }
+
     fn tick(&mut self, now: Nanos, in_flight: bool, receiver: &mut impl Receiver) -> Nanos {
         let mut next = Nanos::MAX;
+        if let Some(mut connection) = self.dropped.take() {
+            receiver.lost(connection.epoch, &connection.cut("another server was left before this one had answered"));
+        }
         for side in [Side::Main, Side::Leaving] {
             let Some(connection) = self.side_mut(side) else { continue };
             let was_ready = !connection.in_handshake();
