@@ -4,6 +4,7 @@
 //! connection, and tells exactly one outcome for each: persisted, proven not persisted, or in doubt. No task, thread, future or timer per message.
 
 #![deny(unsafe_code)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 #![allow(clippy::vec_box, reason = "a slot moves between threads as one pointer; its 400 bytes stay where they are, and so do the views that reports give")]
 
 mod admission;

@@ -190,7 +190,9 @@ impl Publisher {
             && rules.iter().any(|rule| rule.pattern == pattern && rule.stream.as_ref() != Some(&before))
         {
             // Messages accepted under the rule await acks of that stream.
-            let text = format!("topic {pattern:?}: stream: {value:?} is not allowed: a running rule keeps its stream ({before:?}); use a rule with a more specific pattern");
+            let text = format!(
+                "topic {pattern:?}: stream: {value:?} is not allowed: a running rule keeps its stream ({before:?}); use a rule with a more specific pattern"
+            );
             return Err(Error::new(Status::InvalidOption, text));
         }
         let rules = Arc::new(rules);

@@ -79,7 +79,9 @@ fn run(shared: &Arc<Shared>, mut driver: impl Drive) {
     }));
     if settled.is_err() {
         // Twice: `close` must return all the same, and publishes must not wait.
-        shared.window.shut(Error::new(Status::Internal, "the acknowledgement handler panicked while it settled what was left; please report this").into_fatal());
+        shared
+            .window
+            .shut(Error::new(Status::Internal, "the acknowledgement handler panicked while it settled what was left; please report this").into_fatal());
         shared.queue.shut();
         shared.desk.end();
         shared.io_gone();

@@ -128,7 +128,7 @@ fn run(seed: u64, mistake: Mistake) -> Result<Profile, String> {
         duplicate_window: window,
         resend_without_msg_id: false,
         slack: 100 * MS,
-            outbox: 0,
+        outbox: 0,
         client_pauses: pauses,
         suspends: Vec::new(),
         max_attempts: 300,
