@@ -7,7 +7,7 @@ mod native;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use ackbus_test_support::Server;
+use ackbus_test_support::{Reader, Server};
 use native::Flavour::{Asan, C11};
 use native::{Running, check, compile, have, project, run, skipped};
 
@@ -43,6 +43,25 @@ fn signals_stay_the_hosts() {
 fn a_program_may_end_without_closing() {
     check("exit_open", C11, &[]);
     check("exit_open", C11, &["by exit()"]);
+}
+
+#[test]
+fn headers_ids_and_expectations_reach_the_stream() {
+    let server = Server::start();
+    run(Command::new(compile("tests/c/headers.c", C11)).arg(server.url())).succeeded();
+    let stored = Reader::connect(&server.url()).read_all("HEADERS");
+    assert_eq!(stored.len(), 5);
+    for (place, (value, headers, id)) in [("zero", 0, Some("id-0")), ("one", 1, Some("id-1")), ("two", 2, Some("id-2")), ("three", 3, Some("id-3")), ("two", 2, None)]
+        .into_iter()
+        .enumerate()
+    {
+        let message = &stored[place];
+        assert_eq!(message.payload, value.as_bytes());
+        let given: Vec<_> = (1..=4).filter_map(|n| message.headers.get(format!("N-{n}").as_str()).map(|value| value.as_str())).collect();
+        assert_eq!(given, vec![value; headers]);
+        // Without an id of the caller's there is an automatic one.
+        assert!(id.map_or(message.msg_id.is_some(), |id| message.msg_id.as_deref() == Some(id)), "{:?}", message.msg_id);
+    }
 }
 
 /// T26. Several kills: not every one meets a write.

@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 /// What the guard does when its standard input ends: the test process died without dropping its servers (a time limit, `kill -9`, an abort).
@@ -54,6 +55,20 @@ impl Process {
         if let Ok(id) = i32::try_from(self.child.id()) {
             let _ = kill(Pid::from_raw(id), signal);
         }
+    }
+
+    /// Stops it (SIGSTOP). The signal works by and by, thread after thread: this returns when it has; false if it has not within `limit`.
+    pub(crate) fn stop(&self, limit: Duration) -> bool {
+        self.signal(Signal::SIGSTOP);
+        let Ok(id) = i32::try_from(self.child.id()) else { return false };
+        let start = Instant::now();
+        while !matches!(waitid(Id::Pid(Pid::from_raw(id)), WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG), Ok(WaitStatus::Stopped(..))) {
+            if start.elapsed() > limit {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        true
     }
 
     /// The exit status, if it has ended.

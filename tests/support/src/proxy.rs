@@ -204,6 +204,7 @@ impl Shared {
         loop {
             let _ = mode.wait_for(|mode| *mode != Mode::Hold).await;
             let count = tokio::select! {
+                biased; // What the client sends after a hold is held, even if both are seen at once.
                 _ = mode.changed() => continue,
                 count = from.read(&mut buffer) => count?,
             };
@@ -224,6 +225,7 @@ impl Shared {
         loop {
             let _ = mode.wait_for(|mode| *mode == Mode::Pass).await;
             let count = tokio::select! {
+                biased;
                 _ = mode.changed() => continue,
                 count = from.read(&mut buffer) => count?,
             };

@@ -222,9 +222,13 @@ impl Server {
         self.launch().and_then(|()| self.wait_ready(START_LIMIT)).unwrap_or_else(|text| panic!("{text}"));
     }
 
-    /// Stops it in its tracks (SIGSTOP): connections stay open and nothing answers.
+    /// Stops it in its tracks (SIGSTOP): connections stay open, and from the moment this returns nothing answers.
+    ///
+    /// # Panics
+    /// When it does not stop within 5 s, because it has ended for instance.
     pub fn pause(&self) {
-        self.signal(Signal::SIGSTOP);
+        let stopped = self.process().as_ref().is_some_and(|process| process.stop(Duration::from_secs(5)));
+        assert!(stopped, "the server did not stop on SIGSTOP:\n{}", self.log());
     }
 
     /// Lets a paused server go on (SIGCONT).
