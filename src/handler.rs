@@ -469,9 +469,10 @@ impl Receiver for Core {
         self.denied.clear();
         self.told_silence = false;
         self.limits = limits;
-        self.shared.connected(server, version, limits.max_payload, self.epochs > 1);
         let (kind, what) = if self.epochs == 1 { (EventKind::Connected, "connected to") } else { (EventKind::Reconnected, "reconnected to") };
         self.event(kind, Status::Ok, u64::from(self.epochs), "", format!("{what} {server} (nats-server {version}, max_payload {})", limits.max_payload));
+        // Last: whoever waits for the connection finds the event.
+        self.shared.connected(server, version, limits.max_payload, self.epochs > 1);
         self.apply_limits();
         self.retry_gates_now();
     }
