@@ -52,7 +52,8 @@
  * Panics. None crosses the boundary: a fault inside is answered with ACKBUS_ERR_INTERNAL.
  *
  * Signals. The library installs no handlers and does not change any disposition. Its threads block signals, so the host's handlers run on the host's threads,
- * and a server that dies in the middle of a write does not raise SIGPIPE in the host.
+ * and a server that dies in the middle of a write does not raise SIGPIPE in the host. A process that a callback spawns inherits the mask of that thread: SIGPIPE
+ * is not blocked in it, the other asynchronous signals are, SIGINT and SIGTERM among them, unless its launcher resets the mask.
  *
  * fork. In a child of a process that had connected, every call on a publisher and every connect returns ACKBUS_ERR_FORKED, and nothing hangs; freeing a
  * publisher or a batch leaks it. Connect after the fork, or exec.

@@ -55,9 +55,8 @@ fn headers_ids_and_expectations_reach_the_stream() {
     run(Command::new(compile("tests/c/headers.c", C11)).arg(server.url())).succeeded();
     let stored = Reader::connect(&server.url()).read_all("HEADERS");
     assert_eq!(stored.len(), 5);
-    for (place, (value, headers, id)) in [("zero", 0, Some("id-0")), ("one", 1, Some("id-1")), ("two", 2, Some("id-2")), ("three", 3, Some("id-3")), ("two", 2, None)]
-        .into_iter()
-        .enumerate()
+    for (place, (value, headers, id)) in
+        [("zero", 0, Some("id-0")), ("one", 1, Some("id-1")), ("two", 2, Some("id-2")), ("three", 3, Some("id-3")), ("two", 2, None)].into_iter().enumerate()
     {
         let message = &stored[place];
         assert_eq!(message.payload, value.as_bytes());
@@ -93,7 +92,7 @@ fn the_host_outlives_the_server() {
         server.restart();
     });
 
-    // A process that is killed seldom leaves its end of the connection in the one state in which a write raises SIGPIPE. This server always does.
+    // A process that is killed seldom leaves its end of the connection in the one state in which a write raises SIGPIPE. This server nearly always does.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("nats://{}", listener.local_addr().unwrap());
     let (stop, stopped) = mpsc::channel();
@@ -102,7 +101,7 @@ fn the_host_outlives_the_server() {
             hang_up_in_mid_write(&listener);
         }
     });
-    outlives(&url, 30, || {});
+    outlives(&url, 10, || {});
     stop.send(()).unwrap();
     // Wakes it, should it wait for a connection.
     drop(TcpStream::connect(url.trim_start_matches("nats://")));
@@ -122,16 +121,11 @@ fn hang_up_in_mid_write(listener: &TcpListener) {
             return;
         }
         received += count;
-        for _ in places(&buffer[..count], b"PING\r\n") {
-            let _ = connection.write_all(b"PONG\r\n");
-        }
+        // Payloads here are zeros, and a command is never cut in two by reads this large.
+        let pings = buffer[..count].windows(6).filter(|bytes| bytes == b"PING\r\n").count();
+        let _ = connection.write_all("PONG\r\n".repeat(pings).as_bytes());
     }
     let _ = connection.shutdown(Shutdown::Write);
-}
-
-/// Where the needle stands. Payloads here are zeros, and a command is never cut in two by reads this large.
-fn places<'a>(haystack: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
-    haystack.windows(needle.len()).enumerate().filter(move |(_, window)| window == &needle).map(|(at, _)| at)
 }
 
 #[test]
