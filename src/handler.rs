@@ -166,7 +166,11 @@ impl Core {
     }
 
     pub(crate) fn event(&self, kind: EventKind, status: Status, value: u64, topic: &str, text: impl Into<String>) {
-        let text = text.into();
+        self.shared.desk.event(self.logged_event(kind, status, value, topic, text.into()));
+    }
+
+    /// Logs the event and leaves telling it to the caller.
+    fn logged_event(&self, kind: EventKind, status: Status, value: u64, topic: &str, text: String) -> Event {
         match kind {
             EventKind::Disconnected | EventKind::GateHeld | EventKind::StreamDiffers | EventKind::StreamRisk | EventKind::Denied | EventKind::PendingHigh => {
                 self.shared.log(crate::trace::Level::Warn, || format!("{}: {text}", kind.name()));
@@ -176,15 +180,7 @@ impl Core {
             }
             _ => self.shared.log(crate::trace::Level::Info, || format!("{}: {text}", kind.name())),
         }
-        self.shared.desk.event(Event {
-            kind,
-            status,
-            time_unix_ns: self.shared.clock.unix_nanos(),
-            value,
-            server: self.server.clone(),
-            topic: topic.to_owned(),
-            text,
-        });
+        Event { kind, status, time_unix_ns: self.shared.clock.unix_nanos(), value, server: self.server.clone(), topic: topic.to_owned(), text }
     }
 
     /// A pause before attempt number `failures + 1`, with jitter.
@@ -470,9 +466,9 @@ impl Receiver for Core {
         self.told_silence = false;
         self.limits = limits;
         let (kind, what) = if self.epochs == 1 { (EventKind::Connected, "connected to") } else { (EventKind::Reconnected, "reconnected to") };
-        self.event(kind, Status::Ok, u64::from(self.epochs), "", format!("{what} {server} (nats-server {version}, max_payload {})", limits.max_payload));
-        // Last: whoever waits for the connection finds the event.
-        self.shared.connected(server, version, limits.max_payload, self.epochs > 1);
+        let text = format!("{what} {server} (nats-server {version}, max_payload {})", limits.max_payload);
+        let event = self.logged_event(kind, Status::Ok, u64::from(self.epochs), "", text);
+        self.shared.connected(server, version, limits.max_payload, event);
         self.apply_limits();
         self.retry_gates_now();
     }

@@ -10,7 +10,7 @@ use crate::admission::{Patience, Request, Window};
 use crate::config::{OnDisconnect, OnFull, Settings};
 use crate::dispatch::{Desk, Handlers};
 use crate::error::{Error, Result, Status};
-use crate::events::EventQueue;
+use crate::events::{Event, EventKind, EventQueue};
 use crate::ledger::SendQueue;
 use crate::message::{Message, StallWait};
 use crate::report::Waiter;
@@ -237,10 +237,11 @@ impl Shared {
         }
     }
 
-    pub(crate) fn connected(&self, server: &str, version: &str, max_payload: u64, again: bool) {
+    /// State and event at once: whoever waits for the connection finds its event, and whoever gets the event finds the connection.
+    pub(crate) fn connected(&self, server: &str, version: &str, max_payload: u64, event: Event) {
         self.set_max_payload(max_payload);
         self.offline.store(false, Ordering::Relaxed);
-        if again {
+        if event.kind == EventKind::Reconnected {
             self.counters.reconnects.bump(1);
         }
         let mut link = self.link();
@@ -249,6 +250,7 @@ impl Shared {
         }
         server.clone_into(&mut link.server);
         version.clone_into(&mut link.version);
+        self.desk.event(event);
         self.link_changed.notify_all();
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ackbus::{EventKind, Message, Publisher, Purge, Status};
+use ackbus::{EventKind, Message, Publisher, Purge, State, Status};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::bus::{LONG, Silent, Tally, memory, on_event, on_reports, polled, refused, within};
@@ -288,5 +288,24 @@ fn stop_is_seen_by_a_publisher_that_waits_for_a_poller() {
         bus.close(None).unwrap();
         assert_eq!(publisher.join().unwrap(), Err(Status::Closed));
         assert_eq!(batch.get(0).unwrap().tag(), 0);
+    });
+}
+
+#[test]
+fn an_event_and_the_state_that_it_tells_of_appear_together() {
+    // Whoever sees one finds the other. Only a quick reader can hit the moment between them: hence the many tries.
+    within("the event of the connection", || {
+        for _ in 0..500 {
+            let bus = Publisher::connect(&memory(&[("retry_on_connect", "true")]), polled()).unwrap();
+            let event = loop {
+                if let Some(event) = bus.poll_events(1, NOW).unwrap().pop() {
+                    break event;
+                }
+            };
+            assert_eq!((event.kind, bus.info().state), (EventKind::Connected, State::Connected));
+            let other = Publisher::connect(&memory(&[("retry_on_connect", "true")]), polled()).unwrap();
+            other.wait_connected(Some(LONG)).unwrap();
+            assert_eq!(other.poll_events(1, NOW).unwrap().len(), 1);
+        }
     });
 }
