@@ -840,6 +840,11 @@ typedef struct {
 #define ACKBUS_ERR_CLOSED 204
 
 /**
+ * The host wanted its thread back while the call waited. Language bindings only: no function of this header returns it.
+ */
+#define ACKBUS_ERR_INTERRUPTED 205
+
+/**
  * There is no connection to a server.
  */
 #define ACKBUS_ERR_DISCONNECTED 300

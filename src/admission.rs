@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result, Status};
 use crate::ledger::{CHUNK, KEPT_FRAME, KEPT_TOTAL, Slot};
+use crate::wait;
 
 /// The most reports that one callback gets, and so the slots that the table has beyond the window (P3).
 pub(crate) const BATCH: usize = CHUNK;
@@ -242,11 +243,15 @@ impl Window {
                 self.room.notify_all();
             }
             state.waiting += 1;
-            state = match until {
-                Some(t) => self.room.wait_timeout(state, t.saturating_duration_since(now)).map_or_else(|poison| poison.into_inner().0, |(guard, _)| guard),
-                None => self.room.wait(state).unwrap_or_else(PoisonError::into_inner),
+            let (woken, over) = match wait::once(&self.state, &self.room, state, until) {
+                Ok(state) => (state, None),
+                Err((state, over)) => (state, Some(over)),
             };
+            state = woken;
             state.waiting -= 1;
+            if over == Some(wait::Over::Interrupted) {
+                return (state, Err(wait::interrupted()));
+            }
             if let Some(error) = state.closed.clone() {
                 return (state, Err(error));
             }

@@ -16,6 +16,7 @@ use crate::ledger::Slot;
 use crate::report::{Report, Reports};
 use crate::stats::Counters;
 use crate::sys::WakeFd;
+use crate::wait::{self, Over};
 
 /// Receives what the bus has to tell. Called on the publisher's report thread, one call at a time, with no lock of ours held (P5).
 ///
@@ -292,9 +293,12 @@ impl Desk {
             }
             match self.wait(state, until) {
                 Ok(s) => state = s,
-                Err(s) => {
+                Err((s, over)) => {
                     state = s;
-                    break Ok((Vec::new(), false, thread::current().id()));
+                    break match over {
+                        Over::TimeUp => Ok((Vec::new(), false, thread::current().id())),
+                        Over::Interrupted => Err(wait::interrupted()),
+                    };
                 }
             }
         };
@@ -323,22 +327,14 @@ impl Desk {
             }
             match self.wait(state, until) {
                 Ok(s) => state = s,
-                Err(_) => return Ok(events),
+                Err((_, Over::TimeUp)) => return Ok(events),
+                Err((_, Over::Interrupted)) => return Err(wait::interrupted()),
             }
         }
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>, until: Option<Instant>) -> Result<MutexGuard<'a, State>, MutexGuard<'a, State>> {
-        match until {
-            None => Ok(self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)),
-            Some(until) => {
-                let left = until.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Err(state);
-                }
-                Ok(self.changed.wait_timeout(state, left).map_or_else(|p| p.into_inner().0, |(s, _)| s))
-            }
-        }
+    fn wait<'a>(&'a self, state: MutexGuard<'a, State>, until: Option<Instant>) -> Result<MutexGuard<'a, State>, (MutexGuard<'a, State>, Over)> {
+        wait::once(&self.state, &self.changed, state, until)
     }
 
     /// How many reports were put on the desk so far.
@@ -346,16 +342,13 @@ impl Desk {
         self.state().pushed
     }
 
-    /// Waits until the callbacks of that many reports returned. False: the time ran out.
-    pub(crate) fn wait_delivered(&self, count: u64, until: Option<Instant>) -> bool {
+    /// Waits until the callbacks of that many reports returned.
+    pub(crate) fn wait_delivered(&self, count: u64, until: Option<Instant>) -> Result<(), Over> {
         let mut state = self.state();
         while state.delivered < count {
-            match self.wait(state, until) {
-                Ok(s) => state = s,
-                Err(_) => return false,
-            }
+            state = self.wait(state, until).map_err(|(_, over)| over)?;
         }
-        true
+        Ok(())
     }
 
     /// No more reports will come.
@@ -364,16 +357,13 @@ impl Desk {
         self.changed.notify_all();
     }
 
-    /// Waits until the report thread has left. False: it is still in a callback.
-    pub(crate) fn wait_gone(&self, until: Instant) -> bool {
+    /// Waits until the report thread has left. It does not while it is in a callback.
+    pub(crate) fn wait_gone(&self, until: Instant) -> Result<(), Over> {
         let mut state = self.state();
         while !state.gone {
-            match self.wait(state, Some(until)) {
-                Ok(s) => state = s,
-                Err(_) => return false,
-            }
+            state = self.wait(state, Some(until)).map_err(|(_, over)| over)?;
         }
-        true
+        Ok(())
     }
 
     /// One step of the report thread. False: everything is told, and no more comes.

@@ -71,6 +71,8 @@ statuses! {
     CallbackBusy = 203, "CALLBACK_BUSY", "a callback has not returned; call close again";
     /// The publisher is closed, or was closed before the message's outcome was known.
     Closed = 204, "CLOSED", "the publisher is closed";
+    /// The host wanted its thread back while the call waited.
+    Interrupted = 205, "INTERRUPTED", "the wait was interrupted";
     /// There is no connection to a server.
     Disconnected = 300, "DISCONNECTED", "not connected to a server";
     /// No server could be reached.

@@ -32,6 +32,7 @@ mod stats;
 mod sys;
 mod topic;
 mod trace;
+mod wait;
 mod wire;
 
 pub use admission::in_callback;
@@ -45,6 +46,7 @@ pub use report::{REPORT_DUPLICATE, REPORT_EPHEMERAL, Report, Reports, Ticket};
 pub use shared::{Info, Purge, State};
 pub use stats::Stats;
 pub use sys::forked;
+pub use wait::interruptible;
 
 /// Logging: where records go, and how many.
 pub mod log {

@@ -16,6 +16,7 @@ use crate::stats::Stats;
 use crate::sys;
 use crate::topic::Rules;
 use crate::trace;
+use crate::wait::{self, Over};
 use crate::wire::nanos;
 
 /// A publisher: one connection, one acknowledgement handler, any number of publishing threads.
@@ -169,10 +170,14 @@ impl Publisher {
             State::Closing | State::Closed => Some(Err(Error::new(Status::Closed, "the publisher is closed"))),
             State::Connecting | State::Reconnecting => None,
         });
-        result.unwrap_or_else(|| {
-            let why = self.shared.last_error().map_or_else(String::new, |error| format!("; last error: {}", error.message()));
-            Err(Error::new(Status::TimedOut, format!("no connection yet{why}")))
-        })
+        match result {
+            Ok(connected) => connected,
+            Err(Over::Interrupted) => Err(wait::interrupted()),
+            Err(Over::TimeUp) => {
+                let why = self.shared.last_error().map_or_else(String::new, |error| format!("; last error: {}", error.message()));
+                Err(Error::new(Status::TimedOut, format!("no connection yet{why}")))
+            }
+        }
     }
 
     /// Changes a topic rule while running: for messages that are published from now on. A rule keeps its stream once it has one.
@@ -211,27 +216,35 @@ impl Publisher {
         let until = timeout.and_then(|t| Instant::now().checked_add(t));
         let ticket = FlushTicket::new(self.shared.queue.last_id());
         self.shared.command(Command::Flush(Arc::clone(&ticket)));
-        let late = || Error::new(Status::TimedOut, format!("{} messages are still pending", self.pending()));
-        let told = if self.shared.io_is_gone() { self.shared.desk.pushed() } else { self.wait_io(&ticket, until).ok_or_else(late)? };
-        if !self.shared.desk.is_polled() && !self.shared.desk.wait_delivered(told, until) {
-            return Err(Error::new(Status::TimedOut, "the callback has not returned"));
+        let over = |over: Over, late: String| match over {
+            Over::TimeUp => Error::new(Status::TimedOut, late),
+            Over::Interrupted => wait::interrupted(),
+        };
+        let told = if self.shared.io_is_gone() {
+            self.shared.desk.pushed()
+        } else {
+            self.wait_io(&ticket, until).map_err(|why| over(why, format!("{} messages are still pending", self.pending())))?
+        };
+        if self.shared.desk.is_polled() {
+            return Ok(());
         }
-        Ok(())
+        self.shared.desk.wait_delivered(told, until).map_err(|why| over(why, "the callback has not returned".to_owned()))
     }
 
     /// Waits for the I/O thread's answer, or its end, which settles everything.
-    fn wait_io(&self, ticket: &FlushTicket, until: Option<Instant>) -> Option<u64> {
+    fn wait_io(&self, ticket: &FlushTicket, until: Option<Instant>) -> Result<u64, Over> {
         loop {
             let slice = Instant::now() + Duration::from_millis(200);
             let now_until = until.map_or(slice, |u| u.min(slice));
-            if let Some(result) = ticket.wait(Some(now_until)) {
-                return Some(result);
+            match ticket.wait(Some(now_until)) {
+                Err(Over::TimeUp) => {}
+                done_or_interrupted => return done_or_interrupted,
             }
             if self.shared.io_is_gone() {
-                return Some(self.shared.desk.pushed());
+                return Ok(self.shared.desk.pushed());
             }
             if until.is_some_and(|u| Instant::now() >= u) {
-                return None;
+                return Err(Over::TimeUp);
             }
         }
     }
@@ -252,7 +265,10 @@ impl Publisher {
         if gone {
             return Err(Error::new(Status::Closed, "the publisher is closed"));
         }
-        self.wait_io(&ticket, None).ok_or_else(|| Error::new(Status::Closed, "the publisher is closed"))
+        self.wait_io(&ticket, None).map_err(|over| match over {
+            Over::TimeUp => Error::new(Status::Closed, "the publisher is closed"),
+            Over::Interrupted => wait::interrupted(),
+        })
     }
 
     /// Closes: no more publishes, waits up to `timeout` (`None`: `close_timeout_ms`) for acks, settles the rest, delivers all reports, and joins.
@@ -269,12 +285,13 @@ impl Publisher {
         // What is ours ends at the timeout; a second more for a callback that is about to return.
         let grace = Duration::from_secs(1);
         let until = Instant::now().checked_add(timeout.saturating_add(grace));
-        let busy = || Error::new(Status::CallbackBusy, "a callback has not returned; what is left will be reported when it does. Call close again");
-        let ended = self.shared.wait_link(until, |link| link.io_gone.then_some(()));
+        let over = |over: Over| match over {
+            Over::TimeUp => Error::new(Status::CallbackBusy, "a callback has not returned; what is left will be reported when it does. Call close again"),
+            Over::Interrupted => wait::interrupted(),
+        };
+        self.shared.wait_link(until, |link| link.io_gone.then_some(())).map_err(over)?;
         let until = until.unwrap_or_else(|| Instant::now() + grace).max(Instant::now() + Duration::from_millis(1));
-        if ended.is_none() || !self.shared.desk.wait_gone(until) {
-            return Err(busy());
-        }
+        self.shared.desk.wait_gone(until).map_err(over)?;
         let mut told = self.close.lock().unwrap_or_else(PoisonError::into_inner);
         *told = true;
         Ok(())

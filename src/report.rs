@@ -8,6 +8,7 @@ use crate::dispatch::Desk;
 use crate::error::{Error, Persistence, Result, Status};
 use crate::ledger::Slot;
 use crate::sys;
+use crate::wait::{self, Over};
 
 /// The server had the message already, though no earlier attempt of ours could have stored it: another message has the same Msg-Id.
 pub const REPORT_DUPLICATE: u32 = 1;
@@ -257,8 +258,8 @@ impl Waiter {
         }
     }
 
-    /// Waits for the report. `None`: the time ran out.
-    fn wait(&self, timeout: Option<Duration>) -> Option<Box<Slot>> {
+    /// Waits for the report. `None`: it was taken already, nothing will come.
+    fn wait(&self, timeout: Option<Duration>) -> Result<Option<Box<Slot>>, Over> {
         let until = timeout.and_then(|t| Instant::now().checked_add(t));
         let mut state = self.lock();
         loop {
@@ -266,27 +267,12 @@ impl Waiter {
                 Waiting::Yes => {}
                 Waiting::Done(_) => {
                     drop(state);
-                    return self.take();
+                    return Ok(self.take());
                 }
-                // Taken already: nothing will come.
-                Waiting::GoneAway => return None,
+                Waiting::GoneAway => return Ok(None),
             }
-            state = match until {
-                None => self.done.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(until) => {
-                    let left = until.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return None;
-                    }
-                    self.done.wait_timeout(state, left).map_or_else(|p| p.into_inner().0, |(s, _)| s)
-                }
-            };
+            state = wait::once(&self.state, &self.done, state, until).map_err(|(_, over)| over)?;
         }
-    }
-
-    /// The report was here and was taken.
-    fn is_spent(&self) -> bool {
-        matches!(*self.lock(), Waiting::GoneAway)
     }
 
     /// Stops waiting: the report goes the usual way, unless it is here already.
@@ -335,16 +321,23 @@ impl Ticket {
         crate::publisher::guard()?;
         crate::admission::not_in_callback("wait")?;
         match self.waiter.wait(timeout) {
-            Some(slot) => Ok(self.one(slot)),
-            None if self.waiter.is_spent() => Err(Error::new(Status::InvalidState, format!("the report of message {} was taken before", self.id))),
-            None => Err(Error::new(Status::TimedOut, format!("message {} has no outcome yet; it stays pending", self.id))),
+            Ok(Some(slot)) => Ok(self.one(slot)),
+            Ok(None) => Err(Error::new(Status::InvalidState, format!("the report of message {} was taken before", self.id))),
+            Err(Over::TimeUp) => Err(Error::new(Status::TimedOut, format!("message {} has no outcome yet; it stays pending", self.id))),
+            Err(Over::Interrupted) => Err(wait::interrupted()),
         }
     }
 
     /// Waits, and lets the report go the usual way if the time runs out.
     pub(crate) fn wait_or_leave(self, timeout: Option<Duration>) -> Result<Reports> {
-        match self.waiter.wait(timeout).or_else(|| self.waiter.go_away()) {
+        let over = match self.waiter.wait(timeout) {
+            Ok(Some(slot)) => return Ok(self.one(slot)),
+            Ok(None) => Over::TimeUp,
+            Err(over) => over,
+        };
+        match self.waiter.go_away() {
             Some(slot) => Ok(self.one(slot)),
+            None if over == Over::Interrupted => Err(wait::interrupted()),
             None => Err(Error::new(Status::TimedOut, format!("message {} has no outcome yet; it stays pending and its report goes the usual way", self.id))),
         }
     }

@@ -17,6 +17,7 @@ use crate::report::Waiter;
 use crate::stats::{Counters, Given, Stats};
 use crate::topic::{Mode, Rules};
 use crate::trace::Level;
+use crate::wait::{self, Over};
 use crate::wire::nats::frame::Encoder;
 use crate::wire::{Nanos, nanos};
 
@@ -120,22 +121,13 @@ impl FlushTicket {
         *self.result.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn wait(&self, until: Option<Instant>) -> Option<u64> {
+    pub(crate) fn wait(&self, until: Option<Instant>) -> Result<u64, Over> {
         let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(result) = *result {
-                return Some(result);
+                return Ok(result);
             }
-            result = match until {
-                None => self.changed.wait(result).unwrap_or_else(PoisonError::into_inner),
-                Some(until) => {
-                    let left = until.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return None;
-                    }
-                    self.changed.wait_timeout(result, left).map_or_else(|p| p.into_inner().0, |(r, _)| r)
-                }
-            };
+            result = wait::once(&self.result, &self.changed, result, until).map_err(|(_, over)| over)?;
         }
     }
 }
@@ -322,22 +314,13 @@ impl Shared {
     }
 
     /// Waits until `ready` finds what it looks for in the connection's state.
-    pub(crate) fn wait_link<T>(&self, until: Option<Instant>, mut ready: impl FnMut(&Link) -> Option<T>) -> Option<T> {
+    pub(crate) fn wait_link<T>(&self, until: Option<Instant>, mut ready: impl FnMut(&Link) -> Option<T>) -> Result<T, Over> {
         let mut link = self.link();
         loop {
             if let Some(result) = ready(&link) {
-                return Some(result);
+                return Ok(result);
             }
-            link = match until {
-                None => self.link_changed.wait(link).unwrap_or_else(PoisonError::into_inner),
-                Some(until) => {
-                    let left = until.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return None;
-                    }
-                    self.link_changed.wait_timeout(link, left).map_or_else(|p| p.into_inner().0, |(l, _)| l)
-                }
-            };
+            link = wait::once(&self.link, &self.link_changed, link, until).map_err(|(_, over)| over)?;
         }
     }
 

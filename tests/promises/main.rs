@@ -7,6 +7,7 @@
 mod bus;
 mod callbacks;
 mod ending;
+mod interrupts;
 mod polling;
 mod refusals;
 mod stress;

@@ -46,6 +46,8 @@ pub const ACKBUS_ERR_PURGED: ackbus_status = 202;
 pub const ACKBUS_ERR_CALLBACK_BUSY: ackbus_status = 203;
 /// The publisher is closed, or was closed before the message's outcome was known.
 pub const ACKBUS_ERR_CLOSED: ackbus_status = 204;
+/// The host wanted its thread back while the call waited. Language bindings only: no function of this header returns it.
+pub const ACKBUS_ERR_INTERRUPTED: ackbus_status = 205;
 /// There is no connection to a server.
 pub const ACKBUS_ERR_DISCONNECTED: ackbus_status = 300;
 /// No server could be reached.
