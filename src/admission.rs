@@ -28,6 +28,8 @@ type Stuck<'a> = &'a dyn Fn(usize) -> Option<Instant>;
 /// How long a call may wait for room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
+    /// The caller waits in its own way: no text, and nobody counts it.
+    Try,
     Fail,
     Until(Instant),
     NoLimit,
@@ -180,7 +182,7 @@ impl Window {
                 return Ok(self.give(&mut state, request));
             }
         }
-        let patience = if credit.is_some() { Patience::Fail } else { patience };
+        let patience = if credit.is_some() && patience != Patience::Try { Patience::Fail } else { patience };
         let full = match self.room_for(&state, request, NEWCOMER) {
             Ok(()) => {
                 state.used += 1;
@@ -189,9 +191,9 @@ impl Window {
             }
             Err(full) => full,
         };
-        if patience == Patience::Fail {
+        if matches!(patience, Patience::Try | Patience::Fail) {
             state.wants_room = true;
-            return Err(self.refuse(&full, credit.is_some()));
+            return Err(if patience == Patience::Try { Error::new(Status::QueueFull, String::new()) } else { self.refuse(&full, credit.is_some()) });
         }
         self.wait(state, request, patience, full, stuck)
     }

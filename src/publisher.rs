@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::admission::{in_callback, not_in_callback};
+use crate::admission::{Patience, in_callback, not_in_callback};
 use crate::config::{Config, OnFull};
 use crate::dispatch::Handlers;
 use crate::error::{Error, Result, Status};
@@ -68,7 +68,21 @@ impl Publisher {
     /// As [`publish`](Self::publish), and `InvalidHeader`, `InvalidArgument`.
     pub fn publish_message(&self, message: &Message<'_>) -> Result<u64> {
         guard()?;
-        self.shared.accept(message, message.stall_wait, None)
+        self.shared.accept(message, self.shared.patience(message.stall_wait), None)
+    }
+
+    /// Publishes a message if there is room for it now; `None`: there is not. For callers that wait in a way of their own: an event loop, an interpreter that
+    /// must let go of a lock first. A full window is not counted as `queue_full`; in poll mode the wake descriptor tells of room.
+    ///
+    /// # Errors
+    /// As [`publish_message`](Self::publish_message), but never `QueueFull`.
+    pub fn try_publish(&self, message: &Message<'_>) -> Result<Option<u64>> {
+        guard()?;
+        match self.shared.accept(message, Patience::Try, None) {
+            Ok(id) => Ok(Some(id)),
+            Err(error) if error.status() == Status::QueueFull => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Publishes a series. Accepts a prefix of it, telling the id of each message; waits as the window frees, up to the stall time in all.
@@ -86,7 +100,7 @@ impl Publisher {
                 }
                 (other, _, _) => other,
             };
-            accepted(self.shared.accept(&message, stall, None)?);
+            accepted(self.shared.accept(&message, self.shared.patience(stall), None)?);
         }
         Ok(())
     }
@@ -119,7 +133,7 @@ impl Publisher {
 
     fn submit_with(&self, message: &Message<'_>, stall: StallWait) -> Result<Ticket> {
         let waiter = Arc::new(Waiter::default());
-        let id = self.shared.accept(message, stall, Some(Arc::clone(&waiter)))?;
+        let id = self.shared.accept(message, self.shared.patience(stall), Some(Arc::clone(&waiter)))?;
         Ok(Ticket { id, waiter, desk: Arc::clone(&self.shared.desk) })
     }
 

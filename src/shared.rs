@@ -325,7 +325,7 @@ impl Shared {
     }
 
     /// The whole way of a message from the call to its place in line.
-    pub(crate) fn accept(&self, message: &Message<'_>, stall: StallWait, waiter: Option<Arc<Waiter>>) -> Result<u64> {
+    pub(crate) fn accept(&self, message: &Message<'_>, patience: Patience, waiter: Option<Arc<Waiter>>) -> Result<u64> {
         message.check()?;
         let rules = self.rules.load();
         let rule = rules.matching(message.topic);
@@ -342,8 +342,9 @@ impl Shared {
         let request = Request { bytes: plan.frame, rule: rule.index, topic: message.topic };
         let stuck = |used: usize| self.desk.stuck_since(used);
         let stuck: Option<&dyn Fn(usize) -> Option<Instant>> = if self.desk.is_polled() { Some(&stuck) } else { None };
-        let mut slot = match self.window.enter(request, self.patience(stall), stuck) {
+        let mut slot = match self.window.enter(request, patience, stuck) {
             Ok(slot) => slot,
+            Err(error) if patience == Patience::Try => return Err(error),
             Err(error) => return Err(self.refuse(error)),
         };
         self.encoder.encode(&mut slot, message, plan, ephemeral);
@@ -375,7 +376,7 @@ impl Shared {
         error
     }
 
-    fn patience(&self, stall: StallWait) -> Patience {
+    pub(crate) fn patience(&self, stall: StallWait) -> Patience {
         let limit = match stall {
             StallWait::Configured if self.settings.on_full == OnFull::Fail => return Patience::Fail,
             StallWait::Configured => self.settings.stall_wait,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ackbus_test_support::{Proxy, Reader, Server, wait_for};
 
+use crate::admission::Patience;
 use crate::config::Config;
 use crate::dispatch::{Handlers, Sink};
 use crate::error::{Error, Status};
@@ -144,7 +145,7 @@ fn a_flush_counts_what_came_in_after_the_turn_began() {
     let shared = shared();
     let mut core = Core::new(Arc::clone(&shared), 1);
     // Between the handler's look at the queue and its look at the commands a thread publishes and flushes.
-    let id = shared.accept(&Message::new("a", b""), crate::message::StallWait::Configured, None).unwrap();
+    let id = shared.accept(&Message::new("a", b""), Patience::NoLimit, None).unwrap();
     let ticket = FlushTicket::new(shared.queue.last_id());
     shared.command(Command::Flush(Arc::clone(&ticket)));
     core.finish_commands();
@@ -158,7 +159,7 @@ fn a_flush_counts_what_came_in_after_the_turn_began() {
 fn flushes_that_nobody_waits_for_are_forgotten() {
     let shared = shared();
     let mut core = Core::new(Arc::clone(&shared), 1);
-    shared.accept(&Message::new("a", b""), crate::message::StallWait::Configured, None).unwrap();
+    shared.accept(&Message::new("a", b""), Patience::NoLimit, None).unwrap();
     for _ in 0..1_000 {
         shared.command(Command::Flush(FlushTicket::new(1)));
         core.finish_commands();
@@ -177,7 +178,7 @@ fn a_new_rule_holds_for_its_first_message() {
     let mut rules = Rules::new();
     rules.set("a", "stream", "S").unwrap();
     shared.rules.store(Arc::new(rules)); // the command that tells the handler comes later
-    shared.accept(&Message::new("a", b""), crate::message::StallWait::Configured, None).unwrap();
+    shared.accept(&Message::new("a", b""), Patience::NoLimit, None).unwrap();
     shared.command(Command::Flush(FlushTicket::new(0)));
     core.finish_commands();
     assert_eq!(core.rules.get(1).stream.as_deref(), Some("S"));

@@ -8,10 +8,11 @@ use super::plan::{BUSY, Plan};
 use super::rng::Rng;
 use super::script::MS;
 use super::world::World;
+use crate::admission::Patience;
 use crate::admission::{Credit, swap_callback};
 use crate::error::{Error, Persistence, Status};
 use crate::ledger::Slot;
-use crate::message::{Message, StallWait};
+use crate::message::Message;
 use crate::report::{REPORT_DUPLICATE, Report, Reports};
 use crate::shared::{Command, FlushTicket, Purge};
 
@@ -184,7 +185,7 @@ impl World {
         let credit = self.users.call.as_mut().filter(|_| thread == CALLBACK);
         let owed = credit.as_ref().is_some_and(|call| call.messages > 0 && call.bytes >= planned);
         let outside = swap_callback(credit.as_ref().and_then(|call| call.credit));
-        let result = self.shared.accept(&message, StallWait::AtMost(Duration::ZERO), None);
+        let result = self.shared.accept(&message, Patience::Fail, None);
         let left = swap_callback(outside);
         if let Some(call) = credit {
             call.credit = left;
@@ -212,7 +213,7 @@ impl World {
     fn publish_ephemeral(&mut self, topic: &str) -> Result<Status, String> {
         self.users.published += 1;
         let payload = format!("news {:09}", self.users.published).into_bytes();
-        match self.shared.accept(&Message::new(topic, &payload), StallWait::AtMost(Duration::ZERO), None) {
+        match self.shared.accept(&Message::new(topic, &payload), Patience::Fail, None) {
             Ok(_) => {
                 self.users.ephemeral += 1;
                 self.history.pending_bytes = self.history.pending_bytes.max(self.shared.window.usage().1);

@@ -276,3 +276,16 @@ fn a_large_message_is_not_starved_by_small_ones() {
         assert_eq!(bus.stats().publish_errors, 0);
     });
 }
+
+#[test]
+fn a_try_that_finds_no_room_is_no_error_and_is_not_counted() {
+    let silent = Silent::connect(&[("max_pending", "1")], polled());
+    let message = Message::new("a", b"1");
+    assert_eq!(silent.bus.try_publish(&message).unwrap(), Some(1));
+    assert_eq!(silent.bus.try_publish(&message).unwrap(), None);
+    assert_eq!((silent.bus.stats().queue_full, silent.bus.pending()), (0, 1));
+    assert_eq!(silent.bus.try_publish(&Message::new("a b", b"1")).unwrap_err().status(), Status::InvalidTopic);
+    silent.bus.purge(Purge { unsent: true, in_flight: true }).unwrap();
+    assert_eq!(silent.bus.poll(1, Some(LONG)).unwrap().len(), 1);
+    assert_eq!(silent.bus.try_publish(&message).unwrap(), Some(2));
+}
