@@ -72,6 +72,7 @@ pub(crate) fn once<'a, T>(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

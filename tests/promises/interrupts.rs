@@ -26,7 +26,7 @@ fn interrupted<T: std::fmt::Debug>(call: impl FnOnce() -> ackbus::Result<T>) {
 #[test]
 fn every_waiting_call_gives_the_thread_back() {
     within("interrupted calls", || {
-        let silent = Silent::connect(&[("max_pending", "2")], polled());
+        let silent = Silent::connect(&[("max_pending", "2"), ("close_timeout_ms", "100")], polled());
         let bus = &silent.bus;
         interrupted(|| bus.wait_connected(None));
         interrupted(|| bus.publish_wait(&Message::new("a", b"1"), None));
@@ -39,7 +39,7 @@ fn every_waiting_call_gives_the_thread_back() {
         interrupted(|| bus.poll(1, None));
         interrupted(|| bus.close(Some(LONG)));
         assert_eq!(bus.publish("a", b"4", 0).unwrap_err().status(), Status::Closed, "the close goes on");
-        let nobody = config("nats://127.0.0.1:9", &[("connect_timeout_ms", "60000"), ("retry_on_connect", "true")]);
+        let nobody = config("nats://127.0.0.1:9", &[("connect_timeout_ms", "60000"), ("retry_on_connect", "true"), ("close_timeout_ms", "100")]);
         interrupted(|| Publisher::connect(&nobody, polled())?.wait_connected(Some(LONG)));
     });
 }

@@ -279,7 +279,7 @@ fn a_large_message_is_not_starved_by_small_ones() {
 
 #[test]
 fn a_try_that_finds_no_room_is_no_error_and_is_not_counted() {
-    let silent = Silent::connect(&[("max_pending", "1")], polled());
+    let silent = Silent::connect(&[("max_pending", "1"), ("close_timeout_ms", "100")], polled());
     let message = Message::new("a", b"1");
     assert_eq!(silent.bus.try_publish(&message).unwrap(), Some(1));
     assert_eq!(silent.bus.try_publish(&message).unwrap(), None);
