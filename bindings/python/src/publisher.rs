@@ -1,0 +1,325 @@
+//! The publisher as a Python class. The package's own class inherits it and adds what is easier said in Python.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use ackbus::{Config, Error, Handlers, Message, Purge, StallWait, Status};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyList};
+
+use crate::arguments::{self, Given};
+use crate::errors;
+use crate::events::Event;
+use crate::outcome::Ack;
+use crate::sink::{Events, Outcomes};
+use crate::tags::{Luggage, Tags};
+use crate::waiting::waiting;
+
+/// Reports that `drain` takes at a time.
+const DRAIN: usize = 1_024;
+
+/// A publisher, unadorned.
+#[pyclass(subclass, frozen, weakref, module = "ackbus._native")]
+pub(crate) struct Publisher {
+    bus: Arc<ackbus::Publisher>,
+    outcomes: Arc<Outcomes>,
+    closed: AtomicBool,
+}
+
+#[pymethods]
+impl Publisher {
+    /// Connects. `polled`: outcomes are taken with `drain`, for an event loop.
+    #[new]
+    fn new(
+        py: Python<'_>,
+        options: Vec<(String, String)>,
+        topics: Vec<(String, String, String)>,
+        on_report: Option<Py<PyAny>>,
+        on_error: Option<Py<PyAny>>,
+        on_event: Option<Py<PyAny>>,
+        polled: bool,
+    ) -> PyResult<Self> {
+        let mut config = Config::new();
+        let set = |config: &mut Config| {
+            for (key, value) in &options {
+                config.set(key, value)?;
+            }
+            for (pattern, key, value) in &topics {
+                config.set_topic(pattern, key, value)?;
+            }
+            Ok(())
+        };
+        set(&mut config).map_err(|error| errors::raise(py, &error))?;
+        let outcomes = Arc::new(Outcomes { on_report, on_error, tags: Arc::new(Tags::default()) });
+        let handlers = if polled { Handlers::default() } else { Handlers { reports: Some(outcomes.clone()), events: Some(Arc::new(Events(on_event))) } };
+        let bus = waiting(py, || ackbus::Publisher::connect(&config, handlers))?;
+        // With callbacks only the report thread needs them: they are released when it ends, though the publisher lives on.
+        let outcomes = if polled { outcomes } else { Arc::new(Outcomes { on_report: None, on_error: None, tags: Arc::clone(&outcomes.tags) }) };
+        Ok(Publisher { bus: Arc::new(bus), outcomes, closed: AtomicBool::new(false) })
+    }
+
+    #[pyo3(signature = (topic, payload=None, *, tag=None, **more))]
+    fn publish<'py>(
+        &self,
+        py: Python<'py>,
+        topic: &Bound<'py, PyAny>,
+        payload: Option<&Bound<'py, PyAny>>,
+        tag: Option<Bound<'py, PyAny>>,
+        more: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<u64> {
+        self.send(py, &Given::new(topic, payload, tag, more)?, None)
+    }
+
+    #[pyo3(signature = (messages, *, topic=None))]
+    fn publish_many<'py>(&self, py: Python<'py>, messages: &Bound<'py, PyAny>, topic: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyList>> {
+        let ids = PyList::empty(py);
+        for message in messages.try_iter()? {
+            let sent = message.and_then(|message| self.send(py, &Given::element(&message, topic)?, None));
+            match sent {
+                Ok(id) => ids.append(id)?,
+                Err(error) => {
+                    // How far it came: what was accepted is on its way.
+                    let _ = error.value(py).setattr(intern!(py, "accepted_ids"), &ids);
+                    let _ = error
+                        .value(py)
+                        .call_method1(intern!(py, "add_note"), (format!("publish_many: message {} was not accepted, those before it were", ids.len()),));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    #[pyo3(signature = (topic, payload=None, *, tag=None, **more))]
+    fn submit<'py>(
+        &self,
+        py: Python<'py>,
+        topic: &Bound<'py, PyAny>,
+        payload: Option<&Bound<'py, PyAny>>,
+        tag: Option<Bound<'py, PyAny>>,
+        more: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Py<PyAny>> {
+        static FUTURE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let class = FUTURE.get_or_try_init(py, || py.import("concurrent.futures")?.getattr("Future").map(Bound::unbind))?;
+        let given = Given::new(topic, payload, tag, more)?;
+        let future = class.call0(py)?;
+        // A message that was accepted cannot be called back: cancel() answers False.
+        future.call_method0(py, intern!(py, "set_running_or_notify_cancel"))?;
+        self.send(py, &given, Some(future.clone_ref(py)))?;
+        Ok(future)
+    }
+
+    #[pyo3(signature = (topic, payload=None, *, timeout=None, tag=None, **more))]
+    fn publish_wait<'py>(
+        &self,
+        py: Python<'py>,
+        topic: &Bound<'py, PyAny>,
+        payload: Option<&Bound<'py, PyAny>>,
+        timeout: Option<&Bound<'py, PyAny>>,
+        tag: Option<Bound<'py, PyAny>>,
+        more: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Ack> {
+        if ackbus::in_callback() {
+            return Err(errors::raise(py, &Error::new(Status::WrongThread, "publish_wait may not be called from a callback: it would wait for itself")));
+        }
+        let limit = arguments::timeout(timeout)?;
+        let begin = Instant::now();
+        let given = Given::new(topic, payload, tag, more)?;
+        let headers = given.headers()?;
+        let tag = self.check_in(&given, None);
+        let accepted = given.message(&headers, tag).and_then(|message| {
+            let message = Message { stall_wait: within(message.stall_wait, limit), ..message };
+            waiting(py, || self.bus.submit(&message))
+        });
+        let ticket = match accepted {
+            Ok(ticket) => ticket,
+            Err(error) => {
+                drop(self.outcomes.tags.claim(tag));
+                return Err(error);
+            }
+        };
+        // From here on the message is the bus's: if the wait ends early, the report goes the usual way, and takes the luggage along.
+        let reports = waiting(py, || ticket.wait(limit.map(|limit| limit.saturating_sub(begin.elapsed()))))?;
+        let Some(report) = reports.get(0) else { return Err(errors::broken("a ticket held no report")) };
+        drop(self.outcomes.tags.claim(report.tag()));
+        Ack::of(py, &report)?.map_err(|exception| PyErr::from_value(exception.into_bound(py)))
+    }
+
+    /// For an event loop: accepts the message if there is room, and resolves `future` in a later `drain`. None: there is no room.
+    #[pyo3(signature = (future, topic, payload=None, *, tag=None, **more))]
+    fn try_submit<'py>(
+        &self,
+        py: Python<'py>,
+        future: Py<PyAny>,
+        topic: &Bound<'py, PyAny>,
+        payload: Option<&Bound<'py, PyAny>>,
+        tag: Option<Bound<'py, PyAny>>,
+        more: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Option<u64>> {
+        let given = Given::new(topic, payload, tag, more)?;
+        let headers = given.headers()?;
+        let tag = self.check_in(&given, Some(future));
+        let sent = given.message(&headers, tag).and_then(|message| self.bus.try_publish(&message).map_err(|error| errors::raise(py, &error)));
+        if !matches!(sent, Ok(Some(_))) {
+            drop(self.outcomes.tags.claim(tag));
+        }
+        sent
+    }
+
+    /// Resolves what was settled. Returns how many reports came, whether there is room again, and whether more may come. On the event loop's thread.
+    fn drain(&self, py: Python<'_>) -> PyResult<(usize, bool, bool)> {
+        let (mut count, mut room) = (0, false);
+        loop {
+            match self.bus.poll(DRAIN, Some(Duration::ZERO)) {
+                Ok(batch) => {
+                    self.outcomes.tell(py, batch.iter());
+                    count += batch.len();
+                    room |= batch.room();
+                    if batch.len() < DRAIN {
+                        return Ok((count, room, true));
+                    }
+                }
+                Err(error) if error.status() == Status::Closed => return Ok((count, room, false)),
+                Err(error) => return Err(errors::raise(py, &error)),
+            }
+        }
+    }
+
+    /// The events since the last call.
+    fn drain_events(&self, py: Python<'_>) -> PyResult<Vec<Event>> {
+        match self.bus.poll_events(usize::MAX, Some(Duration::ZERO)) {
+            Ok(events) => Ok(events.iter().map(Event::new).collect()),
+            Err(error) if error.status() == Status::Closed => Ok(Vec::new()),
+            Err(error) => Err(errors::raise(py, &error)),
+        }
+    }
+
+    fn wake_fd(&self) -> PyResult<i32> {
+        self.bus.wake_fd().ok_or_else(|| PyRuntimeError::new_err("there is no descriptor: reports go to callbacks, or the process was forked"))
+    }
+
+    #[pyo3(signature = (timeout=None))]
+    fn flush(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let limit = arguments::timeout(timeout)?;
+        waiting(py, || self.bus.flush(limit))
+    }
+
+    #[pyo3(signature = (*, unsent=true, in_flight=true))]
+    fn purge(&self, py: Python<'_>, unsent: bool, in_flight: bool) -> PyResult<u64> {
+        waiting(py, || self.bus.purge(Purge { unsent, in_flight }))
+    }
+
+    #[pyo3(signature = (timeout=None))]
+    fn close(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let limit = arguments::timeout(timeout)?;
+        waiting(py, || self.bus.close(limit))?;
+        self.closed.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    #[pyo3(signature = (timeout=None))]
+    fn wait_connected(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let limit = arguments::timeout(timeout)?;
+        waiting(py, || self.bus.wait_connected(limit))
+    }
+
+    fn _set_topic(&self, py: Python<'_>, pattern: &str, key: &str, value: &str) -> PyResult<()> {
+        self.bus.set_topic(pattern, key, value).map_err(|error| errors::raise(py, &error))
+    }
+
+    #[getter]
+    fn pending(&self) -> u64 {
+        self.bus.pending()
+    }
+
+    #[getter]
+    fn pending_bytes(&self) -> u64 {
+        self.bus.pending_bytes()
+    }
+
+    #[getter]
+    fn closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// The figures in the order of `stats_fields`.
+    fn _stats(&self) -> Vec<u64> {
+        self.bus.stats().values().to_vec()
+    }
+
+    /// State, server, its version, max_payload, the last error.
+    fn _info(&self, py: Python<'_>) -> PyResult<(i32, String, String, u64, Option<Py<PyAny>>)> {
+        let info = self.bus.info();
+        let last_error = info.last_error.map(|error| errors::raise(py, &error).into_value(py).into_any());
+        Ok((info.state as i32, info.server, info.server_version, info.max_payload, last_error))
+    }
+}
+
+impl Publisher {
+    fn check_in(&self, given: &Given<'_>, future: Option<Py<PyAny>>) -> u64 {
+        self.outcomes.tags.check_in(Luggage { tag: given.tag.as_ref().map(|tag| tag.clone().unbind()), future })
+    }
+
+    /// Accepts a message: at once if there is room, which needs no detaching, else after waiting for it.
+    fn send(&self, py: Python<'_>, given: &Given<'_>, future: Option<Py<PyAny>>) -> PyResult<u64> {
+        let headers = given.headers()?;
+        let tag = self.check_in(given, future);
+        let sent = given.message(&headers, tag).and_then(|message| match self.bus.try_publish(&message) {
+            Ok(Some(id)) => Ok(id),
+            Ok(None) => waiting(py, || self.bus.publish_message(&message)),
+            Err(error) => Err(errors::raise(py, &error)),
+        });
+        if sent.is_err() {
+            drop(self.outcomes.tags.claim(tag));
+        }
+        sent
+    }
+}
+
+/// The wait for room counts against the time for the whole call.
+fn within(stall: StallWait, limit: Option<Duration>) -> StallWait {
+    match (stall, limit) {
+        (stall, None) => stall,
+        (StallWait::AtMost(stall), Some(limit)) => StallWait::AtMost(stall.min(limit)),
+        (StallWait::Configured | StallWait::NoLimit, Some(limit)) => StallWait::AtMost(limit),
+    }
+}
+
+/// Threads that close what was dropped without a close.
+static ABANDONED: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
+
+impl Drop for Publisher {
+    /// T5: closing waits for the report thread, which waits for the interpreter that this thread holds. So another thread closes.
+    fn drop(&mut self) {
+        if *self.closed.get_mut() || ackbus::forked() {
+            return;
+        }
+        let bus = Arc::clone(&self.bus);
+        let close = move || while bus.close(None).is_err_and(|error| error.status() == Status::CallbackBusy) {};
+        match std::thread::Builder::new().name("ackbus-close".to_owned()).spawn(close) {
+            Ok(thread) => {
+                let mut abandoned = ABANDONED.lock().unwrap_or_else(PoisonError::into_inner);
+                abandoned.retain(|thread| !thread.is_finished());
+                abandoned.push(thread);
+            }
+            // Rather a leak than a deadlock.
+            Err(_) => std::mem::forget(Arc::clone(&self.bus)),
+        }
+    }
+}
+
+/// Waits for publishers that were dropped without a close. At exit, before the interpreter goes (T7).
+#[pyfunction]
+pub(crate) fn join_abandoned(py: Python<'_>) {
+    py.detach(|| {
+        let threads = std::mem::take(&mut *ABANDONED.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            let _ = thread.join();
+        }
+    });
+}
