@@ -46,7 +46,7 @@ from ._errors import (
 )
 from ._figures import Info, Stats
 from ._native import Ack, Event, Report, __version__, forked, in_callback
-from ._options import Options, Topic
+from ._options import MessageOptions, Options, Topic
 from ._publisher import Publisher, connect
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "InvalidOptionError",
     "InvalidStateError",
     "InvalidTopicError",
+    "MessageOptions",
     "MessageTooLargeError",
     "NoStreamError",
     "Options",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Payload = bytes | str | Buffer
 else:
-    Payload = object
+    Payload = bytes | str | bytearray | memoryview
 
 Seconds = float | timedelta
 """A duration: seconds as a number, or a timedelta. ``math.inf``: no limit, where the option allows it."""
@@ -45,6 +45,26 @@ class Topic(TypedDict, total=False):
     max_bytes: int
     max_age: Seconds
     duplicate_window: Seconds
+
+
+class MessageOptions(TypedDict, total=False):
+    """What a message may have besides topic and payload."""
+
+    tag: object
+    """Handed back in the report."""
+    headers: Mapping[str, str | Iterable[str]]
+    msg_id: str
+    """By which the stream knows a second copy. Default: one that the bus makes."""
+    expected_stream: str
+    expected_last_msg_id: str
+    expected_last_seq: int
+    expected_last_subject_seq: int
+    ttl: Seconds
+    """How long the stream keeps it, if the stream allows that."""
+    stall_wait: Seconds
+    """How long to wait for room."""
+    delivery_timeout: Seconds
+    """How long it may stay pending."""
 
 
 class Options(TypedDict, total=False):
@@ -153,7 +173,7 @@ def _text(name: str, value: Any) -> str:
     if isinstance(value, str | int):
         return str(value)
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        return str(os.fspath(value))
     if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | Mapping):
         parts = list(value)
         if all(isinstance(part, str) for part in parts):

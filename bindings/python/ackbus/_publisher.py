@@ -92,8 +92,8 @@ def connect(
 
     ``servers``: one address or several, ``nats://host:port``, ``tls://host:port`` or ``host``; ``memory:`` is a bus without a server, for tests.
     ``topics``: a topic rule for each pattern (``*`` stands for one token, a final ``>`` for all that follow). The most specific wins.
-    ``on_error`` gets a :class:`Report` of each message that was not persisted, ``on_report`` of the others; ``on_report`` alone gets all. ``on_event`` gets what
-    happens to the publisher. Handlers run one at a time on a thread of the bus's own. They may publish, also at a full window; whatever waits raises
+    ``on_error`` gets a :class:`Report` of each message that was not persisted, ``on_report`` of the others; ``on_report`` alone gets all. ``on_event`` gets
+    what happens to the publisher. Handlers run one at a time on a thread of the bus's own. They may publish, also at a full window; whatever waits raises
     :exc:`WrongThreadError` there. What they raise goes to ``sys.unraisablehook``. Failures without a handler are logged.
     ``options``: see :class:`Options`; durations are seconds or timedeltas. ``log_level`` is, if not given, that of the logger ``ackbus``.
 

@@ -16,39 +16,17 @@ from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self, TypedDict, Unpack, overload
+from typing import Any, Literal, NamedTuple, Self, Unpack, overload
 
 from . import _exit, _logging, _native, _options
 from ._enums import Status
 from ._errors import QueueFullError
 from ._figures import Info, Stats
 from ._native import Ack, Event, Report
+from ._options import MessageOptions, Payload, Seconds
 from ._publisher import check_handler, info_of, repr_of, stats_of
 
-__all__ = ["MessageOptions", "Publisher", "connect"]
-
-Payload = _options.Payload
-Seconds = _options.Seconds
-
-
-class MessageOptions(TypedDict, total=False):
-    """What a message may have besides topic and payload."""
-
-    tag: object
-    """Handed back in the report."""
-    headers: Mapping[str, str | Iterable[str]]
-    msg_id: str
-    """By which the stream knows a second copy. Default: one that the bus makes."""
-    expected_stream: str
-    expected_last_msg_id: str
-    expected_last_seq: int
-    expected_last_subject_seq: int
-    ttl: Seconds
-    """How long the stream keeps it, if the stream allows that."""
-    stall_wait: Seconds
-    """How long to wait for room."""
-    delivery_timeout: Seconds
-    """How long it may stay pending."""
+__all__ = ["Publisher", "connect"]
 
 
 class _Waiting(NamedTuple):
@@ -92,14 +70,14 @@ class Publisher:
         """
         future: asyncio.Future[Ack] = self._loop.create_future()
         # Whoever waits goes first.
-        if self._queue or self._native.try_submit(future, topic, payload, **more) is None:
+        if self._queue or self._native.try_submit(future, topic, payload, more) is None:
             await self._wait_for_room(future, topic, payload, more)
         return future
 
     def submit_nowait(self, topic: str, payload: Payload = b"", **more: Unpack[MessageOptions]) -> asyncio.Future[Ack]:
         """The same without waiting, for code that is no coroutine, such as a handler. Raises :exc:`QueueFullError` when there is no room now."""
         future: asyncio.Future[Ack] = self._loop.create_future()
-        if self._queue or self._native.try_submit(future, topic, payload, **more) is None:
+        if self._queue or self._native.try_submit(future, topic, payload, more) is None:
             raise self._full()
         return future
 
@@ -113,9 +91,7 @@ class Publisher:
         self, messages: Iterable[Any] | AsyncIterable[Any], *, topic: str | None = None, return_exceptions: bool
     ) -> list[Ack | BaseException]: ...
 
-    async def publish_many(
-        self, messages: Iterable[Any] | AsyncIterable[Any], *, topic: str | None = None, return_exceptions: bool = False
-    ) -> list[Any]:
+    async def publish_many(self, messages: Iterable[Any] | AsyncIterable[Any], *, topic: str | None = None, return_exceptions: bool = False) -> list[Any]:
         """Publishes a series and waits for all acknowledgements, which it returns in order.
 
         ``messages``: ``(topic, payload)`` or ``(topic, payload, dict of keyword arguments)``; payloads alone with ``topic``.
@@ -225,7 +201,7 @@ class Publisher:
         if waiting.entered.done():
             return True
         try:
-            if self._native.try_submit(waiting.future, waiting.topic, waiting.payload, **waiting.more) is None:
+            if self._native.try_submit(waiting.future, waiting.topic, waiting.payload, waiting.more) is None:
                 return False
         except Exception as error:
             waiting.entered.set_exception(error)

@@ -59,16 +59,12 @@ const ALLOWED: &str =
     "tag, headers, msg_id, expected_stream, expected_last_msg_id, expected_last_seq, expected_last_subject_seq, ttl, stall_wait, delivery_timeout";
 
 impl<'py> Given<'py> {
-    pub(crate) fn new(
-        topic: &Bound<'py, PyAny>,
-        payload: Option<&Bound<'py, PyAny>>,
-        tag: Option<Bound<'py, PyAny>>,
-        more: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Self> {
-        let mut given = Given {
+    /// A message without options.
+    pub(crate) fn new(topic: &Bound<'py, PyAny>, payload: Option<&Bound<'py, PyAny>>) -> PyResult<Self> {
+        Ok(Given {
             topic: text("topic", topic)?,
             payload: Payload::of(payload)?,
-            tag,
+            tag: None,
             headers: Vec::new(),
             msg_id: None,
             expected_stream: None,
@@ -78,9 +74,17 @@ impl<'py> Given<'py> {
             ttl: None,
             stall_wait: StallWait::Configured,
             delivery_timeout: None,
-        };
-        if let Some(more) = more {
-            given.take(more)?;
+        })
+    }
+
+    /// A message with the options in `more`.
+    pub(crate) fn with(topic: &Bound<'py, PyAny>, payload: Option<&Bound<'py, PyAny>>, more: Option<&Bound<'py, PyDict>>) -> PyResult<Self> {
+        let mut given = Given::new(topic, payload)?;
+        for (key, value) in more.into_iter().flatten() {
+            let key = text("keyword", &key)?;
+            if !value.is_none() {
+                given.set(utf8("keyword", &key)?, value)?;
+            }
         }
         Ok(given)
     }
@@ -88,7 +92,7 @@ impl<'py> Given<'py> {
     /// One element of `publish_many`: `(topic, payload)`, `(topic, payload, {…})`, or a payload alone when the call names the topic.
     pub(crate) fn element(element: &Bound<'py, PyAny>, topic: Option<&Bound<'py, PyAny>>) -> PyResult<Self> {
         if let Some(topic) = topic {
-            return Given::new(topic, Some(element), None, None);
+            return Given::new(topic, Some(element));
         }
         let wrong = || {
             PyTypeError::new_err(format!(
@@ -98,34 +102,29 @@ impl<'py> Given<'py> {
         };
         let parts = element.cast::<PyTuple>().map_err(|_| wrong())?;
         match parts.len() {
-            2 => Given::new(&parts.get_item(0)?, Some(&parts.get_item(1)?), None, None),
+            2 => Given::new(&parts.get_item(0)?, Some(&parts.get_item(1)?)),
             3 => {
                 let more = parts.get_item(2)?;
-                Given::new(&parts.get_item(0)?, Some(&parts.get_item(1)?), None, Some(more.cast::<PyDict>().map_err(|_| wrong())?))
+                Given::with(&parts.get_item(0)?, Some(&parts.get_item(1)?), Some(more.cast::<PyDict>().map_err(|_| wrong())?))
             }
             _ => Err(wrong()),
         }
     }
 
-    fn take(&mut self, more: &Bound<'py, PyDict>) -> PyResult<()> {
-        for (key, value) in more {
-            let key = text("keyword", &key)?;
-            if value.is_none() {
-                continue;
-            }
-            match utf8("keyword", &key)? {
-                "tag" => self.tag = Some(value),
-                "headers" => self.headers = headers(&value)?,
-                "msg_id" => self.msg_id = Some(text("msg_id", &value)?),
-                "expected_stream" => self.expected_stream = Some(text("expected_stream", &value)?),
-                "expected_last_msg_id" => self.expected_last_msg_id = Some(text("expected_last_msg_id", &value)?),
-                "expected_last_seq" => self.expected_last_seq = Some(sequence("expected_last_seq", &value)?),
-                "expected_last_subject_seq" => self.expected_last_subject_seq = Some(sequence("expected_last_subject_seq", &value)?),
-                "ttl" => self.ttl = Some(duration("ttl", &value)?),
-                "stall_wait" => self.stall_wait = duration_or_infinite("stall_wait", &value)?.map_or(StallWait::NoLimit, StallWait::AtMost),
-                "delivery_timeout" => self.delivery_timeout = Some(duration("delivery_timeout", &value)?),
-                other => return Err(PyTypeError::new_err(format!("unexpected keyword argument {other:?}; allowed: {ALLOWED}"))),
-            }
+    /// One option, by its keyword.
+    pub(crate) fn set(&mut self, key: &str, value: Bound<'py, PyAny>) -> PyResult<()> {
+        match key {
+            "tag" => self.tag = Some(value),
+            "headers" => self.headers = headers(&value)?,
+            "msg_id" => self.msg_id = Some(text(key, &value)?),
+            "expected_stream" => self.expected_stream = Some(text(key, &value)?),
+            "expected_last_msg_id" => self.expected_last_msg_id = Some(text(key, &value)?),
+            "expected_last_seq" => self.expected_last_seq = Some(sequence(key, &value)?),
+            "expected_last_subject_seq" => self.expected_last_subject_seq = Some(sequence(key, &value)?),
+            "ttl" => self.ttl = Some(duration(key, &value)?),
+            "stall_wait" => self.stall_wait = duration_or_infinite(key, &value)?.map_or(StallWait::NoLimit, StallWait::AtMost),
+            "delivery_timeout" => self.delivery_timeout = Some(duration(key, &value)?),
+            other => return Err(PyTypeError::new_err(format!("unexpected keyword argument {other:?}; allowed: {ALLOWED}"))),
         }
         Ok(())
     }
@@ -188,15 +187,18 @@ fn headers<'py>(given: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyString>
     for item in mapping.items()?.iter() {
         let (name, value) = item.extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>()?;
         let name = text("headers", &name)?;
+        let wrong_value = || PyTypeError::new_err(format!("headers[{name:?}]: {} is not allowed; give a str or a sequence of str", type_name(&value)));
         if let Ok(value) = value.cast::<PyString>() {
             all.push((name, value.clone()));
             continue;
         }
         if value.is_instance_of::<PyBytes>() {
-            return Err(wrong());
+            return Err(wrong_value());
         }
-        for one in value.try_iter().map_err(|_| wrong())? {
-            all.push((name.clone(), text("headers", &one?)?));
+        for one in value.try_iter().map_err(|_| wrong_value())? {
+            let one = one?;
+            let one = one.cast_into::<PyString>().map_err(|_| wrong_value())?;
+            all.push((name.clone(), one));
         }
     }
     Ok(all)

@@ -63,18 +63,66 @@ impl Publisher {
         Ok(Publisher { bus: Arc::new(bus), outcomes, closed: AtomicBool::new(false) })
     }
 
-    #[pyo3(signature = (topic, payload=None, *, tag=None, **more))]
+    /// Publishes a message and returns its id, at once while there is room.
+    ///
+    /// ``topic``: str. ``payload``: bytes, str (sent as UTF-8), or any object with the buffer protocol; it is copied.
+    /// ``tag``: any object, handed back in the report. ``headers``: a mapping of str to str or to a sequence of str.
+    /// ``msg_id``: by which the stream knows a second copy; the bus makes one if none is given.
+    /// ``expected_stream``, ``expected_last_msg_id``, ``expected_last_seq``, ``expected_last_subject_seq``: what must hold, or the stream refuses.
+    /// ``ttl``: how long the stream keeps it, where it allows that. ``stall_wait``: how long to wait for room, at most.
+    /// ``delivery_timeout``: how long it may stay pending. All three in seconds, or as a timedelta.
+    ///
+    /// With a full window it waits as ``on_full`` and ``stall_wait`` say, without the GIL, and Ctrl-C ends the wait. From a handler it never waits.
+    ///
+    /// Raises InvalidTopicError, InvalidHeaderError, InvalidArgumentError, MessageTooLargeError, QueueFullError, DisconnectedError (with
+    /// ``on_disconnect="fail"``), ClosedError, FailedError, ForkedError: the message was not accepted.
+    // Every keyword by name: a method with **kwargs gets its arguments as a tuple and a dict made for each call, which costs a third of a publish.
+    #[allow(clippy::too_many_arguments, reason = "they are Python's keywords")]
+    #[pyo3(signature = (topic, payload=None, *, tag=None, headers=None, msg_id=None, expected_stream=None, expected_last_msg_id=None, expected_last_seq=None,
+                        expected_last_subject_seq=None, ttl=None, stall_wait=None, delivery_timeout=None))]
     fn publish<'py>(
         &self,
         py: Python<'py>,
         topic: &Bound<'py, PyAny>,
         payload: Option<&Bound<'py, PyAny>>,
         tag: Option<Bound<'py, PyAny>>,
-        more: Option<&Bound<'py, PyDict>>,
+        headers: Option<Bound<'py, PyAny>>,
+        msg_id: Option<Bound<'py, PyAny>>,
+        expected_stream: Option<Bound<'py, PyAny>>,
+        expected_last_msg_id: Option<Bound<'py, PyAny>>,
+        expected_last_seq: Option<Bound<'py, PyAny>>,
+        expected_last_subject_seq: Option<Bound<'py, PyAny>>,
+        ttl: Option<Bound<'py, PyAny>>,
+        stall_wait: Option<Bound<'py, PyAny>>,
+        delivery_timeout: Option<Bound<'py, PyAny>>,
     ) -> PyResult<u64> {
-        self.send(py, &Given::new(topic, payload, tag, more)?, None)
+        let mut given = Given::new(topic, payload)?;
+        given.tag = tag;
+        let more = [
+            ("headers", headers),
+            ("msg_id", msg_id),
+            ("expected_stream", expected_stream),
+            ("expected_last_msg_id", expected_last_msg_id),
+            ("expected_last_seq", expected_last_seq),
+            ("expected_last_subject_seq", expected_last_subject_seq),
+            ("ttl", ttl),
+            ("stall_wait", stall_wait),
+            ("delivery_timeout", delivery_timeout),
+        ];
+        for (key, value) in more {
+            if let Some(value) = value {
+                given.set(key, value)?;
+            }
+        }
+        self.send(py, &given, None)
     }
 
+    /// Publishes a series and returns the ids.
+    ///
+    /// ``messages``: an iterable of ``(topic, payload)`` or ``(topic, payload, dict of keyword arguments of publish)``; payloads alone with ``topic``.
+    ///
+    /// Raises what :meth:`publish` raises, for the first message that is not accepted; those before it are accepted, and ``accepted_ids`` of the exception
+    /// has their ids. Exceptions of the iterable itself pass through in the same way.
     #[pyo3(signature = (messages, *, topic=None))]
     fn publish_many<'py>(&self, py: Python<'py>, messages: &Bound<'py, PyAny>, topic: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyList>> {
         let ids = PyList::empty(py);
@@ -95,18 +143,21 @@ impl Publisher {
         Ok(ids)
     }
 
-    #[pyo3(signature = (topic, payload=None, *, tag=None, **more))]
+    /// Publishes a message and returns a ``concurrent.futures.Future`` of its :class:`Ack`.
+    ///
+    /// The arguments are those of :meth:`publish`, and so are the exceptions. The future holds the exception of an outcome that is not persisted, such as
+    /// NoStreamError. It cannot be cancelled. Its callbacks run on the thread of the handlers, and may not wait either.
+    #[pyo3(signature = (topic, payload=None, **more))]
     fn submit<'py>(
         &self,
         py: Python<'py>,
         topic: &Bound<'py, PyAny>,
         payload: Option<&Bound<'py, PyAny>>,
-        tag: Option<Bound<'py, PyAny>>,
         more: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Py<PyAny>> {
         static FUTURE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let class = FUTURE.get_or_try_init(py, || py.import("concurrent.futures")?.getattr("Future").map(Bound::unbind))?;
-        let given = Given::new(topic, payload, tag, more)?;
+        let given = Given::with(topic, payload, more)?;
         let future = class.call0(py)?;
         // A message that was accepted cannot be called back: cancel() answers False.
         future.call_method0(py, intern!(py, "set_running_or_notify_cancel"))?;
@@ -114,14 +165,19 @@ impl Publisher {
         Ok(future)
     }
 
-    #[pyo3(signature = (topic, payload=None, *, timeout=None, tag=None, **more))]
+    /// Publishes a message and waits for its acknowledgement, at most ``timeout`` seconds, waiting for room included; None: as long as it takes.
+    ///
+    /// The arguments are those of :meth:`publish`. Ctrl-C ends the wait.
+    ///
+    /// Raises what :meth:`publish` raises; the exception of an outcome that is not persisted; TimedOutError: the message stays pending, and its outcome goes
+    /// to the handlers; WrongThreadError from a handler.
+    #[pyo3(signature = (topic, payload=None, *, timeout=None, **more))]
     fn publish_wait<'py>(
         &self,
         py: Python<'py>,
         topic: &Bound<'py, PyAny>,
         payload: Option<&Bound<'py, PyAny>>,
         timeout: Option<&Bound<'py, PyAny>>,
-        tag: Option<Bound<'py, PyAny>>,
         more: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Ack> {
         if ackbus::in_callback() {
@@ -129,7 +185,7 @@ impl Publisher {
         }
         let limit = arguments::timeout(timeout)?;
         let begin = Instant::now();
-        let given = Given::new(topic, payload, tag, more)?;
+        let given = Given::with(topic, payload, more)?;
         let headers = given.headers()?;
         let tag = self.check_in(&given, None);
         let accepted = given.message(&headers, tag).and_then(|message| {
@@ -151,17 +207,15 @@ impl Publisher {
     }
 
     /// For an event loop: accepts the message if there is room, and resolves `future` in a later `drain`. None: there is no room.
-    #[pyo3(signature = (future, topic, payload=None, *, tag=None, **more))]
     fn try_submit<'py>(
         &self,
         py: Python<'py>,
         future: Py<PyAny>,
         topic: &Bound<'py, PyAny>,
-        payload: Option<&Bound<'py, PyAny>>,
-        tag: Option<Bound<'py, PyAny>>,
-        more: Option<&Bound<'py, PyDict>>,
+        payload: &Bound<'py, PyAny>,
+        more: &Bound<'py, PyDict>,
     ) -> PyResult<Option<u64>> {
-        let given = Given::new(topic, payload, tag, more)?;
+        let given = Given::with(topic, Some(payload), Some(more))?;
         let headers = given.headers()?;
         let tag = self.check_in(&given, Some(future));
         let sent = given.message(&headers, tag).and_then(|message| self.bus.try_publish(&message).map_err(|error| errors::raise(py, &error)));
@@ -199,21 +253,33 @@ impl Publisher {
         }
     }
 
+    /// The descriptor that an event loop watches; readable while something waits to be drained.
     fn wake_fd(&self) -> PyResult<i32> {
         self.bus.wake_fd().ok_or_else(|| PyRuntimeError::new_err("there is no descriptor: reports go to callbacks, or the process was forked"))
     }
 
+    /// Waits until everything accepted before this call is settled and its handlers have returned.
+    ///
+    /// ``timeout``: seconds or a timedelta; None: no limit. Raises TimedOutError, WrongThreadError from a handler, ForkedError. Ctrl-C ends the wait.
     #[pyo3(signature = (timeout=None))]
     fn flush(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let limit = arguments::timeout(timeout)?;
         waiting(py, || self.bus.flush(limit))
     }
 
+    /// Removes pending messages, each of which is reported with PURGED, and returns how many there were.
+    ///
+    /// ``unsent``: those that never left the process. ``in_flight``: those that did, and may have been stored.
     #[pyo3(signature = (*, unsent=true, in_flight=true))]
     fn purge(&self, py: Python<'_>, unsent: bool, in_flight: bool) -> PyResult<u64> {
         waiting(py, || self.bus.purge(Purge { unsent, in_flight }))
     }
 
+    /// Closes: no more publishes, waits up to ``timeout`` for acknowledgements, settles the rest with CLOSED, and calls the handlers for all that is left.
+    ///
+    /// ``timeout``: seconds or a timedelta; None: the option ``close_timeout``. A second close is nothing. After it no handler runs, and the bus has let go of
+    /// them. Raises CallbackBusyError when a handler has not returned one second after the time (call close again), WrongThreadError from a handler. Ctrl-C
+    /// ends the wait; the closing goes on.
     #[pyo3(signature = (timeout=None))]
     fn close(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let limit = arguments::timeout(timeout)?;
@@ -222,6 +288,7 @@ impl Publisher {
         Ok(())
     }
 
+    /// Waits until there is a connection. Raises TimedOutError with the last error of the connection, FailedError, ClosedError.
     #[pyo3(signature = (timeout=None))]
     fn wait_connected(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let limit = arguments::timeout(timeout)?;
@@ -232,16 +299,19 @@ impl Publisher {
         self.bus.set_topic(pattern, key, value).map_err(|error| errors::raise(py, &error))
     }
 
+    /// Messages accepted and not yet settled.
     #[getter]
     fn pending(&self) -> u64 {
         self.bus.pending()
     }
 
+    /// Bytes that pending messages and reports not yet handled take in the window.
     #[getter]
     fn pending_bytes(&self) -> u64 {
         self.bus.pending_bytes()
     }
 
+    /// Whether :meth:`close` has ended.
     #[getter]
     fn closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
