@@ -1,13 +1,15 @@
 //! An independent client: what it reads is what the stream holds.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::stream::{RetentionPolicy, Stream};
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectOptions, HeaderMap, ServerAddr};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use serde_json::Value;
 
 use crate::background::Background;
 
@@ -50,7 +52,7 @@ impl StoredMsg {
 pub struct Reader {
     client: Client,
     context: Context,
-    background: Background,
+    background: Arc<Background>,
 }
 
 impl Reader {
@@ -69,7 +71,7 @@ impl Reader {
     /// When no server lets it in.
     #[must_use]
     pub fn connect_with(url: &str, options: ConnectOptions) -> Self {
-        let background = Background::start("test-reader");
+        let background = Arc::new(Background::start("test-reader"));
         let servers: Vec<ServerAddr> = url.split(',').map(|one| one.parse().unwrap_or_else(|error| panic!("{one} is no server's URL: {error}"))).collect();
         // async-nats leaves what is before the @ to its caller.
         let options = match servers[0].username().map(|user| (user.to_owned(), servers[0].password().map(str::to_owned))) {
@@ -149,13 +151,14 @@ impl Reader {
     /// # Panics
     /// When there is no connection.
     #[must_use]
-    pub fn subscribe(&self, subject: &str) -> Subscription<'_> {
+    pub fn subscribe(&self, subject: &str) -> Subscription {
         let subscriber = self.background.wait(async {
             let subscriber = self.client.subscribe(subject.to_owned()).await?;
-            self.client.flush().await?;
+            round_trip(&self.client).await?;
             Ok::<_, Failure>(subscriber)
         });
-        Subscription { subscriber: subscriber.unwrap_or_else(|error| panic!("subscribe to {subject}: {error}")), background: &self.background }
+        let subscriber = subscriber.unwrap_or_else(|error| panic!("subscribe to {subject}: {error}"));
+        Subscription { subscriber, client: self.client.clone(), background: Arc::clone(&self.background) }
     }
 
     /// Publishes and waits until it is stored; returns its place in the stream.
@@ -176,7 +179,7 @@ impl Reader {
         let payload = payload.to_vec();
         let sent = self.background.wait(async {
             self.client.publish(subject.to_owned(), payload.into()).await?;
-            self.client.flush().await?;
+            round_trip(&self.client).await?;
             Ok::<_, Failure>(())
         });
         sent.unwrap_or_else(|error| panic!("send to {subject}: {error}"));
@@ -193,6 +196,24 @@ impl Reader {
         reply.unwrap_or_else(|error| panic!("request to {subject}: {error}")).payload.to_vec()
     }
 
+    /// Asks the JetStream API, such as `STREAM.INFO.ORDERS`, and returns its answer. Nobody's answer, or a stream without a leader, is asked again.
+    ///
+    /// # Errors
+    /// The server's refusal: its `error` object.
+    ///
+    /// # Panics
+    /// When nobody answers.
+    pub fn api(&self, subject: &str, body: &Value) -> Result<Value, Value> {
+        const UNAVAILABLE: u64 = 10008;
+        let payload = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let answer: Value = self.retry(subject, || async {
+            let reply = self.client.request(format!("$JS.API.{subject}"), payload.clone().into()).await?;
+            let answer: Value = serde_json::from_slice(&reply.payload)?;
+            if answer["error"]["err_code"] == UNAVAILABLE { Err(answer["error"].to_string().into()) } else { Ok(answer) }
+        });
+        if answer["error"].is_null() { Ok(answer) } else { Err(answer["error"].clone()) }
+    }
+
     fn retry<T, F: Future<Output = Result<T, Failure>>>(&self, what: &str, mut work: impl FnMut() -> F) -> T {
         let start = Instant::now();
         loop {
@@ -207,17 +228,37 @@ impl Reader {
 
 /// Messages of a subject, as they come.
 #[derive(Debug)]
-pub struct Subscription<'a> {
+pub struct Subscription {
     subscriber: async_nats::Subscriber,
-    background: &'a Background,
+    client: Client,
+    background: Arc<Background>,
 }
 
-impl Subscription<'_> {
+impl Subscription {
     /// The next message: subject and payload. `None` when none comes within `limit`.
     pub fn next(&mut self, limit: Duration) -> Option<(String, Vec<u8>)> {
         let message = self.background.wait(async { tokio::time::timeout(limit, self.subscriber.next()).await }).ok()??;
         Some((message.subject.to_string(), message.payload.to_vec()))
     }
+
+    /// Everything that the server had for this subscription when this was called, and no more waiting.
+    ///
+    /// # Panics
+    /// When there is no connection.
+    pub fn rest(&mut self) -> Vec<(String, Vec<u8>)> {
+        self.background.wait(round_trip(&self.client)).unwrap_or_else(|error| panic!("read a subscription: {error}"));
+        let ready = std::iter::from_fn(|| self.subscriber.next().now_or_never().flatten());
+        ready.map(|message| (message.subject.to_string(), message.payload.to_vec())).collect()
+    }
+}
+
+/// Returns when the server has read all that the client sent, and the client all that the server had for it. The client's own `flush` waits for the socket alone.
+async fn round_trip(client: &Client) -> Result<(), Failure> {
+    let inbox = client.new_inbox();
+    let mut echo = client.subscribe(inbox.clone()).await?;
+    client.publish(inbox, Vec::new().into()).await?;
+    tokio::time::timeout(PATIENCE, echo.next()).await?.ok_or("the connection ended")?;
+    Ok(())
 }
 
 /// Reads with an ordered consumer, the fast way.

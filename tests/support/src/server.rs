@@ -209,6 +209,7 @@ impl Server {
     pub fn terminate(&self) {
         if let Some(mut process) = self.process().take() {
             process.signal(Signal::SIGTERM);
+            process.signal(Signal::SIGCONT); // A paused one must run to end.
             assert!(process.wait(START_LIMIT), "the server did not end on SIGTERM:\n{}", self.log());
         }
     }
