@@ -4,6 +4,7 @@
 //! * [`Server`]: a real nats-server with JetStream and a store of its own; [`Cluster`]: several that form one.
 //! * [`Reader`]: an independent client that says what a stream holds.
 //! * [`Proxy`]: a TCP proxy between client and server that holds, resets, refuses, and loses, repeats, delays or replaces single frames.
+//! * [`Control`]: all of this by lines of JSON, for tests in other languages.
 //! * [`Certs`] and [`Credentials`]: certificates and user credentials made for one test.
 //!
 //! A failure here is a failure of the test: functions panic and say what was expected, and the server's log is part of the text.
@@ -12,6 +13,7 @@
 mod background;
 mod certs;
 mod cluster;
+mod control;
 mod credentials;
 mod frames;
 mod port;
@@ -24,6 +26,7 @@ mod server;
 pub use async_nats;
 pub use certs::Certs;
 pub use cluster::Cluster;
+pub use control::Control;
 pub use credentials::Credentials;
 pub use frames::Verb;
 pub use proxy::{Action, Proxy};
