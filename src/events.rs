@@ -54,7 +54,8 @@ event_kinds! {
     StreamRisk = 9, "STREAM_RISK";
     /// The stream's duplicate window could not be read; `assume_duplicate_window_ms` is used (P4). `topic` = the rule's pattern, `text`.
     WindowUnknown = 10, "WINDOW_UNKNOWN";
-    /// A gate closed: messages to its stream wait and one probes. `status` and `text` say why; `topic` = that of the message refused.
+    /// A gate closed: messages to its stream wait and one probes. Or a rule's stream is missing and its
+    /// messages wait for it. `status` and `text` say why; `topic` = that of the message refused, or of the oldest that waits.
     GateHeld = 11, "GATE_HELD";
     /// The gate is open again. `text`.
     GateOpened = 12, "GATE_OPENED";

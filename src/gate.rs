@@ -27,14 +27,23 @@ pub(crate) enum Key {
 pub(crate) enum State {
     /// Nobody asked yet; the first message does.
     Unchecked,
-    /// A question about the stream is under way, or will be asked again at a time.
-    Checking {
-        ask: Option<u32>,
-        again_at: Nanos,
-        failures: u32,
-    },
+    Checking(Check),
     Open,
     Held(Held),
+}
+
+/// A question about the stream is under way, or will be asked again at a time.
+#[derive(Clone, Debug)]
+pub(crate) struct Check {
+    pub(crate) ask: Option<u32>,
+    pub(crate) again_at: Nanos,
+    pub(crate) failures: u32,
+    /// The last answer was that there is no such stream, and its messages shall wait for it.
+    pub(crate) missing: bool,
+}
+
+impl Check {
+    pub(crate) const FIRST: Check = Check { ask: None, again_at: Nanos::MAX, failures: 0, missing: false };
 }
 
 #[derive(Debug)]

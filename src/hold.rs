@@ -8,11 +8,16 @@ use std::collections::HashMap;
 use crate::config::OnNoStream;
 use crate::error::Status;
 use crate::events::EventKind;
-use crate::gate::{Gate, Held, Key, Learned, State};
+use crate::gate::{Check, Gate, Held, Key, Learned, State};
 use crate::handler::Core;
 use crate::ledger::{NO_GATE, Stage};
 use crate::settle::Ending;
 use crate::wire::{Nanos, Question, StreamAnswer, Trouble, nanos};
+
+/// JetStream's code for a stream that does not exist.
+const STREAM_NOT_FOUND: u32 = 10059;
+/// The server's status when nobody takes a subject.
+const NO_RESPONDERS: u32 = 503;
 
 /// A question under way.
 #[derive(Debug)]
@@ -210,7 +215,7 @@ impl Core {
                     ask = trouble == Trouble::NobodyThere && held.ask.is_none();
                 }
             }
-            State::Checking { .. } => {}
+            State::Checking(_) => {}
             State::Open | State::Unchecked => {
                 if trouble == Trouble::Overloaded {
                     g.slow_down();
@@ -343,7 +348,7 @@ impl Core {
     fn note_ask(&mut self, gate: u32, number: u32) {
         match self.gates.get_mut(gate).map(|g| &mut g.state) {
             Some(State::Held(held)) => held.ask = Some(number),
-            Some(State::Checking { ask, .. }) => *ask = Some(number),
+            Some(State::Checking(check)) => check.ask = Some(number),
             _ => {}
         }
     }
@@ -352,11 +357,11 @@ impl Core {
     fn check(&mut self, gate: u32) {
         let Some(Gate { key: Key::Stream(stream), .. }) = self.gates.get(gate) else { return };
         let stream = stream.to_string();
-        let failures = match self.gates.get(gate).map(|g| &g.state) {
-            Some(State::Checking { failures, .. }) => *failures,
-            _ => 0,
+        let check = match self.gates.get(gate).map(|g| &g.state) {
+            Some(State::Checking(check)) => Check { ask: None, again_at: Nanos::MAX, ..*check },
+            _ => Check::FIRST,
         };
-        self.close(gate, State::Checking { ask: None, again_at: Nanos::MAX, failures });
+        self.close(gate, State::Checking(check));
         if self.epoch.is_none() {
             // The next connection asks.
             return;
@@ -369,12 +374,22 @@ impl Core {
 
     /// Asks again later.
     fn check_later(&mut self, gate: u32) {
-        let failures = match self.gates.get(gate).map(|g| &g.state) {
-            Some(State::Checking { failures, .. }) => *failures,
-            _ => return,
-        };
-        let again_at = self.now + self.backoff(failures);
-        self.gates.set(gate, State::Checking { ask: None, again_at, failures: failures + 1 });
+        let Some(Gate { state: State::Checking(check), .. }) = self.gates.get(gate) else { return };
+        let check = check.clone();
+        let again_at = self.now + self.backoff(check.failures);
+        self.gates.set(gate, State::Checking(Check { ask: None, again_at, failures: check.failures + 1, ..check }));
+    }
+
+    /// The stream that a rule names does not exist, and its messages shall wait for it. Told once.
+    fn wait_for_stream(&mut self, gate: u32) {
+        let Some(Gate { key: Key::Stream(name), state: State::Checking(check), waiting, .. }) = self.gates.get_mut(gate) else { return };
+        if !std::mem::replace(&mut check.missing, true) {
+            let text = format!("there is no stream {name:?}; its messages wait for it");
+            let topic = waiting.first_key_value().and_then(|(_, &slot)| self.table.get(slot)).map_or_else(String::new, |s| s.topic().to_owned());
+            self.shared.counters.gates_held.bump(1);
+            self.event(EventKind::GateHeld, Status::NoStream, 0, &topic, text);
+        }
+        self.check_later(gate);
     }
 
     fn create(&mut self, gate: u32, topic: String) -> bool {
@@ -402,8 +417,12 @@ impl Core {
         }
         let About::Gate { gate, key, topic } = asked.about else { return };
         let Some(g) = self.gates.get_mut(gate).filter(|g| g.key == key) else { return };
+        let mut was_missing = false;
         let checking = match &mut g.state {
-            State::Checking { ask: a, .. } if *a == Some(ask) => true,
+            State::Checking(check) if check.ask == Some(ask) => {
+                was_missing = check.missing;
+                true
+            }
             State::Held(held) if held.ask == Some(ask) => {
                 held.ask = None;
                 false
@@ -417,6 +436,9 @@ impl Core {
                 }
                 if checking {
                     self.open(gate);
+                    if was_missing {
+                        self.event(EventKind::GateOpened, Status::Ok, 0, "", format!("stream {name} is there now"));
+                    }
                 } else if asked.what == What::Create {
                     self.probe_now(gate);
                 }
@@ -457,7 +479,7 @@ impl Core {
         }
         if self.shared.settings.on_no_stream == OnNoStream::Wait {
             if checking {
-                self.check_later(gate);
+                self.wait_for_stream(gate);
             }
             return;
         }
@@ -470,7 +492,7 @@ impl Core {
             (false, Some(name)) if created => format!("no stream takes {topic:?}, although stream {name:?} exists; look at its subjects"),
             _ => format!("no stream takes {topic:?}"),
         };
-        self.fail_waiting(gate, (!checking).then_some(topic), Status::NoStream, if checking { 10059 } else { 503 }, &text);
+        self.fail_waiting(gate, (!checking).then_some(topic), Status::NoStream, if checking { STREAM_NOT_FOUND } else { NO_RESPONDERS }, &text);
         self.reset(gate, checking);
     }
 
@@ -565,7 +587,7 @@ impl Core {
         let now = self.now;
         let Some(g) = self.gates.get(gate) else { return Nanos::MAX };
         match &g.state {
-            State::Checking { ask: None, again_at, .. } => {
+            State::Checking(Check { ask: None, again_at, .. }) => {
                 if !ready || *again_at > now {
                     return if ready { *again_at } else { Nanos::MAX };
                 }
@@ -608,9 +630,9 @@ impl Core {
         self.questions.clear();
         for (_, gate) in self.gates.iter_mut() {
             match &mut gate.state {
-                State::Checking { ask, again_at, .. } => {
-                    *ask = None;
-                    *again_at = 0;
+                State::Checking(check) => {
+                    check.ask = None;
+                    check.again_at = 0;
                 }
                 State::Held(held) => held.ask = None,
                 State::Open | State::Unchecked => {}
@@ -622,7 +644,7 @@ impl Core {
     pub(crate) fn retry_gates_now(&mut self) {
         for (_, gate) in self.gates.iter_mut() {
             match &mut gate.state {
-                State::Checking { ask: None, again_at, .. } => *again_at = 0,
+                State::Checking(Check { ask: None, again_at, .. }) => *again_at = 0,
                 State::Held(held) => {
                     held.probe_at = 0;
                     held.failures = 0;
@@ -632,15 +654,18 @@ impl Core {
         }
     }
 
-    pub(crate) fn gate_text(&self, gate: u32) -> String {
+    /// Why a message at this gate was never sent.
+    pub(crate) fn gate_trouble(&self, gate: u32) -> (Status, u32, String) {
+        let unavailable = |text| (Status::Unavailable, 0, text);
         if gate == NO_GATE {
-            return "it waited".to_owned();
+            return unavailable("it waited".to_owned());
         }
         match self.gates.get(gate).map(|g| (&g.key, &g.state)) {
-            Some((Key::Stream(name), State::Checking { .. })) => format!("the server gave no answer about stream {name:?}"),
-            Some((Key::Stream(name), State::Held(_))) => format!("stream {name:?} took no messages"),
-            Some((Key::Topic(topic), State::Held(_))) => format!("no stream took {topic:?}"),
-            _ => "messages before it were not answered".to_owned(),
+            Some((Key::Stream(name), State::Checking(check))) if check.missing => (Status::NoStream, STREAM_NOT_FOUND, format!("there is no stream {name:?}")),
+            Some((Key::Stream(name), State::Checking(_))) => unavailable(format!("the server gave no answer about stream {name:?}")),
+            Some((Key::Stream(name), State::Held(_))) => unavailable(format!("stream {name:?} took no messages")),
+            Some((Key::Topic(topic), State::Held(_))) => unavailable(format!("no stream took {topic:?}")),
+            _ => unavailable("messages before it were not answered".to_owned()),
         }
     }
 }

@@ -235,7 +235,8 @@ impl Core {
             let why = self.shared.last_error().map_or_else(String::new, |error| format!(": {}", error.message()));
             (Status::Disconnected, 0, format!("not sent within {seconds} s: no connection{why}"))
         } else if s.stage == Stage::Gated {
-            (Status::Unavailable, 0, format!("not sent within {seconds} s: {}", self.gate_text(s.gate)))
+            let (status, code, trouble) = self.gate_trouble(s.gate);
+            (status, code, format!("not sent within {seconds} s: {trouble}"))
         } else {
             (Status::AckTimeout, 0, format!("not sent within {seconds} s"))
         };

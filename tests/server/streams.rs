@@ -72,7 +72,9 @@ fn messages_wait_for_a_stream_when_they_shall() {
     let bus = Bus::connect(&server.url(), &[("on_no_stream", "wait"), NEVER], &[("orders.>", "stream", "ORDERS")]);
     let named = bus.series("orders.created", 500);
     let any = bus.series("events.created", 500);
-    assert_eq!(bus.event(EventKind::GateHeld).topic, "events.created");
+    let mut held: Vec<_> = bus.events(EventKind::GateHeld, 2).into_iter().map(|event| (event.topic, event.status)).collect();
+    held.sort_unstable();
+    assert_eq!(held, [("events.created".to_owned(), Status::Unavailable), ("orders.created".to_owned(), Status::NoStream)]);
     // Behind its ack nothing is under way any more: a stream made earlier could take the last of them before the first.
     let marker = bus.publish("other.marker", "marker");
     bus.report(marker);
@@ -81,6 +83,9 @@ fn messages_wait_for_a_stream_when_they_shall() {
     reader.create_stream("ORDERS", &["orders.>"]);
     let books = bus.finish();
     books.all_persisted();
+    assert_eq!(books.events.iter().filter(|event| event.kind == EventKind::GateHeld).count(), 2, "each gate tells once: {:?}", books.events);
+    assert_eq!(books.events.iter().filter(|event| event.kind == EventKind::GateOpened).count(), 2, "{:?}", books.events);
+    assert_eq!(books.stats.gates_held, 2);
     assert!(books.of(&named).all(|seen| seen.attempts == 1), "what waits for a check is not sent");
     assert!(books.of(&any[2..]).all(|seen| seen.attempts <= 3), "what waits behind a held gate is not sent again and again");
     for (stream, ids) in [("ORDERS", named), ("EVENTS", any)] {
@@ -89,6 +94,16 @@ fn messages_wait_for_a_stream_when_they_shall() {
         assert_eq!(stored.len(), ids.len());
     }
     books.compare(&reader, &["ORDERS", "EVENTS", "OTHER"]);
+}
+
+#[test]
+fn the_deadline_of_a_message_that_waited_for_its_stream_says_so() {
+    let server = Server::start();
+    let bus = Bus::connect(&server.url(), &[("on_no_stream", "wait"), ("delivery_timeout_ms", "500")], &[("orders.>", "stream", "ORDERS")]);
+    let lost = bus.series("orders.created", 10);
+    let books = bus.finish();
+    books.ended(&lost, (Status::NoStream, Persistence::NotPersisted, 10059));
+    assert!(books.of(&lost).all(|seen| seen.attempts == 0 && seen.text.contains("there is no stream \"ORDERS\"")), "{:?}", books.reports[&lost[0]]);
 }
 
 #[test]
