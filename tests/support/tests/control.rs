@@ -134,8 +134,8 @@ fn a_stream_is_read_with_everything_in_it() {
     assert_eq!(program.ok(json!({ "do": "wait_stored", "server": 1, "stream": "S", "count": 2 }))["count"], 2);
     let read = program.ok(json!({ "do": "read", "server": 1, "stream": "S" }));
     let expected = json!([
-        { "seq": 1, "subject": "s", "payload_base64": "AAE=", "headers": { "Nats-Msg-Id": ["first"], "Trace": ["a", "b"] } },
-        { "seq": 2, "subject": "s", "payload_base64": "cGxhaW4=", "headers": {} },
+        { "seq": 1, "subject": "s", "payload": "\0\u{1}", "payload_base64": "AAE=", "headers": { "Nats-Msg-Id": ["first"], "Trace": ["a", "b"] } },
+        { "seq": 2, "subject": "s", "payload": "plain", "payload_base64": "cGxhaW4=", "headers": {} },
     ]);
     assert_eq!(read["messages"], expected);
     assert_eq!(program.ok(json!({ "do": "stream_info", "server": 1, "stream": "S" }))["info"]["state"]["messages"], 2);
@@ -282,13 +282,13 @@ fn a_subscription_gives_each_message_once() {
     program.ok(json!({ "do": "subscribe", "server": 1, "subject": "ticks.>" }));
     let mut client = Plain::connect(&address);
     let mut received = |count: usize, timeout_ms: u64| program.ok(json!({ "do": "received", "subscription": 1, "count": count, "timeout_ms": timeout_ms }));
-    client.send("PUB ticks.a 1\r\n1\r\nPUB ticks.b 1\r\n2\r\nPUB ticks.a 0\r\n\r\n");
+    client.0.write_all(b"PUB ticks.a 1\r\n1\r\nPUB ticks.b 1\r\n\xff\r\nPUB ticks.a 0\r\n\r\n").unwrap();
     client.barrier();
     let first = received(1, 30_000);
     let expected = json!([
-        { "subject": "ticks.a", "payload_base64": "MQ==" },
-        { "subject": "ticks.b", "payload_base64": "Mg==" },
-        { "subject": "ticks.a", "payload_base64": "" },
+        { "subject": "ticks.a", "payload": "1", "payload_base64": "MQ==" },
+        { "subject": "ticks.b", "payload": null, "payload_base64": "/w==" },
+        { "subject": "ticks.a", "payload": "", "payload_base64": "" },
     ]);
     assert_eq!(first["messages"], expected, "more than asked for is told");
     assert_eq!(received(1, 10)["messages"], json!([]), "fewer too");

@@ -70,14 +70,20 @@ pub(super) fn received(subscription: &mut Subscription, count: usize, limit: Dur
         messages.push(message);
     }
     messages.extend(subscription.rest());
-    let messages: Vec<Value> = messages.iter().map(|(subject, payload)| json!({ "subject": subject, "payload_base64": BASE64.encode(payload) })).collect();
+    let messages: Vec<Value> =
+        messages.iter().map(|(subject, payload)| json!({ "subject": subject, "payload": text(payload), "payload_base64": BASE64.encode(payload) })).collect();
     fields(json!({ "messages": messages }))
 }
 
 fn stored(message: &StoredMsg) -> Value {
     let headers: Map<String, Value> =
         message.headers.iter().map(|(name, values)| (name.to_string(), values.iter().map(|value| Value::from(value.as_str())).collect())).collect();
-    json!({ "seq": message.seq, "subject": message.subject, "payload_base64": BASE64.encode(&message.payload), "headers": headers })
+    json!({ "seq": message.seq, "subject": message.subject, "payload": text(&message.payload), "payload_base64": BASE64.encode(&message.payload), "headers": headers })
+}
+
+/// The payload for readers without base64; null if it is no text.
+fn text(payload: &[u8]) -> Option<&str> {
+    std::str::from_utf8(payload).ok()
 }
 
 fn refusal(error: Value) -> String {
