@@ -1,13 +1,18 @@
 //! THE acknowledgement handler: one place where every message of every topic is sent, awaited, sent again and settled.
 //!
 //! It runs on the I/O thread alone and owns every pending slot. It knows no sockets and no clock: the runtime, or the simulation, tells it the time, moves the
-//! wire's bytes and calls [`Handler::turn`]. The rooms it walks through: `gate` and `hold` (may it go now?), `resend` (silence and lost connections), `settle` (the outcome).
+//! wire's bytes and calls [`Handler::turn`]. `receiving` hears what the wire tells, `commands` what users ask. The rooms it walks through: `gate` and `hold` (may it go now?), `resend`
+//! (silence and lost connections), `settle` (the outcome).
+
+mod commands;
+mod receiving;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use self::commands::{Closing, Flush};
 use crate::deadline::Deadlines;
-use crate::error::{Error, Persistence, Status};
+use crate::error::{Persistence, Status};
 use crate::events::{Event, EventKind};
 use crate::gate::Gates;
 use crate::hold::Asked;
@@ -15,14 +20,9 @@ use crate::jitter::Jitter;
 use crate::ledger::{MAX_ATTEMPT, Slot, Stage, Table};
 use crate::resend::Quarantine;
 use crate::settle::Ending;
-use crate::shared::{Command, FlushTicket, Purge, Shared};
+use crate::shared::{Command, Shared};
 use crate::topic::Rules;
-use crate::wire::{Limits, Loss, Nanos, Notice, Question, Receiver, Retry, StreamAnswer, Token, Verdict, Wire, nanos};
-
-/// How many topics with permission errors an epoch remembers.
-const MOST_DENIED: usize = 1024;
-/// One message a second tests whether a denied topic is allowed again.
-const DENIED_PROBE: Nanos = 1_000_000_000;
+use crate::wire::{Limits, Nanos, Question, Wire, nanos};
 
 /// The handler and its wire.
 pub(crate) struct Handler<W> {
@@ -85,19 +85,6 @@ pub(crate) struct Core {
     due: Vec<u32>,
     commands: Vec<Command>,
     pub(crate) monitor: crate::monitor::Monitor,
-}
-
-/// A `flush` under way.
-pub(crate) struct Flush {
-    pub(crate) upto: u64,
-    pub(crate) left: usize,
-    pub(crate) ticket: Arc<FlushTicket>,
-}
-
-/// A `close` under way.
-pub(crate) struct Closing {
-    pub(crate) at: Nanos,
-    pub(crate) error: Error,
 }
 
 impl Core {
@@ -256,41 +243,6 @@ impl Core {
         }
     }
 
-    fn obey(&mut self) {
-        let mut commands = std::mem::take(&mut self.commands);
-        self.shared.take_commands(&mut commands);
-        if !commands.is_empty() {
-            // What was accepted before the call counts (P6); it may have come in since this turn's intake.
-            self.intake();
-        }
-        for command in commands.drain(..) {
-            match command {
-                Command::Flush(ticket) => self.begin_flush(ticket),
-                Command::Purge { what, ticket } => {
-                    let count = self.purge(what);
-                    self.hand_over();
-                    ticket.done(count);
-                }
-                Command::Rules(rules) => self.rules = rules,
-                Command::Close { timeout } => {
-                    let at = self.now.saturating_add(timeout);
-                    let earlier = self.closing.as_ref().map_or(Nanos::MAX, |c| c.at);
-                    let error = Error::new(Status::Closed, "the publisher was closed before the outcome was known");
-                    self.closing = Some(Closing { at: at.min(earlier), error });
-                }
-            }
-        }
-        self.commands = commands;
-    }
-
-    fn begin_flush(&mut self, ticket: Arc<FlushTicket>) {
-        // Flushes whose time ran out: nobody waits for them any more (P9).
-        self.flushes.retain(|flush| Arc::strong_count(&flush.ticket) > 1);
-        let upto = ticket.upto;
-        let left = self.table.iter().filter(|slot| slot.id <= upto).count();
-        self.flushes.push(Flush { upto, left, ticket });
-    }
-
     /// Gives settled slots to the desk and the window, and answers flushes.
     pub(crate) fn hand_over(&mut self) {
         self.shared.desk.deliver(&mut self.reports);
@@ -305,32 +257,6 @@ impl Core {
                 }
                 flush.left > 0
             });
-        }
-    }
-
-    /// Nothing is left to wait for, or `close`'s time is over.
-    pub(crate) fn may_end(&mut self) -> bool {
-        let Some(closing) = &self.closing else { return false };
-        if self.now >= closing.at {
-            let error = closing.error.clone();
-            self.intake();
-            self.end_all(&error);
-            self.hand_over();
-        }
-        self.table.len() == 0 && self.fresh_is_empty()
-    }
-
-    fn fresh_is_empty(&mut self) -> bool {
-        self.intake();
-        self.table.len() == 0
-    }
-
-    /// Settles whatever is left, for this reason.
-    pub(crate) fn end_all(&mut self, error: &Error) {
-        let mut left: Vec<(u64, u32)> = self.table.iter().map(|slot| (slot.id, slot.index)).collect();
-        left.sort_unstable();
-        for (_, slot) in left {
-            self.settle_unanswered(slot, error.status(), error.server_code(), error.message());
         }
     }
 }
@@ -429,190 +355,9 @@ impl Core {
         }
         true
     }
-
-    /// Permissions refuse this topic; one message a second tests whether they still do.
-    fn is_denied(&mut self, slot: u32) -> bool {
-        let Some(s) = self.table.get(slot) else { return false };
-        let Some(probe_at) = self.denied.get_mut(s.topic()) else { return false };
-        if self.now >= *probe_at {
-            *probe_at = self.now + DENIED_PROBE;
-            return false;
-        }
-        let text = format!("publishing to {:?} is denied by the server's permissions", s.topic());
-        self.settle(slot, Ending::definite(Status::Denied, 0, text));
-        true
-    }
-
-    fn remember_denied(&mut self, topic: &str, text: &str) {
-        if !self.denied.contains_key(topic) {
-            if self.denied.len() >= MOST_DENIED {
-                self.denied.clear();
-            }
-            self.event(EventKind::Denied, Status::Denied, 0, topic, text.to_owned());
-        }
-        self.denied.insert(topic.into(), self.now + DENIED_PROBE);
-    }
-}
-
-impl Receiver for Core {
-    fn connected(&mut self, epoch: u32, server: &str, version: &str, limits: Limits) {
-        // The last connection may still be read to its end.
-        let before = self.epoch.replace(epoch);
-        self.abandoned.retain(|&(e, _)| Some(e) == before);
-        self.epochs += 1;
-        self.server = server.to_owned();
-        self.fenced = 0;
-        self.denied.clear();
-        self.told_silence = false;
-        self.limits = limits;
-        let (kind, what) = if self.epochs == 1 { (EventKind::Connected, "connected to") } else { (EventKind::Reconnected, "reconnected to") };
-        let text = format!("{what} {server} (nats-server {version}, max_payload {})", limits.max_payload);
-        let event = self.logged_event(kind, Status::Ok, u64::from(self.epochs), "", text);
-        self.shared.connected(server, version, limits.max_payload, event);
-        self.apply_limits();
-        self.retry_gates_now();
-    }
-
-    fn limits(&mut self, limits: Limits) {
-        self.limits = limits;
-        self.shared.set_max_payload(limits.max_payload);
-    }
-
-    fn lost(&mut self, epoch: u32, loss: &Loss) {
-        if self.epoch == Some(epoch) {
-            self.epoch = None;
-            self.shared.disconnected(&loss.error);
-            self.event(EventKind::Disconnected, loss.error.status(), 0, "", loss.error.message());
-            self.forget_questions();
-        }
-        self.abandoned.retain(|(e, _)| *e != epoch);
-        self.lose_epoch(epoch, loss);
-    }
-
-    fn begun(&mut self, slot: u32, id: u64, epoch: u32) {
-        let (now, age, ack_wait) = (self.now, self.age, nanos(self.shared.settings.ack_wait));
-        let Some(s) = self.slot(slot, id) else { return };
-        if s.stage != Stage::Staged || s.epoch != epoch {
-            return;
-        }
-        s.attempts += 1;
-        if s.ephemeral {
-            return self.ephemeral_written(slot);
-        }
-        s.stage = Stage::InFlight;
-        s.sent_at = now;
-        s.sent_age = age;
-        let again = s.attempts > 1;
-        let due = now.saturating_add(ack_wait).min(s.deadline);
-        self.deadlines.set(slot, due);
-        if again {
-            self.shared.counters.resent.bump(1);
-        }
-    }
-
-    fn verdict(&mut self, token: Token, verdict: Verdict<'_>) {
-        let Some(s) = self.table.get(token.slot).filter(|s| s.id & crate::ledger::ID_MASK == token.id && !s.ephemeral) else {
-            self.shared.counters.late_acks.bump(1);
-            return;
-        };
-        if token.attempt == 0 || token.attempt > s.attempt {
-            self.shared.counters.alien_replies.bump(1);
-            return;
-        }
-        let (slot, current) = (s.index, token.attempt == s.attempt && matches!(s.stage, Stage::InFlight | Stage::Fencing));
-        match verdict {
-            // An ack of any attempt is proof that the message is stored.
-            Verdict::Stored { stream, seq, duplicate } => {
-                if !current {
-                    self.abandon(slot);
-                }
-                self.stored(slot, stream, seq, duplicate);
-            }
-            Verdict::Refused(refusal) if current => self.refused(slot, refusal),
-            // An answer to an attempt that is over, or a second answer to this one.
-            Verdict::Refused(_) => self.shared.counters.late_acks.bump(1),
-            // Counts as silence: the deadline judges.
-            Verdict::Alien => self.shared.counters.alien_replies.bump(1),
-        }
-    }
-
-    fn fenced(&mut self, epoch: u32, mark: u64) {
-        self.abandoned.retain(|&(e, m)| e != epoch || m > mark);
-        if self.epoch == Some(epoch) {
-            self.fenced = mark + 1;
-            self.resend_fenced();
-        }
-    }
-
-    fn denied(&mut self, topic: &str, epoch: u32, mark: u64, refusals: u32) {
-        let concerned: Vec<u32> = self
-            .table
-            .iter()
-            .filter(|s| s.epoch == epoch && s.mark == mark && matches!(s.stage, Stage::InFlight | Stage::Fencing) && s.topic() == topic)
-            .map(|s| s.index)
-            .collect();
-        let text = format!("publishing to {topic:?} is denied by the server's permissions");
-        self.remember_denied(topic, &text);
-        if concerned.len() == refusals as usize && !self.abandoned.contains(&(epoch, mark)) {
-            for slot in concerned {
-                self.refused(slot, crate::wire::Refusal { status: Status::Denied, definite: true, retry: Retry::No, server_code: 0, text: text.clone() });
-            }
-        } else {
-            for slot in concerned {
-                if let Some(s) = self.table.get_mut(slot) {
-                    s.suspect = true;
-                }
-            }
-        }
-    }
-
-    fn answer(&mut self, ask: u32, answer: StreamAnswer) {
-        self.answered(ask, answer);
-    }
-
-    fn notice(&mut self, notice: Notice) {
-        match notice {
-            Notice::LameDuck { server } => {
-                self.event(EventKind::LameDuck, Status::Ok, 0, "", format!("{server} announced its shutdown (lame duck)"));
-            }
-            Notice::Discovered { servers } => self.event(EventKind::ServersDiscovered, Status::Ok, 0, "", format!("also in the cluster: {servers}")),
-            Notice::Denied { topic, text } => self.shared.log(crate::trace::Level::Warn, || format!("{topic}: {text}")),
-            Notice::AlienReply => self.shared.counters.alien_replies.bump(1),
-        }
-    }
 }
 
 impl Core {
-    /// The publisher is beyond repair: everything is settled, publishes return the cause.
-    pub(crate) fn fail(&mut self, error: &Error) {
-        let error = error.clone().into_fatal();
-        self.shared.fail(&error);
-        self.event(EventKind::Failed, error.status(), 0, "", error.message());
-        self.intake();
-        self.end_all(&error);
-        self.hand_over();
-    }
-
-    /// Pending messages with this stage, for `purge`.
-    fn purge(&mut self, what: Purge) -> u64 {
-        let mut chosen: Vec<(u64, u32)> = self
-            .table
-            .iter()
-            .filter(|s| match s.stage {
-                Stage::Queued | Stage::Gated | Stage::Backoff => what.unsent,
-                Stage::Staged | Stage::InFlight | Stage::Fencing => what.in_flight,
-                Stage::Settled => false,
-            })
-            .map(|s| (s.id, s.index))
-            .collect();
-        chosen.sort_unstable();
-        let count = chosen.len() as u64;
-        for (_, slot) in chosen {
-            self.settle_unanswered(slot, Status::Purged, 0, "the message was purged");
-        }
-        count
-    }
-
     fn watch(&mut self) -> Nanos {
         let (now, pending) = (self.now, self.table.len() as u64);
         let Some(note) = self.monitor.look(now, pending) else { return self.monitor.next() };
@@ -633,18 +378,6 @@ impl Core {
             crate::monitor::Note::Normal => self.event(EventKind::PendingNormal, Status::Ok, pending, "", format!("{pending} messages are pending")),
         }
         self.monitor.next()
-    }
-
-    /// The I/O thread ends: who waits for it must not wait for ever.
-    pub(crate) fn finish_commands(&mut self) {
-        self.obey();
-        self.hand_over();
-    }
-
-    /// The last event of a publisher.
-    pub(crate) fn ended_event(&self) -> Event {
-        let text = self.shared.last_error().map_or_else(String::new, |error| format!("last error: {}", error.message()));
-        Event { server: self.server.clone(), time_unix_ns: self.shared.clock.unix_nanos(), ..Event::new(EventKind::Closed, text) }
     }
 
     /// What an unanswered attempt leaves behind.

@@ -1,0 +1,167 @@
+//! Receiving: what the wire tells, one call for each thing that happened.
+
+use super::Core;
+use crate::error::Status;
+use crate::events::EventKind;
+use crate::ledger::{ID_MASK, Stage};
+use crate::settle::Ending;
+use crate::trace::Level;
+use crate::wire::{Limits, Loss, Nanos, Notice, Receiver, Refusal, Retry, StreamAnswer, Token, Verdict, nanos};
+
+/// How many topics with permission errors an epoch remembers.
+const MOST_DENIED: usize = 1024;
+/// One message a second tests whether a denied topic is allowed again.
+const DENIED_PROBE: Nanos = 1_000_000_000;
+
+impl Receiver for Core {
+    fn connected(&mut self, epoch: u32, server: &str, version: &str, limits: Limits) {
+        // The last connection may still be read to its end.
+        let before = self.epoch.replace(epoch);
+        self.abandoned.retain(|&(e, _)| Some(e) == before);
+        self.epochs += 1;
+        self.server = server.to_owned();
+        self.fenced = 0;
+        self.denied.clear();
+        self.told_silence = false;
+        self.limits = limits;
+        let (kind, what) = if self.epochs == 1 { (EventKind::Connected, "connected to") } else { (EventKind::Reconnected, "reconnected to") };
+        let text = format!("{what} {server} (nats-server {version}, max_payload {})", limits.max_payload);
+        let event = self.logged_event(kind, Status::Ok, u64::from(self.epochs), "", text);
+        self.shared.connected(server, version, limits.max_payload, event);
+        self.apply_limits();
+        self.retry_gates_now();
+    }
+
+    fn limits(&mut self, limits: Limits) {
+        self.limits = limits;
+        self.shared.set_max_payload(limits.max_payload);
+    }
+
+    fn lost(&mut self, epoch: u32, loss: &Loss) {
+        if self.epoch == Some(epoch) {
+            self.epoch = None;
+            self.shared.disconnected(&loss.error);
+            self.event(EventKind::Disconnected, loss.error.status(), 0, "", loss.error.message());
+            self.forget_questions();
+        }
+        self.abandoned.retain(|(e, _)| *e != epoch);
+        self.lose_epoch(epoch, loss);
+    }
+
+    fn begun(&mut self, slot: u32, id: u64, epoch: u32) {
+        let (now, age, ack_wait) = (self.now, self.age, nanos(self.shared.settings.ack_wait));
+        let Some(s) = self.slot(slot, id) else { return };
+        if s.stage != Stage::Staged || s.epoch != epoch {
+            return;
+        }
+        s.attempts += 1;
+        if s.ephemeral {
+            return self.ephemeral_written(slot);
+        }
+        s.stage = Stage::InFlight;
+        s.sent_at = now;
+        s.sent_age = age;
+        let again = s.attempts > 1;
+        let due = now.saturating_add(ack_wait).min(s.deadline);
+        self.deadlines.set(slot, due);
+        if again {
+            self.shared.counters.resent.bump(1);
+        }
+    }
+
+    fn verdict(&mut self, token: Token, verdict: Verdict<'_>) {
+        let Some(s) = self.table.get(token.slot).filter(|s| s.id & ID_MASK == token.id && !s.ephemeral) else {
+            self.shared.counters.late_acks.bump(1);
+            return;
+        };
+        if token.attempt == 0 || token.attempt > s.attempt {
+            self.shared.counters.alien_replies.bump(1);
+            return;
+        }
+        let (slot, current) = (s.index, token.attempt == s.attempt && matches!(s.stage, Stage::InFlight | Stage::Fencing));
+        match verdict {
+            // An ack of any attempt is proof that the message is stored.
+            Verdict::Stored { stream, seq, duplicate } => {
+                if !current {
+                    self.abandon(slot);
+                }
+                self.stored(slot, stream, seq, duplicate);
+            }
+            Verdict::Refused(refusal) if current => self.refused(slot, refusal),
+            // An answer to an attempt that is over, or a second answer to this one.
+            Verdict::Refused(_) => self.shared.counters.late_acks.bump(1),
+            // Counts as silence: the deadline judges.
+            Verdict::Alien => self.shared.counters.alien_replies.bump(1),
+        }
+    }
+
+    fn fenced(&mut self, epoch: u32, mark: u64) {
+        self.abandoned.retain(|&(e, m)| e != epoch || m > mark);
+        if self.epoch == Some(epoch) {
+            self.fenced = mark + 1;
+            self.resend_fenced();
+        }
+    }
+
+    fn denied(&mut self, topic: &str, epoch: u32, mark: u64, refusals: u32) {
+        let concerned: Vec<u32> = self
+            .table
+            .iter()
+            .filter(|s| s.epoch == epoch && s.mark == mark && matches!(s.stage, Stage::InFlight | Stage::Fencing) && s.topic() == topic)
+            .map(|s| s.index)
+            .collect();
+        let text = format!("publishing to {topic:?} is denied by the server's permissions");
+        self.remember_denied(topic, &text);
+        if concerned.len() == refusals as usize && !self.abandoned.contains(&(epoch, mark)) {
+            for slot in concerned {
+                self.refused(slot, Refusal { status: Status::Denied, definite: true, retry: Retry::No, server_code: 0, text: text.clone() });
+            }
+        } else {
+            for slot in concerned {
+                if let Some(s) = self.table.get_mut(slot) {
+                    s.suspect = true;
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, ask: u32, answer: StreamAnswer) {
+        self.answered(ask, answer);
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::LameDuck { server } => {
+                self.event(EventKind::LameDuck, Status::Ok, 0, "", format!("{server} announced its shutdown (lame duck)"));
+            }
+            Notice::Discovered { servers } => self.event(EventKind::ServersDiscovered, Status::Ok, 0, "", format!("also in the cluster: {servers}")),
+            Notice::Denied { topic, text } => self.shared.log(Level::Warn, || format!("{topic}: {text}")),
+            Notice::AlienReply => self.shared.counters.alien_replies.bump(1),
+        }
+    }
+}
+
+impl Core {
+    /// Permissions refuse this topic; one message a second tests whether they still do.
+    pub(super) fn is_denied(&mut self, slot: u32) -> bool {
+        let Some(s) = self.table.get(slot) else { return false };
+        let Some(probe_at) = self.denied.get_mut(s.topic()) else { return false };
+        if self.now >= *probe_at {
+            *probe_at = self.now + DENIED_PROBE;
+            return false;
+        }
+        let text = format!("publishing to {:?} is denied by the server's permissions", s.topic());
+        self.settle(slot, Ending::definite(Status::Denied, 0, text));
+        true
+    }
+
+    fn remember_denied(&mut self, topic: &str, text: &str) {
+        if !self.denied.contains_key(topic) {
+            if self.denied.len() >= MOST_DENIED {
+                self.denied.clear();
+            }
+            self.event(EventKind::Denied, Status::Denied, 0, topic, text.to_owned());
+        }
+        self.denied.insert(topic.into(), self.now + DENIED_PROBE);
+    }
+}
