@@ -5,11 +5,13 @@
 
 mod dial;
 mod drive;
+mod rounds;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use self::drive::{Drive, MemoryDriver, NatsDriver};
+use self::drive::NatsDriver;
+use self::rounds::{Drive, MemoryDriver};
 use crate::admission::enter_callback_thread;
 use crate::dispatch::Handlers;
 use crate::error::{Error, Result, Status};

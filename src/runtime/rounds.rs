@@ -1,0 +1,138 @@
+//! Rounds: when the I/O thread works, when it sleeps, and what time it is. The in-memory backend needs no more than that.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::error::{Result, Status};
+use crate::events::EventKind;
+use crate::handler::{Core, Handler};
+use crate::shared::{Clock, Shared};
+use crate::trace;
+use crate::wire::memory::MemoryWire;
+use crate::wire::{Nanos, nanos};
+
+/// The least that the machine's clocks must differ to be called a jump.
+const JUMP: Nanos = 1_000_000_000;
+
+/// An I/O thread's work.
+pub(crate) trait Drive {
+    /// Works until the publisher is closed, or cannot go on.
+    fn run(&mut self) -> impl Future<Output = Result<()>>;
+    /// What is left to settle.
+    fn into_core(self) -> Core;
+}
+
+/// Two clocks: the monotonic one, which stops while the machine is suspended, and the wall clock, which may be set. P4 counts whichever ran further.
+pub(super) struct Ages {
+    last: Nanos,
+    wall: SystemTime,
+    age: Nanos,
+}
+
+impl Ages {
+    pub(super) fn new() -> Self {
+        Ages { last: 0, wall: SystemTime::now(), age: 0 }
+    }
+
+    pub(super) fn tell(&mut self, core: &mut Core) {
+        let now = core.shared.clock.now();
+        // The wall clock is asked now and then: a suspend is longer than that.
+        if now - self.last > 10_000_000 || self.last == 0 {
+            let wall = SystemTime::now();
+            let passed = nanos(wall.duration_since(self.wall).unwrap_or_default());
+            let monotonic = now - self.last;
+            if passed > monotonic + JUMP && self.last > 0 {
+                let seconds = (passed - monotonic) / 1_000_000_000;
+                core.event(EventKind::ClockJump, Status::Ok, seconds, "", format!("the clock jumped by {seconds} s: the machine slept, or the time was set"));
+            }
+            self.age += passed.max(monotonic);
+            self.wall = wall;
+            self.last = now;
+        }
+        core.now = now;
+        core.age = self.age + (now - self.last);
+    }
+}
+
+/// What a round of work left to do.
+pub(super) enum Round {
+    /// Something moved: go on.
+    Busy,
+    /// Nothing moves before this time or a wake-up.
+    Idle(Nanos),
+    Done(Result<()>),
+}
+
+/// Runs rounds until done, asleep between them.
+pub(super) async fn rounds(shared: &Arc<Shared>, mut round: impl FnMut(&mut Context<'_>) -> Round) -> Result<()> {
+    let mut notified = Box::pin(shared.queue.notify().notified());
+    let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
+    let birth = match &shared.clock {
+        Clock::Real(birth) => *birth,
+        Clock::Virtual(_) => Instant::now(),
+    };
+    poll_fn(move |cx| {
+        loop {
+            shared.queue.rise();
+            trace::refresh();
+            let next = match round(cx) {
+                Round::Busy => continue,
+                Round::Done(result) => return Poll::Ready(result),
+                Round::Idle(next) => next,
+            };
+            if !shared.queue.fall_idle() {
+                continue;
+            }
+            if notified.as_mut().poll(cx).is_ready() {
+                notified.set(shared.queue.notify().notified());
+                continue;
+            }
+            let at = birth.checked_add(Duration::from_nanos(next)).unwrap_or_else(|| birth + Duration::from_secs(365 * 24 * 3600));
+            let at = tokio::time::Instant::from_std(at.min(Instant::now() + Duration::from_secs(3600)));
+            if sleep.deadline() != at {
+                sleep.as_mut().reset(at);
+            }
+            if sleep.as_mut().poll(cx).is_ready() {
+                continue;
+            }
+            return Poll::Pending;
+        }
+    })
+    .await
+}
+
+/// The in-memory backend's thread.
+pub(crate) struct MemoryDriver {
+    handler: Handler<MemoryWire>,
+}
+
+impl MemoryDriver {
+    pub(crate) fn new(shared: &Arc<Shared>, random: u64) -> Self {
+        MemoryDriver { handler: Handler { core: Core::new(Arc::clone(shared), random), wire: MemoryWire::new(Arc::clone(&shared.rules)) } }
+    }
+}
+
+impl Drive for MemoryDriver {
+    async fn run(&mut self) -> Result<()> {
+        let shared = Arc::clone(&self.handler.core.shared);
+        let mut ages = Ages::new();
+        let handler = &mut self.handler;
+        rounds(&shared, move |_| {
+            ages.tell(&mut handler.core);
+            let any = handler.wire.deliver(&mut handler.core);
+            let next = handler.turn();
+            if handler.core.may_end() {
+                return Round::Done(Ok(()));
+            }
+            if any || next <= handler.core.now { Round::Busy } else { Round::Idle(next) }
+        })
+        .await
+    }
+
+    fn into_core(self) -> Core {
+        self.handler.core
+    }
+}
