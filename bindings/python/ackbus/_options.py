@@ -121,6 +121,8 @@ _OPTION_KEYS, _TOPIC_KEYS = (frozenset(keys) for keys in _native.option_keys())
 
 def options(servers: str | Iterable[str], given: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The core's options. None means: not given."""
+    if isinstance(servers, int):
+        raise TypeError(f"servers: {type(servers).__name__} is not allowed; give an address such as nats://127.0.0.1:4222, or several")
     pairs = [("servers", _text("servers", servers))]
     for name, value in given.items():
         key = _key(name, _OPTION_KEYS, "connect() got an unexpected keyword argument")

@@ -1,0 +1,71 @@
+"""Records of the core in Python's logging."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import programs
+import pytest
+from conftest import wait_for
+
+import ackbus
+from ackbus import _native
+
+
+def test_the_loggers_level_is_the_publishers(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "ackbus"), ackbus.connect("memory:"):
+        wait_for("a record", lambda: [record for record in caplog.records if "connected to memory:" in record.message])
+    (record,) = [record for record in caplog.records if "connected to memory:" in record.message]
+    assert (record.name, record.levelname) == ("ackbus", "INFO")
+
+
+def test_by_default_ordinary_life_is_silent(caplog: pytest.LogCaptureFixture) -> None:
+    with ackbus.connect("memory:") as bus:
+        bus.publish("a")
+    assert _native.flush_log(20)
+    assert caplog.records == []
+
+
+def test_a_level_of_ones_own(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "ackbus"), ackbus.connect("memory:", log_level="error"):
+        pass
+    assert _native.flush_log(20)
+    assert caplog.records == []
+
+
+def test_a_handler_that_holds_its_lock_stops_nobody() -> None:
+    """T6: a thread that holds a logging handler's lock publishes and waits for the outcome, while the core logs."""
+    entered = threading.Event()
+
+    class Slow(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            entered.set()
+
+    handler, logger = Slow(), logging.getLogger("ackbus")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(5)
+    try:
+        handler.acquire()
+        try:
+            with ackbus.connect("memory:", log_level="trace") as bus:
+                assert bus.publish_wait("a", timeout=20).seq == 1
+        finally:
+            handler.release()
+        assert entered.wait(20)
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+def test_without_configuration_errors_still_reach_stderr(start_server: object) -> None:
+    program = """
+        import ackbus
+        bus = ackbus.connect("memory:", topics={"a.>": {"stream": "ORDERS"}})
+        bus.publish("a.b", expected_last_seq=99)
+        bus.close()
+    """
+    code, output, errors = programs.run(program)
+    assert (code, output) == (0, ""), errors
+    assert "not persisted, and no on_error handler is set: message 1" in errors
