@@ -27,7 +27,7 @@ need = command -v $(1) >/dev/null || { echo "make: $(1) is missing: $(2)" >&2; e
 test test-c: export ACKBUS_LIB_DIR = $(target)/release
 
 # With --workspace and an example cargo chooses the same features as for all tests, so `check` builds nothing twice.
-test_programs = cargo build --locked --workspace --bin ackbus-test-server --example quickstart
+test_programs = cargo build --locked --workspace --exclude ackbus-python --bin ackbus-test-server --example quickstart
 
 .PHONY: help
 help: ## Show this list
@@ -110,6 +110,7 @@ wheel: $(python) ## Build the Python wheel, for the stable ABI of Python 3.11 an
 .PHONY: test-python
 test-python: wheel server ## The Python package: format, lints, types, stubs, tests against a real server
 	$(timed)
+	$(test_programs)
 	python3 -m venv --clear .tools/empty
 	$(pip_quiet) .tools/empty/bin/python -m pip install --quiet --no-index $(wheels)/*.whl
 	.tools/empty/bin/python -W error bindings/python/tests/empty_environment.py

@@ -65,6 +65,8 @@ class MessageOptions(TypedDict, total=False):
     """How long to wait for room."""
     delivery_timeout: Seconds
     """How long it may stay pending."""
+    report_always: bool
+    """Call a handler with its outcome whatever the option ``report`` says."""
 
 
 class Options(TypedDict, total=False):

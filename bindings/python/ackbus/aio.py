@@ -19,8 +19,6 @@ from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self, Unpack, overload
 
 from . import _exit, _logging, _native, _options
-from ._enums import Status
-from ._errors import QueueFullError
 from ._figures import Info, Stats
 from ._native import Ack, Event, Report
 from ._options import MessageOptions, Payload, Seconds
@@ -70,15 +68,14 @@ class Publisher:
         """
         future: asyncio.Future[Ack] = self._loop.create_future()
         # Whoever waits goes first.
-        if self._queue or self._native.try_submit(future, topic, payload, more) is None:
+        if self._queue or self._native.try_submit(future, topic, payload, more, False) is None:
             await self._wait_for_room(future, topic, payload, more)
         return future
 
     def submit_nowait(self, topic: str, payload: Payload = b"", **more: Unpack[MessageOptions]) -> asyncio.Future[Ack]:
         """The same without waiting, for code that is no coroutine, such as a handler. Raises :exc:`QueueFullError` when there is no room now."""
         future: asyncio.Future[Ack] = self._loop.create_future()
-        if self._queue or self._native.try_submit(future, topic, payload, more) is None:
-            raise self._full()
+        self._native.try_submit(future, topic, payload, more, True)
         return future
 
     @overload
@@ -201,7 +198,7 @@ class Publisher:
         if waiting.entered.done():
             return True
         try:
-            if self._native.try_submit(waiting.future, waiting.topic, waiting.payload, waiting.more) is None:
+            if self._native.try_submit(waiting.future, waiting.topic, waiting.payload, waiting.more, False) is None:
                 return False
         except Exception as error:
             waiting.entered.set_exception(error)
@@ -212,7 +209,8 @@ class Publisher:
     async def _wait_for_room(self, future: asyncio.Future[Ack], topic: str, payload: Payload, more: MessageOptions) -> None:
         limit = _seconds(more.get("stall_wait"), self._stall_wait)
         if limit <= 0:
-            raise self._full()
+            self._native.try_submit(future, topic, payload, more, True)
+            return
         if not isinstance(payload, bytes | str):
             # The caller may change a buffer while the message waits.
             payload = bytes(memoryview(payload))
@@ -224,10 +222,8 @@ class Publisher:
         except TimeoutError:
             if not waiting.entered.cancelled():
                 raise
-            raise self._full() from None
-
-    def _full(self) -> QueueFullError:
-        return QueueFullError(f"{self._native.pending} messages are pending", status=Status.QUEUE_FULL, retriable=True)
+            # Its last chance; if there is still no room, the core says why.
+            self._native.try_submit(future, topic, payload, more, True)
 
     async def _aside(self, call: Callable[[Any], None], timeout: Seconds | None) -> None:
         """A call that waits, on a thread of the loop's executor. The loop goes on, and with it what the call waits for."""

@@ -52,11 +52,11 @@ pub(crate) struct Given<'py> {
     ttl: Option<Duration>,
     stall_wait: StallWait,
     delivery_timeout: Option<Duration>,
+    pub(crate) report_always: bool,
 }
 
 /// What else a message may have, for the error that names them.
-const ALLOWED: &str =
-    "tag, headers, msg_id, expected_stream, expected_last_msg_id, expected_last_seq, expected_last_subject_seq, ttl, stall_wait, delivery_timeout";
+const ALLOWED: &str = "tag, headers, msg_id, expected_stream, expected_last_msg_id, expected_last_seq, expected_last_subject_seq, ttl, stall_wait, delivery_timeout, report_always";
 
 impl<'py> Given<'py> {
     /// A message without options.
@@ -74,6 +74,7 @@ impl<'py> Given<'py> {
             ttl: None,
             stall_wait: StallWait::Configured,
             delivery_timeout: None,
+            report_always: false,
         })
     }
 
@@ -124,6 +125,7 @@ impl<'py> Given<'py> {
             "ttl" => self.ttl = Some(duration(key, &value)?),
             "stall_wait" => self.stall_wait = duration_or_infinite(key, &value)?.map_or(StallWait::NoLimit, StallWait::AtMost),
             "delivery_timeout" => self.delivery_timeout = Some(duration(key, &value)?),
+            "report_always" => self.report_always = value.is_truthy()?,
             other => return Err(PyTypeError::new_err(format!("unexpected keyword argument {other:?}; allowed: {ALLOWED}"))),
         }
         Ok(())

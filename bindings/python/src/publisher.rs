@@ -16,9 +16,12 @@ use crate::arguments::{self, Given};
 use crate::errors;
 use crate::events::Event;
 use crate::outcome::Ack;
-use crate::sink::{Events, Outcomes};
+use crate::sink::{Events, Outcomes, Wanted};
 use crate::tags::{Luggage, Tags};
 use crate::waiting::waiting;
+
+/// State, server, its version, max_payload, the last error.
+type Standing = (i32, String, String, u64, Option<Py<PyAny>>);
 
 /// Reports that `drain` takes at a time.
 const DRAIN: usize = 1_024;
@@ -55,11 +58,13 @@ impl Publisher {
             Ok(())
         };
         set(&mut config).map_err(|error| errors::raise(py, &error))?;
-        let outcomes = Arc::new(Outcomes { on_report, on_error, tags: Arc::new(Tags::default()) });
+        let mode = config.get("report").map_err(|error| errors::raise(py, &error))?;
+        let tags = Arc::new(Tags::default());
+        let outcomes = Arc::new(Outcomes { on_report, on_error, tags: Arc::clone(&tags), wanted: Wanted::named(&mode) });
         let handlers = if polled { Handlers::default() } else { Handlers { reports: Some(outcomes.clone()), events: Some(Arc::new(Events(on_event))) } };
         let bus = waiting(py, || ackbus::Publisher::connect(&config, handlers))?;
         // With callbacks only the report thread needs them: they are released when it ends, though the publisher lives on.
-        let outcomes = if polled { outcomes } else { Arc::new(Outcomes { on_report: None, on_error: None, tags: Arc::clone(&outcomes.tags) }) };
+        let outcomes = if polled { outcomes } else { Arc::new(Outcomes { tags, ..Outcomes::default() }) };
         Ok(Publisher { bus: Arc::new(bus), outcomes, closed: AtomicBool::new(false) })
     }
 
@@ -71,6 +76,7 @@ impl Publisher {
     /// ``expected_stream``, ``expected_last_msg_id``, ``expected_last_seq``, ``expected_last_subject_seq``: what must hold, or the stream refuses.
     /// ``ttl``: how long the stream keeps it, where it allows that. ``stall_wait``: how long to wait for room, at most.
     /// ``delivery_timeout``: how long it may stay pending. All three in seconds, or as a timedelta.
+    /// ``report_always``: call a handler with its outcome whatever the option ``report`` says.
     ///
     /// With a full window it waits as ``on_full`` and ``stall_wait`` say, without the GIL, and Ctrl-C ends the wait. From a handler it never waits.
     ///
@@ -79,7 +85,7 @@ impl Publisher {
     // Every keyword by name: a method with **kwargs gets its arguments as a tuple and a dict made for each call, which costs a third of a publish.
     #[allow(clippy::too_many_arguments, reason = "they are Python's keywords")]
     #[pyo3(signature = (topic, payload=None, *, tag=None, headers=None, msg_id=None, expected_stream=None, expected_last_msg_id=None, expected_last_seq=None,
-                        expected_last_subject_seq=None, ttl=None, stall_wait=None, delivery_timeout=None))]
+                        expected_last_subject_seq=None, ttl=None, stall_wait=None, delivery_timeout=None, report_always=None))]
     fn publish<'py>(
         &self,
         py: Python<'py>,
@@ -95,6 +101,7 @@ impl Publisher {
         ttl: Option<Bound<'py, PyAny>>,
         stall_wait: Option<Bound<'py, PyAny>>,
         delivery_timeout: Option<Bound<'py, PyAny>>,
+        report_always: Option<Bound<'py, PyAny>>,
     ) -> PyResult<u64> {
         let mut given = Given::new(topic, payload)?;
         given.tag = tag;
@@ -108,6 +115,7 @@ impl Publisher {
             ("ttl", ttl),
             ("stall_wait", stall_wait),
             ("delivery_timeout", delivery_timeout),
+            ("report_always", report_always),
         ];
         for (key, value) in more {
             if let Some(value) = value {
@@ -206,7 +214,7 @@ impl Publisher {
         Ack::of(py, &report)?.map_err(|exception| PyErr::from_value(exception.into_bound(py)))
     }
 
-    /// For an event loop: accepts the message if there is room, and resolves `future` in a later `drain`. None: there is no room.
+    /// For an event loop: accepts the message if there is room, and resolves `future` in a later `drain`. Without room: None, or with `refuse` QueueFullError.
     fn try_submit<'py>(
         &self,
         py: Python<'py>,
@@ -214,11 +222,19 @@ impl Publisher {
         topic: &Bound<'py, PyAny>,
         payload: &Bound<'py, PyAny>,
         more: &Bound<'py, PyDict>,
+        refuse: bool,
     ) -> PyResult<Option<u64>> {
         let given = Given::with(topic, Some(payload), Some(more))?;
         let headers = given.headers()?;
         let tag = self.check_in(&given, Some(future));
-        let sent = given.message(&headers, tag).and_then(|message| self.bus.try_publish(&message).map_err(|error| errors::raise(py, &error)));
+        let sent = given.message(&headers, tag).and_then(|message| {
+            let sent = if refuse {
+                self.bus.publish_message(&Message { stall_wait: StallWait::AtMost(Duration::ZERO), ..message }).map(Some)
+            } else {
+                self.bus.try_publish(&message)
+            };
+            sent.map_err(|error| errors::raise(py, &error))
+        });
         if !matches!(sent, Ok(Some(_))) {
             drop(self.outcomes.tags.claim(tag));
         }
@@ -323,7 +339,7 @@ impl Publisher {
     }
 
     /// State, server, its version, max_payload, the last error.
-    fn _info(&self, py: Python<'_>) -> PyResult<(i32, String, String, u64, Option<Py<PyAny>>)> {
+    fn _info(&self, py: Python<'_>) -> PyResult<Standing> {
         let info = self.bus.info();
         let last_error = info.last_error.map(|error| errors::raise(py, &error).into_value(py).into_any());
         Ok((info.state as i32, info.server, info.server_version, info.max_payload, last_error))
@@ -332,7 +348,7 @@ impl Publisher {
 
 impl Publisher {
     fn check_in(&self, given: &Given<'_>, future: Option<Py<PyAny>>) -> u64 {
-        self.outcomes.tags.check_in(Luggage { tag: given.tag.as_ref().map(|tag| tag.clone().unbind()), future })
+        self.outcomes.tags.check_in(Luggage { tag: given.tag.as_ref().map(|tag| tag.clone().unbind()), future, report_always: given.report_always })
     }
 
     /// Accepts a message: at once if there is room, which needs no detaching, else after waiting for it.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ackbus::{Sink, Status};
+use ackbus::{Persistence, REPORT_EPHEMERAL, Sink, Status};
 use pyo3::intern;
 use pyo3::prelude::*;
 
@@ -11,10 +11,40 @@ use crate::outcome::{Ack, Report};
 use crate::tags::Tags;
 
 /// The handlers of one publisher.
+#[derive(Default)]
 pub(crate) struct Outcomes {
     pub(crate) on_report: Option<Py<PyAny>>,
     pub(crate) on_error: Option<Py<PyAny>>,
     pub(crate) tags: Arc<Tags>,
+    pub(crate) wanted: Wanted,
+}
+
+/// The option `report`. The core reports every message that has luggage, so that it is claimed; whether a handler hears of it is decided here once more.
+#[derive(Clone, Copy, Default)]
+pub(crate) enum Wanted {
+    #[default]
+    Failures,
+    All,
+    None,
+}
+
+impl Wanted {
+    pub(crate) fn named(name: &str) -> Self {
+        match name {
+            "all" => Wanted::All,
+            "none" => Wanted::None,
+            _ => Wanted::Failures,
+        }
+    }
+
+    fn wants(self, report: &ackbus::Report<'_>) -> bool {
+        match self {
+            Wanted::None => false,
+            _ if report.flags() & REPORT_EPHEMERAL != 0 => false,
+            Wanted::All => true,
+            Wanted::Failures => report.persistence() != Persistence::Persisted,
+        }
+    }
 }
 
 impl Sink for Outcomes {
@@ -47,6 +77,9 @@ impl Outcomes {
                 }
                 .map(drop);
             }
+        }
+        if report.tag() != 0 && !luggage.report_always && !self.wanted.wants(report) {
+            return Ok(());
         }
         let failed = report.status() != Status::Ok;
         let handler = if failed { self.on_error.as_ref().or(self.on_report.as_ref()) } else { self.on_report.as_ref() };

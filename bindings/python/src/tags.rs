@@ -10,11 +10,13 @@ use slab::Slab;
 pub(crate) struct Luggage {
     pub(crate) tag: Option<Py<PyAny>>,
     pub(crate) future: Option<Py<PyAny>>,
+    /// The caller wants the report whatever the option `report` says.
+    pub(crate) report_always: bool,
 }
 
 impl Luggage {
     fn is_empty(&self) -> bool {
-        self.tag.is_none() && self.future.is_none()
+        self.tag.is_none() && self.future.is_none() && !self.report_always
     }
 }
 

@@ -118,7 +118,7 @@ def test_a_full_window_lets_the_loop_go_on(run: Run) -> None:
             for _ in range(100):
                 await asyncio.sleep(0)
             assert not waiting.done()
-            with pytest.raises(ackbus.QueueFullError, match="1 messages are pending"):
+            with pytest.raises(ackbus.QueueFullError, match="max_pending=1 messages are pending"):
                 await bus.submit("a", stall_wait=0.05)
             with pytest.raises(ackbus.QueueFullError):
                 bus.submit_nowait("a")
