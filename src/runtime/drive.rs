@@ -95,10 +95,7 @@ impl NatsDriver {
         next = next.min(self.tend_links());
         match self.seek_server() {
             Ok(at) => next = next.min(at),
-            Err(error) => {
-                self.handler.core.fail(&error);
-                return Round::Done(Err(error));
-            }
+            Err(error) => return Round::Done(Err(error)),
         }
         if self.handler.core.may_end() {
             return self.say_goodbye(cx);

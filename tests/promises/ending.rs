@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ackbus::{Event, EventKind, Handlers, Message, Persistence, Publisher, Purge, Report, Sink, State, Status};
 
-use super::bus::{LONG, Latch, Silent, Tally, config, memory, on_reports, polled, refused, within};
+use super::bus::{LONG, Latch, Silent, Tally, config, memory, on_event, on_reports, polled, refused, within};
 
 const NOW: Option<Duration> = Some(Duration::ZERO);
 const ALL: Purge = Purge { unsent: true, in_flight: true };
@@ -335,4 +335,16 @@ fn a_close_during_a_purge_and_a_flush_leaves_nobody_waiting() {
             assert_eq!((stats.accepted, stats.pending), (stats.published + stats.publish_errors, 0));
         }
     });
+}
+
+#[test]
+fn a_publisher_that_never_connects_tells_of_it_once() {
+    let kinds = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&kinds);
+    // Nobody listens where a listener has just been closed.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let handlers = on_event(move |event| told.lock().unwrap().push(event.kind));
+    let error = Publisher::connect(&config(&format!("nats://{address}"), &[]), handlers).unwrap_err();
+    assert_eq!(error.status(), Status::ConnectFailed);
+    assert_eq!(*kinds.lock().unwrap(), [EventKind::ConnectFailed, EventKind::Failed, EventKind::Closed]);
 }
