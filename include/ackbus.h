@@ -117,6 +117,12 @@
 #define ACKBUS_MSG_STALL_WAIT 8
 
 /**
+ * In `ackbus_message.flags`: the report comes with `ACKBUS_REPORT_MARK`. A layer between the library and its users tells its own messages from theirs by it,
+ * whatever their tags are.
+ */
+#define ACKBUS_MSG_MARK 16
+
+/**
  * In `ackbus_report.flags`: the stream had a message with this Msg-Id already, and it cannot be an earlier attempt of this one.
  */
 #define ACKBUS_REPORT_DUPLICATE 1
@@ -125,6 +131,11 @@
  * In `ackbus_report.flags`: the topic is ephemeral: the message was written and is never acknowledged.
  */
 #define ACKBUS_REPORT_EPHEMERAL 2
+
+/**
+ * In `ackbus_report.flags`: the message was published with `ACKBUS_MSG_MARK`.
+ */
+#define ACKBUS_REPORT_MARK 4
 
 /**
  * The first connection stands. `server`.
@@ -1038,6 +1049,14 @@ const char *ackbus_status_name(ackbus_status status);
  * Ownership: static, never freed. Threads: any. Cannot fail.
  */
 const char *ackbus_status_text(ackbus_status status);
+
+/**
+ * Whether what failed with this status may succeed later, as `ackbus_error_is_retriable` says it of an error; for the status of a report, which comes without
+ * one. Whether the message may be published again is told by `ackbus_report.persistence`. False for a number that this version does not know.
+ *
+ * Threads: any. Cannot fail.
+ */
+bool ackbus_status_is_retriable(ackbus_status status);
 
 /**
  * The reports of a batch: an array of `*out_len` reports, `*out_stride` bytes apart (use `ackbus_report_at`). Both outputs may be NULL.

@@ -38,6 +38,24 @@ macro_rules! statuses {
     };
 }
 
+impl Status {
+    /// Whether what failed with this status may succeed later. About the call, not about a message: for messages look at [`Persistence`].
+    #[must_use]
+    pub const fn is_retriable(self) -> bool {
+        matches!(
+            self,
+            Status::QueueFull
+                | Status::TimedOut
+                | Status::CallbackBusy
+                | Status::Disconnected
+                | Status::ConnectFailed
+                | Status::AckTimeout
+                | Status::Overloaded
+                | Status::Unavailable
+        )
+    }
+}
+
 statuses! {
     /// Done; for a message: persisted (or, ephemeral, written).
     Ok = 0, "OK", "success";
@@ -182,18 +200,7 @@ impl Error {
     /// Whether the same call may succeed later. About the call, not about a message: for messages look at [`Persistence`].
     #[must_use]
     pub fn is_retriable(&self) -> bool {
-        !self.0.fatal
-            && matches!(
-                self.0.status,
-                Status::QueueFull
-                    | Status::TimedOut
-                    | Status::CallbackBusy
-                    | Status::Disconnected
-                    | Status::ConnectFailed
-                    | Status::AckTimeout
-                    | Status::Overloaded
-                    | Status::Unavailable
-            )
+        !self.0.fatal && self.0.status.is_retriable()
     }
 
     /// Whether the publisher is beyond repair.

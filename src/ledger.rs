@@ -157,6 +157,8 @@ pub(crate) struct Slot {
     pub(crate) tag: u64,
     pub(crate) ephemeral: bool,
     pub(crate) report_always: bool,
+    /// The report says [`REPORT_MARK`](crate::REPORT_MARK).
+    pub(crate) marked: bool,
     pub(crate) accepted_at: Nanos,
     pub(crate) deadline: Nanos,
     pub(crate) waiter: Option<Arc<Waiter>>,
@@ -201,6 +203,7 @@ impl Slot {
             tag: 0,
             ephemeral: false,
             report_always: false,
+            marked: false,
             accepted_at: 0,
             deadline: 0,
             waiter: None,

@@ -42,7 +42,7 @@ pub use error::{Error, Persistence, Result, Status};
 pub use events::{Event, EventKind};
 pub use message::{Message, StallWait};
 pub use publisher::Publisher;
-pub use report::{REPORT_DUPLICATE, REPORT_EPHEMERAL, Report, Reports, Ticket};
+pub use report::{REPORT_DUPLICATE, REPORT_EPHEMERAL, REPORT_MARK, Report, Reports, Ticket};
 pub use shared::{Info, Purge, State};
 pub use stats::Stats;
 pub use sys::forked;

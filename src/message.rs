@@ -64,6 +64,8 @@ pub struct Message<'a> {
     pub tag: u64,
     /// Report this message's outcome whatever the option `report` says.
     pub report_always: bool,
+    /// Flag the report with [`REPORT_MARK`](crate::REPORT_MARK): a layer above the bus tells its own messages from its users' by it. The bus does not look at it.
+    pub mark: bool,
 }
 
 /// How long a publish may wait while the window is full. Only with `on_full=block` does `Configured` wait at all.
@@ -96,6 +98,7 @@ impl<'a> Message<'a> {
             delivery_timeout: None,
             tag: 0,
             report_always: false,
+            mark: false,
         }
     }
 

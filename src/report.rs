@@ -15,6 +15,9 @@ pub const REPORT_DUPLICATE: u32 = 1;
 /// The topic is ephemeral: written, never acknowledged.
 pub const REPORT_EPHEMERAL: u32 = 2;
 
+/// The message was published with [`Message::mark`](crate::Message::mark).
+pub const REPORT_MARK: u32 = 4;
+
 /// The outcome of one message, and the message itself. All views live as long as the batch that the report came in.
 #[derive(Clone, Copy)]
 pub struct Report<'a>(&'a Slot);
@@ -54,10 +57,10 @@ impl<'a> Report<'a> {
         self.0.outcome.persistence
     }
 
-    /// [`REPORT_DUPLICATE`], [`REPORT_EPHEMERAL`].
+    /// [`REPORT_DUPLICATE`], [`REPORT_EPHEMERAL`], [`REPORT_MARK`].
     #[must_use]
     pub fn flags(&self) -> u32 {
-        self.0.outcome.flags
+        self.0.outcome.flags | if self.0.marked { REPORT_MARK } else { 0 }
     }
 
     /// JetStream's `err_code`, or the status of a reply without body (503); 0 when there was none.

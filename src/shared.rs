@@ -351,6 +351,7 @@ impl Shared {
         slot.tag = message.tag;
         slot.ephemeral = ephemeral;
         slot.report_always = message.report_always;
+        slot.marked = message.mark;
         slot.waiter = waiter;
         slot.accepted_at = self.clock.now();
         slot.deadline = slot.accepted_at.saturating_add(nanos(message.delivery_timeout.unwrap_or(self.settings.delivery_timeout)));

@@ -28,6 +28,7 @@ static void versions_and_names(void)
     IS(ACKBUS_ERR_ABI_MISMATCH, ackbus_check_abi_(ACKBUS_ABI_VERSION, sizeof(ackbus_message), sizeof(ackbus_report), 0));
     CHECK(strcmp(ackbus_status_name(ACKBUS_OK), "OK") == 0 && strcmp(ackbus_status_name(ACKBUS_ERR_INTERNAL), "INTERNAL") == 0);
     CHECK(strlen(ackbus_status_text(ACKBUS_ERR_FORKED)) > 10);
+    CHECK(ackbus_status_is_retriable(ACKBUS_ERR_QUEUE_FULL) && !ackbus_status_is_retriable(ACKBUS_ERR_CLOSED) && !ackbus_status_is_retriable(ACKBUS_OK));
     CHECK(strcmp(ackbus_event_kind_name(ACKBUS_EVENT_CLOSED), "CLOSED") == 0);
 }
 
@@ -93,6 +94,29 @@ static void polled_reports(void)
     CHECK(is_text(report->topic, "orders.created") && is_text(report->msg_id, "order-1") && report->stream.len > 0 && is_text(report->text, ""));
     CHECK(report->payload_len == 8 && memcmp(report->payload, "{\"id\":1}", 8) == 0);
     ackbus_reports_free(batch);
+}
+
+/* Only the marked one of two messages says so, and the next message in the same slot does not inherit it. */
+static void marks_come_back(void)
+{
+    ackbus_publisher *bus = connect_and_free(memory_config(OPTIONS("max_pending", "1")));
+    ackbus_message message = message_of("orders.created", "{}");
+    const uint32_t flags[] = {ACKBUS_MSG_REPORT_ALWAYS, ACKBUS_MSG_REPORT_ALWAYS | ACKBUS_MSG_MARK, ACKBUS_MSG_REPORT_ALWAYS};
+    for (size_t i = 0; i < 3; i++) {
+        message.flags = flags[i];
+        ackbus_reports *batch = NULL;
+        ERR(ACKBUS_OK, ackbus_publisher_publish_msg(bus, &message, NULL, &error));
+        ERR(ACKBUS_OK, ackbus_publisher_poll(bus, 10, -1, &batch, &error));
+        CHECK(only(batch)->flags == (i == 1 ? ACKBUS_REPORT_MARK : 0));
+        ackbus_reports_free(batch);
+    }
+    /* A mark alone asks for no report. */
+    message.flags = ACKBUS_MSG_MARK;
+    ERR(ACKBUS_OK, ackbus_publisher_publish_msg(bus, &message, NULL, &error));
+    ERR(ACKBUS_OK, ackbus_publisher_close(bus, -1, &error));
+    ackbus_reports *none = NULL;
+    ERR(ACKBUS_ERR_CLOSED, ackbus_publisher_poll(bus, 10, 0, &none, &error));
+    IS(ACKBUS_OK, ackbus_publisher_free(bus));
 }
 
 static void poll_without_reports(void)
@@ -265,6 +289,7 @@ int main(void)
     versions_and_names();
     config_reads_back();
     polled_reports();
+    marks_come_back();
     poll_without_reports();
     wait_for_the_outcome();
     batches();

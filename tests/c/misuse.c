@@ -34,6 +34,7 @@ static void pure_functions(void)
     const ackbus_status unknown[] = {-1, 1, 99, 110, 999, INT32_MAX, INT32_MIN};
     for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
         CHECK(strcmp(ackbus_status_name(unknown[i]), "UNKNOWN") == 0 && strlen(ackbus_status_text(unknown[i])) > 0);
+        CHECK(!ackbus_status_is_retriable(unknown[i]));
         CHECK(strcmp(ackbus_event_kind_name(unknown[i] == 1 ? 0 : unknown[i]), "UNKNOWN") == 0);
     }
     CHECK(ackbus_version() != 0 && ackbus_version_string() != NULL && ackbus_abi_version() == ACKBUS_ABI_VERSION);

@@ -180,6 +180,15 @@ pub extern "C" fn ackbus_status_text(status: ackbus_status) -> *const c_char {
     find(status).map_or(c"unknown status".as_ptr(), |row| row.text.as_ptr().cast())
 }
 
+/// Whether what failed with this status may succeed later, as `ackbus_error_is_retriable` says it of an error; for the status of a report, which comes without
+/// one. Whether the message may be published again is told by `ackbus_report.persistence`. False for a number that this version does not know.
+///
+/// Threads: any. Cannot fail.
+#[unsafe(no_mangle)]
+pub extern "C" fn ackbus_status_is_retriable(status: ackbus_status) -> bool {
+    Status::from_code(status).is_some_and(Status::is_retriable)
+}
+
 /// A status' words with NUL bytes behind them.
 struct Row {
     name: [u8; 32],

@@ -17,8 +17,12 @@ pub const ACKBUS_MSG_EXPECTED_LAST_SEQ: u32 = 2;
 pub const ACKBUS_MSG_EXPECTED_LAST_SUBJECT_SEQ: u32 = 4;
 /// In `ackbus_message.flags`: `stall_wait_ms` is given.
 pub const ACKBUS_MSG_STALL_WAIT: u32 = 8;
+/// In `ackbus_message.flags`: the report comes with `ACKBUS_REPORT_MARK`. A layer between the library and its users tells its own messages from theirs by it,
+/// whatever their tags are.
+pub const ACKBUS_MSG_MARK: u32 = 16;
 
-const KNOWN_FLAGS: u32 = ACKBUS_MSG_REPORT_ALWAYS | ACKBUS_MSG_EXPECTED_LAST_SEQ | ACKBUS_MSG_EXPECTED_LAST_SUBJECT_SEQ | ACKBUS_MSG_STALL_WAIT;
+const KNOWN_FLAGS: u32 =
+    ACKBUS_MSG_REPORT_ALWAYS | ACKBUS_MSG_EXPECTED_LAST_SEQ | ACKBUS_MSG_EXPECTED_LAST_SUBJECT_SEQ | ACKBUS_MSG_STALL_WAIT | ACKBUS_MSG_MARK;
 /// Far more than a header block holds: a wild count is refused before it is believed.
 const MAX_HEADERS: usize = 65_536;
 
@@ -122,6 +126,7 @@ impl ackbus_message {
         }
         message.tag = self.tag;
         message.report_always = given(ACKBUS_MSG_REPORT_ALWAYS);
+        message.mark = given(ACKBUS_MSG_MARK);
         Ok(message)
     }
 }

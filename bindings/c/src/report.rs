@@ -27,6 +27,8 @@ pub const ACKBUS_PERSISTED: ackbus_persistence = 2;
 pub const ACKBUS_REPORT_DUPLICATE: u32 = 1;
 /// In `ackbus_report.flags`: the topic is ephemeral: the message was written and is never acknowledged.
 pub const ACKBUS_REPORT_EPHEMERAL: u32 = 2;
+/// In `ackbus_report.flags`: the message was published with `ACKBUS_MSG_MARK`.
+pub const ACKBUS_REPORT_MARK: u32 = 4;
 
 /// The outcome of one message, and the message itself, so that an error handler can log, count, re-route or dead-letter it.
 ///

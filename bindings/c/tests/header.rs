@@ -112,6 +112,7 @@ fn states_flags_and_persistence_are_the_cores() {
     assert_eq!(define("ACKBUS_PERSISTED"), i64::from(Persistence::Persisted as i32));
     assert_eq!(define("ACKBUS_REPORT_DUPLICATE"), i64::from(ackbus::REPORT_DUPLICATE));
     assert_eq!(define("ACKBUS_REPORT_EPHEMERAL"), i64::from(ackbus::REPORT_EPHEMERAL));
+    assert_eq!(define("ACKBUS_REPORT_MARK"), i64::from(ackbus::REPORT_MARK));
 }
 
 #[test]
