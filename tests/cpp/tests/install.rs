@@ -1,0 +1,143 @@
+//! `make install` and `make uninstall`, and a project outside of the tree that uses what was installed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+#[path = "../../../bindings/c/tests/native/mod.rs"]
+mod native;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use native::{Finished, have, library_dir, project, run, skipped};
+
+/// A folder that ends with the test, outside of the project.
+struct Outside(PathBuf);
+
+impl Outside {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ackbus-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Outside(path)
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// `make install` or `uninstall` of the library under test.
+fn make(goal: &str, variables: &[(&str, &str)]) -> Finished {
+    let mut command = Command::new("make");
+    // A make above this test must not hand its goals and variables down.
+    command.current_dir(project()).env_remove("MAKEFLAGS").env_remove("MAKELEVEL").arg(goal).arg(format!("BUILT={}", library_dir().display()));
+    run(command.args(variables.iter().map(|(name, value)| format!("{name}={value}"))))
+}
+
+/// All files below a folder, as paths relative to it.
+fn files(below: &Path) -> BTreeSet<String> {
+    let listing = run(Command::new("find").arg(below).args(["(", "-type", "f", "-o", "-type", "l", ")", "-printf", "%P\n"])).succeeded().stdout;
+    listing.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn install_puts_every_file_where_packagers_want_it_and_uninstall_takes_it_away() {
+    let stage = Outside::new("stage");
+    let stage = stage.0.as_path();
+    let variables = [("DESTDIR", stage.to_str().unwrap()), ("PREFIX", "/usr"), ("LIBDIR", "/usr/lib/some-machine")];
+    make("install", &variables).succeeded();
+    let version = env!("CARGO_PKG_VERSION");
+    let library = ["libackbus.a", "libackbus.so", "libackbus.so.0", &format!("libackbus.so.{version}"), "pkgconfig/ackbus.pc", "pkgconfig/ackbus-static.pc"];
+    let mut expected: BTreeSet<String> = library.iter().map(|name| format!("usr/lib/some-machine/{name}")).collect();
+    expected.extend(["ackbus-config", "ackbus-config-version"].map(|name| format!("usr/lib/some-machine/cmake/ackbus/{name}.cmake")));
+    let headers = files(&project().join("include"));
+    assert!(headers.contains("ackbus.hpp") && headers.contains("ackbus/publisher.hpp"));
+    expected.extend(headers.iter().map(|name| format!("usr/include/{name}")));
+    assert_eq!(files(stage), expected);
+
+    let libdir = stage.join("usr/lib/some-machine");
+    assert_eq!(std::fs::read_link(libdir.join("libackbus.so")).unwrap().to_str(), Some("libackbus.so.0"));
+    assert_eq!(std::fs::read_link(libdir.join("libackbus.so.0")).unwrap().to_str(), Some(format!("libackbus.so.{version}").as_str()));
+    for name in &expected {
+        if let Ok(text) = std::fs::read_to_string(stage.join(name)) {
+            // The stage and the templates' marks are nowhere in what is installed; an @ is in no header either.
+            assert!(!text.contains(stage.to_str().unwrap()) && !text.contains('@'), "{name}");
+        }
+    }
+    let pc = std::fs::read_to_string(libdir.join("pkgconfig/ackbus.pc")).unwrap();
+    assert!(pc.contains("prefix=/usr\n") && pc.contains("libdir=/usr/lib/some-machine\n") && pc.contains(&format!("Version: {version}\n")), "{pc}");
+
+    make("install", &variables).succeeded(); // again, over itself
+    assert_eq!(files(stage), expected);
+    std::fs::write(stage.join("usr/include/other.h"), "").unwrap();
+    make("uninstall", &variables).succeeded();
+    assert_eq!(files(stage), BTreeSet::from(["usr/include/other.h".to_owned()]));
+    assert!(!stage.join("usr/include/ackbus").exists() && !libdir.join("cmake/ackbus").exists());
+
+    let relative = make("install", &[("PREFIX", "somewhere")]);
+    assert!(!relative.status.success() && relative.stderr.contains("\"somewhere\" is no absolute path"), "{}", relative.stderr);
+}
+
+/// Runs a program of the consumer's; a shared one must use the library under `prefix`, a static one none.
+fn check_program(program: &Path, prefix: &Path) {
+    let said = run(&mut Command::new(program)).succeeded().stdout;
+    let name = program.file_name().unwrap().to_str().unwrap();
+    let language = if name.starts_with("app-cpp") { "C++" } else { "C" };
+    assert_eq!(said, format!("{language}, ackbus {}: persisted\n", env!("CARGO_PKG_VERSION")), "{name}");
+    let libraries = run(Command::new("ldd").arg(program)).succeeded().stdout;
+    let uses = libraries.lines().find(|line| line.contains("libackbus"));
+    if name.ends_with("-static") {
+        assert_eq!(uses, None, "{name}");
+    } else {
+        assert!(uses.is_some_and(|line| line.contains("libackbus.so.0 => ") && line.contains(prefix.to_str().unwrap())), "{name}: {libraries}");
+    }
+}
+
+const PROGRAMS: [&str; 4] = ["app-c", "app-c-static", "app-cpp", "app-cpp-static"];
+
+#[test]
+fn a_project_outside_builds_and_runs_against_the_prefix() {
+    let outside = Outside::new("consumer");
+    let prefix = outside.0.join("prefix");
+    let source = outside.0.join("source");
+    make("install", &[("PREFIX", prefix.to_str().unwrap())]).succeeded();
+    run(Command::new("cp").arg("-r").arg(project().join("examples/consumer")).arg(&source)).succeeded();
+
+    if have("pkg-config") {
+        let mut make = Command::new("make");
+        make.current_dir(&source).env_remove("MAKEFLAGS").env_remove("MAKELEVEL").env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"));
+        run(&mut make).succeeded();
+        PROGRAMS.iter().for_each(|name| check_program(&source.join(name), &prefix));
+        // Libs.private is for programs that link everything statically.
+        let flags =
+            |arguments: &[&str]| run(Command::new("pkg-config").env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig")).args(arguments)).succeeded().stdout;
+        assert!(!flags(&["--libs", "ackbus"]).contains("-lgcc_s") && flags(&["--static", "--libs", "ackbus"]).contains("-lgcc_s"));
+    } else {
+        skipped("the consumer's Makefile", "there is no pkg-config");
+    }
+
+    if have("cmake") {
+        // The prefix may move: the CMake package knows where it stands.
+        let moved = outside.0.join("moved");
+        std::fs::rename(&prefix, &moved).unwrap();
+        let build = outside.0.join("build");
+        let configure = |version: &str| {
+            let lists = std::fs::read_to_string(project().join("examples/consumer/CMakeLists.txt")).unwrap();
+            std::fs::write(source.join("CMakeLists.txt"), lists.replace("find_package(ackbus 0.1 ", &format!("find_package(ackbus {version} "))).unwrap();
+            run(Command::new("cmake").arg("-S").arg(&source).arg("-B").arg(&build).arg(format!("-DCMAKE_PREFIX_PATH={}", moved.display())))
+        };
+        for unfit in ["0.0.9", "0.2", "1", "0.1.99"] {
+            let refused = configure(unfit);
+            assert!(!refused.status.success() && refused.stderr.contains("file for package \"ackbus\" that is compatible"), "{unfit}: {}", refused.stderr);
+        }
+        configure("").succeeded();
+        configure(env!("CARGO_PKG_VERSION")).succeeded();
+        configure("0.1").succeeded();
+        run(Command::new("cmake").arg("--build").arg(&build)).succeeded();
+        PROGRAMS.iter().for_each(|name| check_program(&build.join(name), &moved));
+    } else {
+        skipped("the consumer's CMakeLists.txt", "there is no cmake");
+    }
+}
