@@ -20,7 +20,7 @@ n_endpoint=${ACKBUS_BENCH_N:-1000000}
 n_server=${ACKBUS_BENCH_N_SERVER:-200000}
 size=${ACKBUS_BENCH_SIZE:-128}
 window=${ACKBUS_BENCH_WINDOW:-4096}
-clients=${ACKBUS_BENCH_CLIENTS:-raw ackbus-c ackbus-rust async-nats raw-no-id ackbus-c-no-id async-nats-no-id}
+clients=${ACKBUS_BENCH_CLIENTS:-raw ackbus-c ackbus-cpp ackbus-cpp-futures ackbus-rust async-nats raw-no-id ackbus-c-no-id async-nats-no-id}
 loads=${ACKBUS_BENCH_LOADS:-endpoint memory file}
 
 target=${CARGO_TARGET_DIR:-target}
@@ -49,6 +49,7 @@ build() {
     cargo build --release --quiet -p ackbus-bench-endpoint -p ackbus-capi
     # The program asks for the soname, cargo names the file without the version.
     ln -s "$bin/libackbus.so" "$work/libackbus.so.0"
+    "${CXX:-c++}" -std=c++17 -O2 -Wall -Wextra -Iinclude benches/publish.cpp -o "$work/publish-cpp" -L"$bin" -lackbus -pthread
     "${CC:-cc}" -std=c11 -O2 -Wall -Wextra -Iinclude benches/publish.c -o "$work/publish" -L"$bin" -lackbus -pthread
 }
 
@@ -93,6 +94,8 @@ publish() {
         async-nats | async-nats-no-id) "$bin/ackbus-bench-async-nats" "${arguments[@]}" ;;
         ackbus-rust | ackbus-rust-no-id) "$bin/ackbus-bench-rust" "${arguments[@]}" ;;
         ackbus-c | ackbus-c-no-id) LD_LIBRARY_PATH=$work "$work/publish" "${arguments[@]}" ;;
+        ackbus-cpp) LD_LIBRARY_PATH=$work "$work/publish-cpp" "${arguments[@]}" ;;
+        ackbus-cpp-futures) LD_LIBRARY_PATH=$work "$work/publish-cpp" "${arguments[@]}" --futures ;;
         *) die "unknown client $1" ;;
     esac
 }
