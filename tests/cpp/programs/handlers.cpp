@@ -264,12 +264,13 @@ void a_handler_may_destroy_its_publisher()
 // The destructor waits for a handler that is still running: it may use what is destroyed next.
 void the_destructor_waits_for_handlers()
 {
-    std::promise<void> begun;
+    std::promise<void> begun, told;
     std::atomic<bool> ended{false};
     ackbus::config config = memory();
     config.set("close_timeout_ms", 0).on_reports([&](const ackbus::report &) {
         begun.set_value();
-        std::this_thread::sleep_for(1500ms); // longer than close waits by itself
+        told.get_future().wait();
+        std::this_thread::sleep_for(1500ms); // longer than the second that the C API waits
         ended = true;
     });
     {
@@ -277,6 +278,7 @@ void the_destructor_waits_for_handlers()
         bus.publish("a", "");
         begun.get_future().wait();
         THROWS(ackbus::flow_error, status::callback_busy, bus.close());
+        told.set_value();
         CHECK(!ended);
     }
     CHECK(ended);
