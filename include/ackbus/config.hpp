@@ -113,7 +113,7 @@ public:
         return *this;
     }
 
-    /// Sets the handler for failures: for each report that is not ok.
+    /// Sets the handler for failures: for each report that is not ok. Without on_reports nobody gets the others, not even those of report_always.
     config &on_error(report_handler handler)
     {
         handlers_.on_error = std::move(handler);

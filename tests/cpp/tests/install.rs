@@ -78,6 +78,8 @@ fn install_puts_every_file_where_packagers_want_it_and_uninstall_takes_it_away()
 
     let relative = make("install", &[("PREFIX", "somewhere")]);
     assert!(!relative.status.success() && relative.stderr.contains("\"somewhere\" is no absolute path"), "{}", relative.stderr);
+    let nothing = make("install", &[("DESTDIR", stage.to_str().unwrap()), ("BUILT", "/nonexistent")]);
+    assert!(!nothing.status.success() && nothing.stderr.contains("/nonexistent/libackbus.so is not there: make build"), "{}", nothing.stderr);
 }
 
 /// Runs a program of the consumer's; a shared one must use the library under `prefix`, a static one none.
