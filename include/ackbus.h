@@ -41,9 +41,10 @@
  *
  * Callbacks. A callback comes with a user_data and a finalizer. Callbacks run on threads of the library's, one call at a time per publisher, and no lock is
  * held meanwhile. The finalizer runs exactly once, when nobody needs user_data any more (configs, their clones and open publishers share it), on the thread
- * that let go last. From inside a callback or a finalizer publish, publish_msg and publish_batch never wait; connect, wait_connected, publish_wait, poll,
- * poll_events, flush, purge, close and ackbus_publisher_free return ACKBUS_ERR_WRONG_THREAD. A callback that waits for a lock which a publishing thread holds
- * while it waits for room stops both: use ACKBUS_MSG_STALL_WAIT or on_full=fail there. Callbacks must return: no C++ exception, no longjmp.
+ * that let go last. From inside a callback or a finalizer publish, publish_msg, publish_batch and publish_packed never wait; connect, wait_connected,
+ * publish_wait, poll, poll_events, flush, purge, close and ackbus_publisher_free return ACKBUS_ERR_WRONG_THREAD. A callback that waits for a lock which a
+ * publishing thread holds while it waits for room stops both: use ACKBUS_MSG_STALL_WAIT or on_full=fail there. Callbacks must return: no C++ exception, no
+ * longjmp. A program that polls, and handles the reports on a thread of its own, gets the same rules there by ackbus_callback_enter.
  *
  * Structs. They grow at their end. One that is passed in starts with struct_size, which its ..._INIT sets; a smaller one, of an older header, is accepted, and
  * of a larger one the tail is ignored. An array that is handed out comes with a stride, the size of its elements: step by it, never by sizeof. Numbers never
@@ -499,7 +500,7 @@ typedef struct {
  * as many messages as it got reports can be published from it whatever other threads wait for.
  *
  * Threads: a thread of the library's, one call at a time per publisher. Publishers made of one config have a thread each and may call at the same time.
- * `ackbus_publisher_publish`, `_publish_msg` and `_publish_batch` never wait in it; calls that wait return `ACKBUS_ERR_WRONG_THREAD`.
+ * `ackbus_publisher_publish`, `_publish_msg`, `_publish_batch` and `_publish_packed` never wait in it; calls that wait return `ACKBUS_ERR_WRONG_THREAD`.
  * It must return: no exception, no longjmp.
  */
 typedef void (*ackbus_report_cb)(void *user_data, const ackbus_report *reports, size_t count, size_t stride);
@@ -615,6 +616,85 @@ typedef struct {
      */
     uint32_t flags;
 } ackbus_message;
+
+/**
+ * A part of a slab: the bytes from `start` on, `len` of them. With `len` 0 it is empty, wherever it starts.
+ */
+typedef struct {
+    /**
+     * The place of the first byte, counted from the slab's beginning.
+     */
+    uint32_t start;
+    /**
+     * How many bytes.
+     */
+    uint32_t len;
+} ackbus_span;
+
+/**
+ * A message without pointers: all bytes of all messages of a call lie in one slab. Its fields mean what those of `ackbus_message` with the same names mean.
+ *
+ * Ownership: the caller's. The bus has copied what it needs when the call returns.
+ */
+typedef struct {
+    /**
+     * The caller's number for this message; it comes back in the report.
+     */
+    uint64_t tag;
+    /**
+     * The topic, UTF-8.
+     */
+    ackbus_span topic;
+    /**
+     * The payload, any bytes.
+     */
+    ackbus_span payload;
+    /**
+     * `ACKBUS_MSG_...`, any number of them.
+     */
+    uint32_t flags;
+    /**
+     * How many headers.
+     */
+    uint32_t header_count;
+    /**
+     * The headers, one behind the other without gaps: the length of the name and that of the value as a `uint32_t` each, in the machine's byte order and at any
+     * address, then name and value.
+     */
+    ackbus_span headers;
+    /**
+     * The Msg-Id; empty: by the option `msg_id`.
+     */
+    ackbus_span msg_id;
+    /**
+     * The stream that is expected; empty: any.
+     */
+    ackbus_span expected_stream;
+    /**
+     * The stream's last Msg-Id that is expected; empty: any.
+     */
+    ackbus_span expected_last_msg_id;
+    /**
+     * The stream's last sequence; with `ACKBUS_MSG_EXPECTED_LAST_SEQ`.
+     */
+    uint64_t expected_last_seq;
+    /**
+     * The topic's last sequence; with `ACKBUS_MSG_EXPECTED_LAST_SUBJECT_SEQ`.
+     */
+    uint64_t expected_last_subject_seq;
+    /**
+     * How long the stream keeps the message, in ms; 0: as the stream says.
+     */
+    int64_t ttl_ms;
+    /**
+     * How long the call waits for room, in ms; with `ACKBUS_MSG_STALL_WAIT`.
+     */
+    int64_t stall_wait_ms;
+    /**
+     * The time until the outcome is decided, in ms; 0: by the option.
+     */
+    int64_t delivery_timeout_ms;
+} ackbus_packed;
 
 /**
  * A publisher's figures, all since it connected. Start with `ACKBUS_STATS_INIT`. Each is read once; together they are exact when nothing moves.
@@ -1059,6 +1139,34 @@ const char *ackbus_status_text(ackbus_status status);
 bool ackbus_status_is_retriable(ackbus_status status);
 
 /**
+ * Makes the calling thread one that is inside a callback, until `ackbus_callback_leave`: for programs that poll and have handlers of their own. Publishes never
+ * wait then, and as many of them as `reports` has are admitted whatever other threads wait for: a failed message can be dead-lettered at a full window.
+ *
+ * `reports`: a polled batch, whose places in the window the publishes may use; once for each batch. It stays valid, and is to be freed after leaving. NULL: no
+ * places, as in an event's callback.
+ *
+ * Ownership: the batch stays the caller's. Threads: any that is not inside a callback; leave on the same thread, nobody else uses the batch meanwhile.
+ * Errors: `ACKBUS_ERR_INVALID_STATE` inside a callback, or if the batch was used so before; `ACKBUS_ERR_INVALID_ARGUMENT`, `ACKBUS_ERR_FORKED`.
+ */
+ackbus_status ackbus_callback_enter(ackbus_reports *reports,
+                                    ackbus_error **err_out);
+
+/**
+ * Ends what `ackbus_callback_enter` began on the calling thread: places that were not used go back to the window. Otherwise it does nothing.
+ *
+ * Threads: the one that entered. Cannot fail.
+ */
+void ackbus_callback_leave(void);
+
+/**
+ * Whether the calling thread is inside a callback, a finalizer or between `ackbus_callback_enter` and `ackbus_callback_leave`, of any publisher. Calls that
+ * wait return `ACKBUS_ERR_WRONG_THREAD` then.
+ *
+ * Threads: any. Cannot fail.
+ */
+bool ackbus_in_callback(void);
+
+/**
  * The reports of a batch: an array of `*out_len` reports, `*out_stride` bytes apart (use `ackbus_report_at`). Both outputs may be NULL.
  *
  * Ownership: the batch's. Threads: any. Returns NULL, with both outputs 0, for NULL and for an empty batch.
@@ -1392,6 +1500,28 @@ ackbus_status ackbus_publisher_publish_wait(const ackbus_publisher *publisher,
                                             int64_t timeout_ms,
                                             ackbus_reports **out,
                                             ackbus_error **err_out);
+
+/**
+ * Publishes messages in their order until all are accepted or one is not, as `ackbus_publisher_publish_batch` does. One call, two arrays, no pointers inside.
+ *
+ * `msgs`, `count`, `stride`: an array of `count` messages, `stride` bytes apart, which is `sizeof(ackbus_packed)`; with `count` 0 nothing happens.
+ * `slab`, `slab_len`: the bytes that the messages' spans are parts of; at most 4 GiB can be reached.
+ * `out_ids`: an array of `count` ids, of which the first `*out_accepted` are written; may be NULL.
+ * `out_accepted`: takes how many messages were accepted, after an error too; may be NULL.
+ *
+ * Ownership: everything is copied before the call returns. Threads: any, also at the same time. From a callback it takes what fits.
+ * Errors: the one of `msgs[*out_accepted]`, as of `ackbus_publisher_publish_msg`, and `ACKBUS_ERR_INVALID_ARGUMENT` for spans that end beyond the slab and for
+ * headers that do not fill theirs. The messages before it are accepted.
+ */
+ackbus_status ackbus_publisher_publish_packed(const ackbus_publisher *publisher,
+                                              const ackbus_packed *msgs,
+                                              size_t count,
+                                              size_t stride,
+                                              const uint8_t *slab,
+                                              size_t slab_len,
+                                              uint64_t *out_ids,
+                                              size_t *out_accepted,
+                                              ackbus_error **err_out);
 
 /**
  * Fetches reports, in poll mode: when no report callback was set. Returns as soon as there is at least one.

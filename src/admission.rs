@@ -84,6 +84,11 @@ pub(crate) fn enter_callback_thread() {
     });
 }
 
+/// This thread's callback is over. Not for threads that only ever run callbacks: their mark stays.
+pub(crate) fn leave_callback_thread() {
+    CALLBACK.with(|c| c.set(None));
+}
+
 /// The window of one publisher.
 #[derive(Debug)]
 pub(crate) struct Window {
@@ -414,6 +419,14 @@ impl Window {
             Self::keep(&mut state, slot);
         }
         self.wake_waiters(&mut state, messages)
+    }
+
+    /// Slots whose places were lent come back.
+    pub(crate) fn take_back(&self, slots: &mut Vec<Box<Slot>>) {
+        let mut state = self.state();
+        for slot in slots.drain(..) {
+            Self::keep(&mut state, slot);
+        }
     }
 
     /// A place that was taken but not used: the message did not enter the queue.

@@ -2,13 +2,14 @@
 //!
 //! The desk is where settled slots wait. It is as large as the window, since a report holds its message's place (P3), so nothing here is ever dropped (P9).
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use crate::admission::{BATCH, Window};
+use crate::admission::{self, BATCH, Window, in_callback};
 use crate::config::ReportMode;
 use crate::error::{Error, Persistence, Result, Status};
 use crate::events::{Event, EventQueue};
@@ -257,6 +258,26 @@ impl Desk {
     pub(crate) fn hand_back(&self, slots: &mut Vec<Box<Slot>>, taker: ThreadId) {
         let count = slots.len();
         let room = self.window.leave(slots);
+        self.no_longer_in_hand(count, taker);
+        if room {
+            self.announce_room();
+        }
+    }
+
+    /// The user handles these reports on this thread as a callback would: their places become the thread's own (P3).
+    pub(crate) fn enter_callback(self: &Arc<Self>, slots: &[Box<Slot>]) {
+        self.window.lend(slots);
+        ENTERED.set(Some(Entered::Lent(Arc::clone(self))));
+    }
+
+    /// The user is done with reports whose places were lent.
+    pub(crate) fn hand_back_lent(&self, slots: &mut Vec<Box<Slot>>, taker: ThreadId) {
+        let count = slots.len();
+        self.window.take_back(slots);
+        self.no_longer_in_hand(count, taker);
+    }
+
+    fn no_longer_in_hand(&self, count: usize, taker: ThreadId) {
         let mut state = self.state();
         if let Some(at) = state.hands.iter().position(|(thread, _)| *thread == taker)
             && let Some((_, held)) = state.hands.get_mut(at)
@@ -267,10 +288,6 @@ impl Desk {
             }
         }
         self.note_move(&mut state);
-        drop(state);
-        if room {
-            self.announce_room();
-        }
     }
 
     /// Takes reports in poll mode.
@@ -306,7 +323,7 @@ impl Desk {
         self.note_move(&mut state);
         self.lower(&mut state);
         drop(state);
-        result.map(|(slots, room, taker)| Reports { slots, room, taker, desk: Some(Arc::clone(self)) })
+        result.map(|(slots, room, taker)| Reports { slots, room, taker, desk: Some(Arc::clone(self)), lent: false })
     }
 
     /// Takes events in poll mode.
@@ -442,6 +459,51 @@ impl Desk {
     pub(crate) fn nobody_serves(&self) {
         self.state().gone = true;
     }
+}
+
+/// How the user made this thread one inside a callback.
+enum Entered {
+    WithoutReports,
+    /// With this desk's places.
+    Lent(Arc<Desk>),
+}
+
+thread_local! {
+    static ENTERED: RefCell<Option<Entered>> = const { RefCell::new(None) };
+}
+
+/// Makes the calling thread one that is inside a callback, until [`leave_callback`]: publishes never wait, waiting calls return `WrongThread`. For handlers that
+/// run on threads of the user's; with polled reports use [`Reports::enter_callback`], which lends their places too.
+///
+/// # Errors
+/// `InvalidState` inside a callback; `Forked`.
+pub fn enter_callback() -> Result<()> {
+    may_enter()?;
+    admission::enter_callback_thread();
+    ENTERED.set(Some(Entered::WithoutReports));
+    Ok(())
+}
+
+pub(crate) fn may_enter() -> Result<()> {
+    crate::publisher::guard()?;
+    if in_callback() {
+        return Err(Error::new(Status::InvalidState, "this thread is inside a callback already"));
+    }
+    Ok(())
+}
+
+/// Ends what [`enter_callback`] or [`Reports::enter_callback`] began on this thread: lent places that were not used go back to the window. Where neither began
+/// anything it does nothing.
+pub fn leave_callback() {
+    let Some(entered) = ENTERED.take() else { return };
+    if let Entered::Lent(desk) = entered
+        // In a forked child the window's lock may be held for ever (P8).
+        && !crate::sys::forked()
+        && desk.window.settle_loan(&mut Vec::new())
+    {
+        desk.announce_room();
+    }
+    admission::leave_callback_thread();
 }
 
 /// Runs user code. Its panics end here (P1: the other reports must go on).

@@ -37,7 +37,7 @@ mod wire;
 
 pub use admission::in_callback;
 pub use config::Config;
-pub use dispatch::{Handlers, Sink};
+pub use dispatch::{Handlers, Sink, enter_callback, leave_callback};
 pub use error::{Error, Persistence, Result, Status};
 pub use events::{Event, EventKind};
 pub use message::{Message, StallWait};

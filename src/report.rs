@@ -168,6 +168,8 @@ pub struct Reports {
     /// Who took it, and is expected to give it back.
     pub(crate) taker: ThreadId,
     pub(crate) desk: Option<Arc<Desk>>,
+    /// Their places went to a callback.
+    pub(crate) lent: bool,
 }
 
 impl Reports {
@@ -199,6 +201,24 @@ impl Reports {
     pub fn room(&self) -> bool {
         self.room
     }
+
+    /// Handles these reports as a callback would: until [`leave_callback`](crate::leave_callback) the calling thread is inside a callback. Its publishes never
+    /// wait, and as many of them as there are reports here are admitted whatever other threads wait for: a failed message can be dead-lettered at a full window.
+    /// Once for each batch; drop it after leaving.
+    ///
+    /// # Errors
+    /// `InvalidState` if the batch was used so before, or the thread is inside a callback; `Forked`.
+    pub fn enter_callback(&mut self) -> Result<()> {
+        crate::dispatch::may_enter()?;
+        if self.lent {
+            return Err(Error::new(Status::InvalidState, "these reports were handled in a callback before"));
+        }
+        if let Some(desk) = &self.desk {
+            desk.enter_callback(&self.slots);
+            self.lent = true;
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Reports {
@@ -207,7 +227,11 @@ impl Drop for Reports {
         if let Some(desk) = self.desk.take()
             && !sys::forked()
         {
-            desk.hand_back(&mut self.slots, self.taker);
+            if self.lent {
+                desk.hand_back_lent(&mut self.slots, self.taker);
+            } else {
+                desk.hand_back(&mut self.slots, self.taker);
+            }
         }
     }
 }
@@ -304,7 +328,7 @@ impl Ticket {
 
     fn one(&self, slot: Box<Slot>) -> Reports {
         let taker = self.desk.hand_out_ticket();
-        Reports { slots: vec![slot], room: false, taker, desk: Some(Arc::clone(&self.desk)) }
+        Reports { slots: vec![slot], room: false, taker, desk: Some(Arc::clone(&self.desk)), lent: false }
     }
 
     /// The report, if it is here. It comes once.

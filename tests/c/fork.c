@@ -62,6 +62,11 @@ static void be_the_child(ackbus_publisher *bus, ackbus_publisher *polled, ackbus
     ERR(ACKBUS_ERR_FORKED, ackbus_publisher_publish_msg(bus, &message, NULL, &error));
     ERR(ACKBUS_ERR_FORKED, ackbus_publisher_publish_batch(bus, &message, 1, NULL, &accepted, &error));
     CHECK(accepted == 0);
+    const ackbus_packed packed = {.topic = {0, 1}};
+    ERR(ACKBUS_ERR_FORKED, ackbus_publisher_publish_packed(bus, &packed, 1, sizeof packed, (const uint8_t *)"a", 1, NULL, &accepted, &error));
+    ERR(ACKBUS_ERR_FORKED, ackbus_callback_enter(batch, &error));
+    ERR(ACKBUS_ERR_FORKED, ackbus_callback_enter(NULL, &error));
+    ackbus_callback_leave();
     ERR(ACKBUS_ERR_FORKED, ackbus_publisher_publish_wait(bus, &message, -1, &reports, &error));
     ERR(ACKBUS_ERR_FORKED, ackbus_publisher_poll(polled, 1, -1, &reports, &error));
     ERR(ACKBUS_ERR_FORKED, ackbus_publisher_poll_events(polled, 1, -1, &events, &error));

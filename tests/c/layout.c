@@ -33,6 +33,26 @@ AT(ackbus_message, delivery_timeout_ms, 136);
 AT(ackbus_message, tag, 144);
 AT(ackbus_message, flags, 152);
 
+SIZE(ackbus_span, 8);
+AT(ackbus_span, start, 0);
+AT(ackbus_span, len, 4);
+
+SIZE(ackbus_packed, 104);
+AT(ackbus_packed, tag, 0);
+AT(ackbus_packed, topic, 8);
+AT(ackbus_packed, payload, 16);
+AT(ackbus_packed, flags, 24);
+AT(ackbus_packed, header_count, 28);
+AT(ackbus_packed, headers, 32);
+AT(ackbus_packed, msg_id, 40);
+AT(ackbus_packed, expected_stream, 48);
+AT(ackbus_packed, expected_last_msg_id, 56);
+AT(ackbus_packed, expected_last_seq, 64);
+AT(ackbus_packed, expected_last_subject_seq, 72);
+AT(ackbus_packed, ttl_ms, 80);
+AT(ackbus_packed, stall_wait_ms, 88);
+AT(ackbus_packed, delivery_timeout_ms, 96);
+
 SIZE(ackbus_report, 136);
 AT(ackbus_report, tag, 0);
 AT(ackbus_report, id, 8);

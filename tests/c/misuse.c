@@ -27,6 +27,7 @@ static void on_log(void *user_data, int32_t level, ackbus_str target, ackbus_str
 
 /* A handle of the wrong type, and one that is not aligned. */
 #define NOT_A(type) ((type *)(void *)(strcmp(#type, "ackbus_config") == 0 ? (void *)bus : (void *)config))
+#define BYTES ((const uint8_t *)"a")
 #define ODD(type) ((type *)(void *)((char *)config + 1))
 
 static void pure_functions(void)
@@ -234,6 +235,19 @@ static void messages(void)
     ERR(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_publisher_publish_batch(NULL, NULL, 0, NULL, &accepted, &error));
     ERR(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_publisher_publish_batch(NOT_A(ackbus_publisher), &message, 1, NULL, NULL, &error));
     ERR(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_publisher_publish_wait(NULL, &message, 0, NULL, &error));
+    const ackbus_packed packed = {.topic = {0, 1}};
+    accepted = 77;
+    ERR(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_publisher_publish_packed(NULL, NULL, 0, 0, NULL, 0, NULL, &accepted, &error));
+    CHECK(accepted == 0);
+    ERR(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_publisher_publish_packed(NOT_A(ackbus_publisher), &packed, 1, sizeof packed, BYTES, 1, NULL, NULL, &error));
+    ERR(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_publisher_publish_packed(bus, NULL, 1, sizeof packed, BYTES, 1, NULL, NULL, &error));
+    ERR(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_publisher_publish_packed(bus, &packed, 1, sizeof packed, NULL, 1, NULL, NULL, &error));
+    ERR(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_publisher_publish_packed(bus, &packed, 1, sizeof packed, BYTES, SIZE_MAX, NULL, NULL, &error));
+    for (size_t i = 0; i < sizeof wrong_counts / sizeof wrong_counts[0]; i++)
+        ERR(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_publisher_publish_packed(bus, &packed, wrong_counts[i], sizeof packed, BYTES, 1, NULL, NULL, &error));
+    const size_t wrong_strides[] = {0, 1, 8, sizeof packed - 1, sizeof packed + 1, 1 << 20, SIZE_MAX, SIZE_MAX - 7};
+    for (size_t i = 0; i < sizeof wrong_strides / sizeof wrong_strides[0]; i++)
+        ERR(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_publisher_publish_packed(bus, &packed, 1, wrong_strides[i], BYTES, 1, NULL, NULL, &error));
     ackbus_message odd[2] = {message, message}; /* a struct at an odd address is no harm: it is copied */
     memmove((char *)odd + 1, odd, sizeof message);
     ERR(ACKBUS_OK, ackbus_publisher_publish_msg(bus, (const ackbus_message *)(const void *)((const char *)odd + 1), NULL, &error));
@@ -351,6 +365,20 @@ static void after_close(ackbus_publisher *closed, int64_t timeout_ms)
     IS(ACKBUS_OK, ackbus_publisher_free(closed));
 }
 
+static void handlers(void)
+{
+    CHECK(!ackbus_in_callback());
+    ackbus_callback_leave(); /* nothing was entered */
+    ERR(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_callback_enter(NOT_A(ackbus_reports), &error));
+    ERR(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_callback_enter(ODD(ackbus_reports), &error));
+    CHECK(!ackbus_in_callback());
+    ERR(ACKBUS_OK, ackbus_callback_enter(NULL, &error));
+    IS(ACKBUS_ERR_INVALID_STATE, ackbus_callback_enter(NULL, NULL));
+    ackbus_callback_leave();
+    ackbus_callback_leave();
+    CHECK(!ackbus_in_callback());
+}
+
 int main(void)
 {
     config = memory_config(NULL);
@@ -367,6 +395,7 @@ int main(void)
     publishing();
     messages();
     polling();
+    handlers();
     managing();
     extreme_times();
     after_close(bus, INT64_MAX);

@@ -309,3 +309,43 @@ fn an_event_and_the_state_that_it_tells_of_appear_together() {
         }
     });
 }
+
+/// P3 for programs with handlers of their own: the places of a polled batch belong to the thread that handles it.
+#[test]
+fn a_handler_has_the_places_of_its_reports() {
+    within("a handler at a full window", || {
+        let silent = Silent::connect(&[("max_pending", "4"), ("on_full", "fail")], polled());
+        let bus = &silent.bus;
+        let refused = |topic: &str| bus.publish(topic, b"", 0).unwrap_err().status();
+        for tag in 0..4 {
+            bus.publish("a", b"", tag).unwrap();
+        }
+        assert_eq!(bus.purge(Purge { unsent: true, in_flight: true }).unwrap(), 4);
+        let mut batch = bus.poll(9, Some(LONG)).unwrap();
+        assert_eq!((batch.len(), refused("a")), (4, Status::QueueFull));
+
+        batch.enter_callback().unwrap();
+        assert!(ackbus::in_callback());
+        assert_eq!(ackbus::enter_callback().unwrap_err().status(), Status::InvalidState);
+        assert_eq!(bus.flush(NOW).unwrap_err().status(), Status::WrongThread);
+        thread::scope(|scope| assert_eq!(scope.spawn(|| refused("a")).join().unwrap(), Status::QueueFull, "another thread has none of them"));
+        for tag in 0..3 {
+            bus.publish("dead", b"", tag).unwrap();
+        }
+        assert_eq!(batch.get(3).unwrap().topic(), "a", "its views are still there");
+        ackbus::leave_callback();
+        assert!(!ackbus::in_callback());
+
+        bus.publish("a", b"", 9).unwrap();
+        assert_eq!(refused("a"), Status::QueueFull, "one place was left over");
+        assert_eq!(batch.enter_callback().unwrap_err().status(), Status::InvalidState, "once for each batch");
+        drop(batch);
+        assert_eq!((refused("a"), bus.stats().pending_max), (Status::QueueFull, 4));
+
+        ackbus::enter_callback().unwrap();
+        assert_eq!(bus.publish("a", b"", 0).unwrap_err().status(), Status::QueueFull);
+        ackbus::leave_callback();
+        ackbus::leave_callback();
+        assert!(!ackbus::in_callback());
+    });
+}

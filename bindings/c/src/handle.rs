@@ -43,16 +43,19 @@ pub(crate) unsafe trait Plain: Copy {}
 // SAFETY: a primitive.
 unsafe impl Plain for u8 {}
 
-/// A struct that grows at its end and tells its size in its first field (T18).
-///
-/// # Safety
-/// The type is `repr(C)` and its first field is `struct_size: usize`.
-pub(crate) unsafe trait Versioned: Plain {
-    /// The smallest `struct_size` that makes sense.
+/// A struct that grows at its end (T18).
+pub(crate) trait Growing: Plain {
+    /// The smallest size that makes sense.
     const SMALLEST: usize;
     /// The C name, for error texts.
     const NAME: &'static str;
 }
+
+/// A struct that grows at its end and tells its size in its first field.
+///
+/// # Safety
+/// The type is `repr(C)` and its first field is `struct_size: usize`.
+pub(crate) unsafe trait Versioned: Growing {}
 
 /// Gives a value away to C. It comes back through [`Call::take`].
 pub(crate) fn give<T: Handle>(value: T) -> *mut T {
@@ -170,23 +173,27 @@ impl Call {
         }
         // SAFETY: not NULL; by the promise of `from_c` a struct that starts with its size.
         let size = unsafe { ptr::read_unaligned(of.cast::<usize>()) };
-        // Sizes of C structs with 8-byte fields are multiples of 8, so a prefix never cuts a field in two.
-        if !(T::SMALLEST..=MAX_STRUCT).contains(&size) || !size.is_multiple_of(align_of::<T>()) {
-            let text = format!("struct_size of the {0} is {size}, must be sizeof({0}), which is {1} in this version", T::NAME, size_of::<T>());
-            return Err(Error::new(Status::InvalidArgument, text));
+        sized::<T>("struct_size", size)
+    }
+
+    /// The structs of an array whose elements are as far apart as the caller says, which is their size in his version.
+    pub(crate) fn strided<T: Growing>(&self, first: *const T, count: usize, stride: usize, what: &str) -> Result<impl ExactSizeIterator<Item = T>> {
+        let stride = sized::<T>("stride", stride)?;
+        if first.is_null() && count > 0 {
+            return Err(no_array(first, count, what));
         }
-        Ok(size)
+        self.structs(first, count, stride, what)
     }
 
     /// The structs of an array whose elements are `stride` bytes apart. `count` of them must not be larger than memory.
-    pub(crate) fn structs<T: Versioned>(&self, first: *const T, count: usize, stride: usize, what: &str) -> Result<impl ExactSizeIterator<Item = T>> {
+    pub(crate) fn structs<T: Growing>(&self, first: *const T, count: usize, stride: usize, what: &str) -> Result<impl ExactSizeIterator<Item = T>> {
         if count > isize::MAX as usize / stride.max(1) {
             return Err(no_array(first, count, what));
         }
         Ok((0..count).map(move |index| self.copy(first.wrapping_byte_add(index * stride), stride)))
     }
 
-    fn copy<T: Versioned>(&self, from: *const T, size: usize) -> T {
+    fn copy<T: Growing>(&self, from: *const T, size: usize) -> T {
         let mut value = MaybeUninit::<T>::zeroed();
         // SAFETY: by the promise of `from_c` there are `size` bytes; `value` has room for the part that is copied; any bytes make a `T`.
         unsafe {
@@ -241,8 +248,18 @@ impl Call {
     }
 }
 
+/// Checks the size of a struct of the caller's version.
+fn sized<T: Growing>(what: &str, size: usize) -> Result<usize> {
+    // Sizes of C structs with 8-byte fields are multiples of 8, so a prefix never cuts a field in two.
+    if !(T::SMALLEST..=MAX_STRUCT).contains(&size) || !size.is_multiple_of(align_of::<T>()) {
+        let text = format!("{what} of the {0} is {size}, must be sizeof({0}), which is {1} in this version", T::NAME, size_of::<T>());
+        return Err(Error::new(Status::InvalidArgument, text));
+    }
+    Ok(size)
+}
+
 #[inline]
-fn utf8<'a>(bytes: &'a [u8], what: &str) -> Result<&'a str> {
+pub(crate) fn utf8<'a>(bytes: &'a [u8], what: &str) -> Result<&'a str> {
     if bytes.is_ascii() {
         // Nearly every topic. The full check of one would cost more than the rest of this crate's part in a publish.
         // SAFETY: ASCII is UTF-8.

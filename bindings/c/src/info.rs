@@ -8,7 +8,7 @@ use ackbus::Info;
 
 use crate::error::{ACKBUS_OK, ackbus_status};
 use crate::guard::guard;
-use crate::handle::{Call, Plain, Versioned};
+use crate::handle::{Call, Growing, Plain, Versioned};
 use crate::publisher::{ackbus_publisher, not_forked};
 
 /// In `ackbus_info.state`: the first connection is being made.
@@ -50,11 +50,12 @@ pub struct ackbus_info {
 
 // SAFETY: `repr(C)`, made of integers.
 unsafe impl Plain for ackbus_info {}
-// SAFETY: `struct_size` comes first.
-unsafe impl Versioned for ackbus_info {
+impl Growing for ackbus_info {
     const SMALLEST: usize = offset_of!(ackbus_info, max_payload);
     const NAME: &'static str = "ackbus_info";
 }
+// SAFETY: `struct_size` comes first.
+unsafe impl Versioned for ackbus_info {}
 
 impl ackbus_info {
     fn of(info: &Info) -> Self {

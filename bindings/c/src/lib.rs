@@ -20,6 +20,7 @@ mod handle;
 pub mod info;
 pub mod log;
 pub mod message;
+pub mod packed;
 pub mod poll;
 pub mod publish;
 pub mod publisher;

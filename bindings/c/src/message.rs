@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ackbus::{Error, Message, Result, StallWait, Status};
 
-use crate::handle::{Call, Plain, Versioned};
+use crate::handle::{Call, Growing, Plain, Versioned};
 use crate::text::ackbus_str;
 
 /// In `ackbus_message.flags`: report this message's outcome in any case, whatever the option `report` says.
@@ -24,7 +24,7 @@ pub const ACKBUS_MSG_MARK: u32 = 16;
 const KNOWN_FLAGS: u32 =
     ACKBUS_MSG_REPORT_ALWAYS | ACKBUS_MSG_EXPECTED_LAST_SEQ | ACKBUS_MSG_EXPECTED_LAST_SUBJECT_SEQ | ACKBUS_MSG_STALL_WAIT | ACKBUS_MSG_MARK;
 /// Far more than a header block holds: a wild count is refused before it is believed.
-const MAX_HEADERS: usize = 65_536;
+pub(crate) const MAX_HEADERS: usize = 65_536;
 
 /// A header: a name and a value. Neither may contain CR or LF.
 #[repr(C)]
@@ -81,11 +81,12 @@ pub struct ackbus_message {
 
 // SAFETY: `repr(C)`, made of integers and raw pointers.
 unsafe impl Plain for ackbus_message {}
-// SAFETY: `struct_size` comes first.
-unsafe impl Versioned for ackbus_message {
+impl Growing for ackbus_message {
     const SMALLEST: usize = offset_of!(ackbus_message, headers);
     const NAME: &'static str = "ackbus_message";
 }
+// SAFETY: `struct_size` comes first.
+unsafe impl Versioned for ackbus_message {}
 
 /// A name and a value, as the core takes them.
 pub(crate) type Header<'c> = (&'c str, &'c str);

@@ -9,7 +9,7 @@ use crate::callback::may_wait;
 use crate::error::{ackbus_error, ackbus_status};
 use crate::guard::guard;
 use crate::handle::{Call, give};
-use crate::message::{ackbus_message, timeout};
+use crate::message::{Header, ackbus_message, timeout};
 use crate::publisher::ackbus_publisher;
 use crate::report::ackbus_reports;
 
@@ -115,14 +115,42 @@ fn publish_batch(call: &Call, publisher: &ackbus_publisher, msgs: *const ackbus_
             break;
         }
     }
-    let mut rest = headers.as_slice();
-    let messages = call.structs(msgs, count, size, "msgs")?.enumerate().map(|(index, message)| {
-        if let Some((_, error)) = bad.take_if(|(at, _)| *at == index) {
+    publish_all(call, publisher, call.structs(msgs, count, size, "msgs")?.map(Ok), Rest::new(&headers, bad), accepted)
+}
+
+/// What was read of a batch before its messages: their headers, and which message ends the batch because its headers are bad.
+pub(crate) struct Rest<'c> {
+    headers: &'c [Header<'c>],
+    bad: Option<(usize, Error)>,
+}
+
+impl<'c> Rest<'c> {
+    pub(crate) fn new(headers: &'c [Header<'c>], bad: Option<(usize, Error)>) -> Self {
+        Rest { headers, bad }
+    }
+
+    /// The headers of the next message, which is number `index`.
+    fn next(&mut self, index: usize, count: usize) -> Result<&'c [Header<'c>]> {
+        if let Some((_, error)) = self.bad.take_if(|(at, _)| *at == index) {
             return Err(error);
         }
-        let (own, others) = rest.split_at_checked(message.header_count).unwrap_or_default();
-        rest = others;
-        message.convert(call, own)
+        let (own, others) = self.headers.split_at_checked(count).unwrap_or_default();
+        self.headers = others;
+        Ok(own)
+    }
+}
+
+/// Publishes a batch whose headers were read before.
+pub(crate) fn publish_all<'c>(
+    call: &'c Call,
+    publisher: &ackbus_publisher,
+    messages: impl Iterator<Item = Result<ackbus_message>>,
+    mut rest: Rest<'c>,
+    accepted: impl FnMut(u64),
+) -> Result<()> {
+    let messages = messages.enumerate().map(|(index, message)| {
+        let message = message?;
+        message.convert(call, rest.next(index, message.header_count)?)
     });
     publisher.core.publish_batch(messages, accepted)
 }

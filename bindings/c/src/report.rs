@@ -105,7 +105,7 @@ impl ackbus_report {
 /// as many messages as it got reports can be published from it whatever other threads wait for.
 ///
 /// Threads: a thread of the library's, one call at a time per publisher. Publishers made of one config have a thread each and may call at the same time.
-/// `ackbus_publisher_publish`, `_publish_msg` and `_publish_batch` never wait in it; calls that wait return `ACKBUS_ERR_WRONG_THREAD`.
+/// `ackbus_publisher_publish`, `_publish_msg`, `_publish_batch` and `_publish_packed` never wait in it; calls that wait return `ACKBUS_ERR_WRONG_THREAD`.
 /// It must return: no exception, no longjmp.
 pub type ackbus_report_cb = Option<unsafe extern "C" fn(user_data: *mut c_void, reports: *const ackbus_report, count: usize, stride: usize)>;
 
@@ -158,6 +158,10 @@ impl Handle for ackbus_reports {
 impl ackbus_reports {
     pub(crate) fn new(reports: Reports) -> Self {
         ackbus_reports { views: reports.iter().map(|report| ackbus_report::of(&report)).collect(), reports }
+    }
+
+    pub(crate) fn enter_callback(&mut self) -> Result<()> {
+        self.reports.enter_callback()
     }
 
     /// The outcome of a batch of one, as the result of a call.

@@ -7,7 +7,7 @@ use ackbus::Stats;
 
 use crate::error::ackbus_status;
 use crate::guard::guard;
-use crate::handle::{Call, Plain, Versioned};
+use crate::handle::{Call, Growing, Plain, Versioned};
 use crate::publisher::{ackbus_publisher, not_forked};
 
 /// A publisher's figures, all since it connected. Start with `ACKBUS_STATS_INIT`. Each is read once; together they are exact when nothing moves.
@@ -72,11 +72,12 @@ pub struct ackbus_stats {
 
 // SAFETY: `repr(C)`, made of integers.
 unsafe impl Plain for ackbus_stats {}
-// SAFETY: `struct_size` comes first.
-unsafe impl Versioned for ackbus_stats {
+impl Growing for ackbus_stats {
     const SMALLEST: usize = offset_of!(ackbus_stats, pending);
     const NAME: &'static str = "ackbus_stats";
 }
+// SAFETY: `struct_size` comes first.
+unsafe impl Versioned for ackbus_stats {}
 
 impl ackbus_stats {
     fn of(stats: &Stats) -> Self {

@@ -6,7 +6,7 @@ use ackbus::{Error, Status};
 
 use crate::error::ackbus_status;
 use crate::guard::guard;
-use crate::handle::{Call, Versioned};
+use crate::handle::{Call, Growing};
 use crate::message::ackbus_message;
 use crate::report::ackbus_report;
 use crate::stats::ackbus_stats;

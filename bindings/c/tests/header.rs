@@ -8,8 +8,24 @@ use ackbus::log::Level;
 use ackbus::{Config, EventKind, Persistence, State, Stats, Status};
 
 /// The sources with C items, in the order in which the header shows them.
-const SOURCES: [&str; 15] =
-    ["version", "text", "error", "callback", "message", "report", "event", "config", "log", "publisher", "publish", "poll", "stats", "info", "handle"];
+const SOURCES: [&str; 16] = [
+    "version",
+    "text",
+    "error",
+    "callback",
+    "message",
+    "report",
+    "event",
+    "config",
+    "log",
+    "publisher",
+    "publish",
+    "packed",
+    "poll",
+    "stats",
+    "info",
+    "handle",
+];
 
 fn crate_dir() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

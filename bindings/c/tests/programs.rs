@@ -26,6 +26,17 @@ fn callbacks_and_finalizers() {
 }
 
 #[test]
+fn packed_messages() {
+    check("packed", C11, &[]);
+}
+
+/// P3 and P5 for programs that poll.
+#[test]
+fn handlers_of_the_programs_own() {
+    check("handlers", C11, &[]);
+}
+
+#[test]
 fn misuse_gets_an_error() {
     check("misuse", C11, &[]);
 }
@@ -130,7 +141,7 @@ fn hang_up_in_mid_write(listener: &TcpListener) {
 
 #[test]
 fn address_sanitizer_finds_nothing() {
-    for name in ["misuse", "calls", "callbacks"] {
+    for name in ["misuse", "calls", "callbacks", "packed", "handlers"] {
         let program = compile(&format!("tests/c/{name}.c"), Asan);
         // The instrument itself: a compiler that ignores the flag would find nothing either.
         let symbols = run(Command::new("nm").arg(&program)).succeeded().stdout;
@@ -144,7 +155,7 @@ fn valgrind_finds_nothing() {
     if !have("valgrind") {
         return skipped("valgrind", "it is not installed");
     }
-    for name in ["misuse", "calls", "callbacks"] {
+    for name in ["misuse", "calls", "callbacks", "packed", "handlers"] {
         let program = compile(&format!("tests/c/{name}.c"), C11);
         let mut valgrind = Command::new("valgrind");
         valgrind.args(["--quiet", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite,indirect"]);
