@@ -1,0 +1,7 @@
+//go:build !ackbus_debug
+
+package ackbus
+
+func collectGarbage() {}
+
+const garbageIsCollectedAlways = false

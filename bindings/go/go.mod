@@ -1,0 +1,3 @@
+module ackbus
+
+go 1.24

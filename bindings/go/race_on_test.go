@@ -1,0 +1,5 @@
+//go:build race
+
+package ackbus
+
+const raceEnabled = true
