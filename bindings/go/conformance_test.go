@@ -162,18 +162,20 @@ var placeholder = regexp.MustCompile(`\$\{([^}]+)\}`)
 
 func (r *runner) options() []Option {
 	options := []Option{WithReportHandler(r.told.report), WithEventHandler(r.told.event), WithLogger(slog.New(slog.DiscardHandler)), WithReport(ReportFailures)}
-	filled := func(text string) string {
-		return placeholder.ReplaceAllStringFunc(text, func(found string) string { return r.answers[found[2:len(found)-1]] })
-	}
 	for key, value := range r.scenario.Publisher.Options {
-		options = append(options, WithOption(key, filled(value)))
+		options = append(options, WithOption(key, r.filled(value)))
 	}
 	for pattern, keys := range r.scenario.Publisher.Topics {
 		for key, value := range keys {
-			options = append(options, WithTopicOption(pattern, key, filled(value)))
+			options = append(options, WithTopicOption(pattern, key, r.filled(value)))
 		}
 	}
 	return options
+}
+
+// filled replaces what the control program has answered.
+func (r *runner) filled(text string) string {
+	return placeholder.ReplaceAllStringFunc(text, func(found string) string { return r.answers[found[2:len(found)-1]] })
 }
 
 // fails checks an error.
@@ -187,7 +189,7 @@ func (r *runner) fails(err error, want *failure) {
 		}
 	case !errors.As(err, &e):
 		r.Errorf("it does not fail, should be %+v", *want)
-	case want.Status != "" && e.Status.String() != want.Status, !strings.Contains(e.Text, want.Text),
+	case want.Status != "" && e.Status.String() != want.Status, !strings.Contains(e.Text, r.filled(want.Text)),
 		want.NotText != "" && strings.Contains(e.Text, want.NotText):
 		r.Errorf("the error is %v, should be %+v", err, *want)
 	}

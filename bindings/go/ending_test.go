@@ -100,16 +100,20 @@ func TestCloseSettlesEverything(t *testing.T) {
 func TestCloseIsEndedByCancelling(t *testing.T) {
 	bus := silent(t, WithErrorHandler(func(Report) {}))
 	must(t, bus.Publish("a", nil))
-	ctx, cancel := context.WithCancel(context.Background())
-	results := make(chan error, 2)
-	go func() { results <- bus.Close(ctx) }()
+	patient := make(chan error, 1)
+	go func() { patient <- bus.Close(context.Background()) }()
 	until(t, "closing", func() bool { return bus.Info().State == Closing })
-	// Another one waits for the same end, without a limit of its own.
-	go func() { results <- bus.Close(context.Background()) }()
+	// Another one waits for the same end, and has less time.
+	ctx, cancel := context.WithCancel(context.Background())
+	hurried := make(chan error, 1)
+	go func() { hurried <- bus.Close(ctx) }()
 	cancel()
-	for range 2 {
-		wants(t, wait(t, "Close", results), ErrTimedOut)
-	}
+	err := wait(t, "Close", hurried)
+	wants(t, err, ErrTimedOut)
+	equal(t, "the context's error", errors.Is(err, context.Canceled), true)
+	err = wait(t, "Close", patient)
+	wants(t, err, ErrTimedOut)
+	equal(t, "the other's context", errors.Is(err, context.Canceled), false)
 }
 
 func TestCloseWaitsForAcks(t *testing.T) {

@@ -115,13 +115,13 @@ func publishUntilKilled([]string) error {
 
 // P7: Ctrl-C ends a Go program that does not ask for it, as ever.
 func TestSignalsEndAProgramAsEver(t *testing.T) {
-	for sent, want := range map[syscall.Signal]int{syscall.SIGINT: 0, syscall.SIGTERM: 0} {
+	for _, sent := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		c := begin(t, "publish until killed")
 		c.says(t, "ready")
 		must(t, c.Process.Signal(sent))
 		status := c.ends(t)
 		if !status.Signaled() || status.Signal() != sent {
-			t.Errorf("%v: it ends with %v (%d)", sent, c.ProcessState, want)
+			t.Errorf("%v: it ends with %v", sent, c.ProcessState)
 		}
 	}
 }
@@ -280,7 +280,7 @@ func startAChild([]string) error {
 	if err != nil {
 		return err
 	}
-	for range 20 {
+	for range 5 {
 		command := exec.Command(program)
 		command.Env = append(os.Environ(), sceneVariable+"=show descriptors")
 		if out, err := command.CombinedOutput(); err != nil || string(out) != "" {
