@@ -13,6 +13,8 @@ server := .tools/nats-server/bin/nats-server
 data := .tools/data/airportsdata/airports.csv
 python := .tools/python/bin/python
 wheels := $(target)/wheels
+go := $(shell command -v go)
+go_dirs := bindings/go benches/go examples/go
 c_examples := $(patsubst examples/c/%.c,$(target)/examples-c/%,$(wildcard examples/c/*.c))
 cpp_examples := $(patsubst examples/cpp/%.cpp,$(target)/examples-cpp/%,$(wildcard examples/cpp/*.cpp))
 CC ?= cc
@@ -46,7 +48,7 @@ demo: build server data $(target)/examples-c/publish_lines ## Install what is mi
 .PHONY: check
 check: tools ## Everything that must hold: format, lints, builds, all tests, docs, examples, demo
 	$(timed)
-	$(MAKE) fmt-check lint build test test-python doc examples demo
+	$(MAKE) fmt-check lint build test test-python test-go doc examples demo
 
 .PHONY: check-fast
 check-fast: tools ## The part of check for every save: format, lints, the core's unit tests
@@ -71,11 +73,13 @@ header: tools ## Write include/ackbus.h and the generated pages of docs/ anew
 	export ACKBUS_BLESS=1
 	cargo test --locked -p ackbus-capi --test header the_header_is_generated
 	cargo test --locked -p ackbus --lib -- configuration_reference the_docs_match_the_table
+	cp include/ackbus.h bindings/go/ackbus.h
 
 .PHONY: fmt
-fmt: tools ## Format the Rust sources
+fmt: tools ## Format the Rust and Go sources
 	$(timed)
 	cargo fmt --all
+	$(if $(go),gofmt -w $(go_dirs))
 
 .PHONY: fmt-check
 fmt-check: tools
@@ -83,9 +87,10 @@ fmt-check: tools
 	cargo fmt --all --check
 
 .PHONY: lint
-lint: tools ## Clippy, warnings are errors
+lint: tools ## Clippy and vet, warnings are errors
 	$(timed)
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(if $(go),scripts/test-go.sh lint)
 
 .PHONY: test
 test: build server valgrind clang ## All tests, in Rust, C and C++
@@ -129,6 +134,13 @@ test-python: wheel server ## The Python package: format, lints, types, stubs, te
 	mypy -p ackbus
 	cd tests && stubtest ackbus --concise && cd ..
 	pytest --quiet
+
+# Ways of running Go are ways of finding faults of cgo: see the script.
+.PHONY: test-go
+test-go: build server ## The Go package: format, vet, tests and examples against a real server, with the race detector and cgo's checks
+	$(timed)
+	$(test_programs)
+	scripts/test-go.sh
 
 $(python): bindings/python/requirements.txt | tools
 	$(timed)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The benchmark behind `make bench`: ackbus beside the raw-socket loop that gives the limit and async-nats, paired and interleaved in one run.
+# The benchmark behind `make bench`: ackbus beside the raw-socket loop that gives the limit, async-nats and nats.go, paired and interleaved in one run.
 #
 # Against an endpoint that acks at once, then against a real nats-server with a memory stream and a file stream. Prints Markdown to stdout, progress to stderr.
 # Absolute figures move with the machine and what else it does; the ratios to the raw loop of the same round are what to read.
@@ -20,7 +20,9 @@ n_endpoint=${ACKBUS_BENCH_N:-1000000}
 n_server=${ACKBUS_BENCH_N_SERVER:-200000}
 size=${ACKBUS_BENCH_SIZE:-128}
 window=${ACKBUS_BENCH_WINDOW:-4096}
-clients=${ACKBUS_BENCH_CLIENTS:-raw ackbus-c ackbus-cpp ackbus-cpp-futures ackbus-rust async-nats raw-no-id ackbus-c-no-id async-nats-no-id}
+in_go=$(command -v go >/dev/null && echo ackbus-go ackbus-go-async nats-go || true)
+in_go_no_id=$([ -z "$in_go" ] || echo nats-go-no-id)
+clients=${ACKBUS_BENCH_CLIENTS:-raw ackbus-c ackbus-cpp ackbus-cpp-futures ackbus-rust async-nats $in_go raw-no-id ackbus-c-no-id async-nats-no-id $in_go_no_id}
 loads=${ACKBUS_BENCH_LOADS:-endpoint memory file}
 
 target=${CARGO_TARGET_DIR:-target}
@@ -31,6 +33,7 @@ endpoint_pid=
 
 note() { printf '%s\n' "$*" >&2; }
 die() { note "bench: $*"; exit 1; }
+[ -n "$in_go" ] || note 'skipped: the clients in Go: go is not installed'
 
 finish() {
     exec 3>&- || true # the endpoint ends when its stdin closes
@@ -50,6 +53,9 @@ build() {
     # The program asks for the soname, cargo names the file without the version.
     ln -s "$bin/libackbus.so" "$work/libackbus.so.0"
     "${CXX:-c++}" -std=c++17 -O2 -Wall -Wextra -Iinclude benches/publish.cpp -o "$work/publish-cpp" -L"$bin" -lackbus -pthread
+    if [[ $clients == *-go* ]]; then
+        (cd benches/go && CGO_LDFLAGS="-L$bin" go build -o "$work/publish-go" .)
+    fi
     "${CC:-cc}" -std=c11 -O2 -Wall -Wextra -Iinclude benches/publish.c -o "$work/publish" -L"$bin" -lackbus -pthread
 }
 
@@ -96,6 +102,7 @@ publish() {
         ackbus-c | ackbus-c-no-id) LD_LIBRARY_PATH=$work "$work/publish" "${arguments[@]}" ;;
         ackbus-cpp) LD_LIBRARY_PATH=$work "$work/publish-cpp" "${arguments[@]}" ;;
         ackbus-cpp-futures) LD_LIBRARY_PATH=$work "$work/publish-cpp" "${arguments[@]}" --futures ;;
+        ackbus-go* | nats-go*) LD_LIBRARY_PATH=$work "$work/publish-go" "${1%-no-id}" "${arguments[@]}" ;;
         *) die "unknown client $1" ;;
     esac
 }

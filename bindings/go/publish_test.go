@@ -154,7 +154,8 @@ func TestABatchEndsWhereAMessageIsRefused(t *testing.T) {
 
 // P1 and P3 with 64 goroutines: each message is told once, and the window holds.
 func TestSixtyFourGoroutines(t *testing.T) {
-	const goroutines, each, window = 64, 500, 48
+	const goroutines, window = 64, 48
+	each := few(500)
 	times := make([]atomic.Int32, goroutines*each)
 	bus := inMemory(t, WithMaxPending(window), WithReportHandler(func(r Report) {
 		if r.Err == nil {
@@ -200,7 +201,7 @@ func TestSixtyFourGoroutines(t *testing.T) {
 		}
 	}
 	stats := bus.Stats()
-	equal(t, "published", stats.Published, goroutines*each)
+	equal(t, "published", stats.Published, uint64(goroutines*each))
 	equal(t, "the window held", stats.PendingMax <= window, true)
 	equal(t, "pending", fmt.Sprint(bus.Pending(), bus.PendingBytes()), "0 0")
 }

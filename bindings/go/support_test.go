@@ -19,6 +19,17 @@ import (
 // long is far longer than anything here takes: what is not done by then hangs.
 const long = time.Minute
 
+// few is how often a test tries in the ways of running that take long.
+func few(count int) int {
+	switch {
+	case garbageIsCollectedAlways:
+		return max(count/50, 1)
+	case raceEnabled:
+		return max(count/5, 1)
+	}
+	return count
+}
+
 func testContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), long)
 	t.Cleanup(cancel)

@@ -93,7 +93,7 @@ func TestAPublishWaitThatIsGivenUp(t *testing.T) {
 func TestGivingUpAsTheOutcomeComes(t *testing.T) {
 	var told collector
 	bus := inMemory(t, WithReportHandler(told.report))
-	const count = 2000
+	count := few(2000)
 	waited := 0
 	for i := range count {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i%100)*time.Microsecond)
@@ -115,7 +115,7 @@ func TestGivingUpAsTheOutcomeComes(t *testing.T) {
 func TestTicketsAreCheap(t *testing.T) {
 	bus := silent(t, WithMaxPending(20_000))
 	before := runtime.NumGoroutine()
-	for range 10_000 {
+	for range few(10_000) {
 		ticket, err := bus.PublishAsync("a", nil)
 		must(t, err)
 		if ticket.done.Load() != nil {

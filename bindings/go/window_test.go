@@ -117,7 +117,8 @@ func TestCloseEndsWaiting(t *testing.T) {
 // P3: every message is refused, and the handler publishes each again, for good, while other goroutines take every place that is free. None may be lost.
 func TestDeadLettersAtAFullWindow(t *testing.T) {
 	for _, window := range []int{1, 3, 64} {
-		const goroutines, each = 8, 100
+		const goroutines = 8
+		each := few(100)
 		var bus *Publisher
 		var ready sync.WaitGroup
 		ready.Add(1)
