@@ -387,6 +387,13 @@ impl SendQueue {
         std::mem::take(&mut line.slots)
     }
 
+    /// No message enters after this, provided that none is in line.
+    pub(crate) fn shut_if_empty(&self) -> bool {
+        let mut line = self.line();
+        line.closed |= line.slots.is_empty();
+        line.closed
+    }
+
     /// The id of the newest message.
     pub(crate) fn last_id(&self) -> u64 {
         self.last_id.load(Ordering::Relaxed)

@@ -97,12 +97,9 @@ impl Core {
             self.end_all(&error);
             self.hand_over();
         }
-        self.table.len() == 0 && self.fresh_is_empty()
-    }
-
-    fn fresh_is_empty(&mut self) -> bool {
         self.intake();
-        self.table.len() == 0
+        // One that enters the line after this look would be settled although there is time left to send it.
+        self.table.len() == 0 && self.shared.queue.shut_if_empty()
     }
 
     /// Settles whatever is left, for this reason.

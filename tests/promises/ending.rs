@@ -348,3 +348,22 @@ fn a_publisher_that_never_connects_tells_of_it_once() {
     assert_eq!(error.status(), Status::ConnectFailed);
     assert_eq!(*kinds.lock().unwrap(), [EventKind::ConnectFailed, EventKind::Failed, EventKind::Closed]);
 }
+
+/// P6: a publish that wins against close has its message sent, since there is time.
+#[test]
+fn what_is_accepted_as_close_begins_is_sent() {
+    within("publishing while closing", || {
+        for _ in 0..500 {
+            let bus = Publisher::connect(&memory(&[]), polled()).unwrap();
+            thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| while bus.publish("a", b"", 0).is_ok() {});
+                }
+                bus.publish("a", b"", 0).unwrap();
+                bus.close(Some(LONG)).unwrap();
+            });
+            let stats = bus.stats();
+            assert_eq!((stats.published, stats.publish_errors), (stats.accepted, 0));
+        }
+    });
+}
