@@ -1,0 +1,47 @@
+"""The command line: ``ackbus`` or ``python -m ackbus``. Its help is its documentation; README.md has examples."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from .. import Error, __version__
+from . import bench, pub, serve
+from .output import note
+from .stopping import Stopped
+from .usage import Usage
+
+__all__ = ["main"]
+
+EPILOG = """\
+exit codes:
+  0    everything was persisted
+  1    some of it was not, or is in doubt
+  2    nothing was published: wrong usage, or no connection
+  130  Ctrl-C (143: SIGTERM), after a clean close and the figures
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; the exit code. argparse ends wrong usage with SystemExit(2)."""
+    parser = argparse.ArgumentParser(
+        prog="ackbus",
+        description="Publish to NATS JetStream, and know what became of every message.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"ackbus {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    for command in (pub, serve, bench):
+        command.add_to(commands)
+    given = parser.parse_args(arguments)
+    try:
+        return int(given.run(given))
+    except Usage as error:
+        note(f"ackbus {given.command}: {error}")
+    except Error as error:
+        # A run that has begun survives it: nothing was published.
+        note(f"ackbus {given.command}: {error.status.name}: {error.message}")
+    except Stopped as stopped:
+        return stopped.exit_code
+    return 2
