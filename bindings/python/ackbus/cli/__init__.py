@@ -13,6 +13,8 @@ from .usage import Usage
 
 __all__ = ["main"]
 
+WHAT = "Publish to NATS JetStream, and know what became of every message."
+COMMANDS = {"pub": pub, "serve": serve, "bench": bench}
 EPILOG = """\
 exit codes:
   0    everything was persisted
@@ -24,24 +26,20 @@ exit codes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; the exit code. argparse ends wrong usage with SystemExit(2)."""
-    parser = argparse.ArgumentParser(
-        prog="ackbus",
-        description="Publish to NATS JetStream, and know what became of every message.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(prog="ackbus", description=WHAT, epilog=EPILOG, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--version", action="version", version=f"ackbus {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    for command in (pub, serve, bench):
-        command.add_to(commands)
-    given = parser.parse_args(arguments)
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="\n".join(f"{name:<6} {module.WHAT}" for name, module in COMMANDS.items()))
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="see ackbus COMMAND --help")
+    words = parser.parse_args(arguments)
+    command = COMMANDS[words.command]
+    given = command.parse(words.arguments)
     try:
-        return int(given.run(given))
+        return int(command.run(given))
     except Usage as error:
-        note(f"ackbus {given.command}: {error}")
+        note(f"ackbus {words.command}: {error}")
     except Error as error:
         # A run that has begun survives it: nothing was published.
-        note(f"ackbus {given.command}: {error.status.name}: {error.message}")
+        note(f"ackbus {words.command}: {error.status.name}: {error.message}")
     except Stopped as stopped:
         return stopped.exit_code
     return 2

@@ -6,7 +6,6 @@ import argparse
 import resource
 import time
 from collections.abc import Callable
-from typing import Any
 
 import ackbus
 
@@ -21,20 +20,21 @@ BATCH = 1_000
 WAIT = 120.0
 """Seconds that the last acknowledgements may take."""
 
+WHAT = "measure"
 DESCRIPTION = f"""\
 Publish N messages in each of three ways and print rate, CPU time and latency. What is measured is this machine with that server, whatever else they do.
 Without --stream they go to the topic {TOPIC}, into a stream {STREAM} in memory, which is created if it is missing and stays.
 """
 
 
-def add_to(commands: Any) -> None:
-    parser = commands.add_parser("bench", help="measure", description=DESCRIPTION, formatter_class=argparse.RawTextHelpFormatter)
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="ackbus bench", description=DESCRIPTION, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("-n", type=usage.count(1, 1_000_000_000), default=200_000, metavar="N", help="messages each way (default: 200,000)")
     parser.add_argument("--size", type=usage.count(0, 64 << 20), default=128, metavar="BYTES", help="of each payload (default: 128)")
     parser.add_argument("--topic", default=TOPIC, help="where to publish, with --stream")
     parser.add_argument("--stream", metavar="NAME", help="an existing stream that takes the topic")
     usage.add_connection(parser)
-    parser.set_defaults(run=run)
+    return parser.parse_args(arguments)
 
 
 def run(given: argparse.Namespace) -> int:

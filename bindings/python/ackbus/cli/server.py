@@ -19,6 +19,8 @@ START = 20.0
 """Seconds that a server may take to start; a store with much in it takes its time."""
 STOP = 20.0
 """Seconds that it may take to end, before it is killed."""
+COMPLAINTS = ("[FTL]", "[ERR]", "nats-server: ", "flag provided")
+"""What marks a line of its log that says why it ended."""
 
 
 class Server:
@@ -93,7 +95,7 @@ def _port(process: subprocess.Popen[bytes], path: Path, log: Path) -> int:
 
 
 def last_words(process: subprocess.Popen[bytes], log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     # The last line that complains, or else the last.
-    said = [line for line in lines if "[FTL]" in line or "[ERR]" in line or line.startswith("nats-server:")] or lines
+    said = [line for line in lines if any(mark in line for mark in COMPLAINTS)] or lines
     return (said[-1].split("] ", 1)[-1] if said else "it said nothing") + (f" (exit code {process.returncode})" if process.returncode is not None else "")
