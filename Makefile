@@ -130,9 +130,12 @@ test-python: wheel server ## The Python package: format, lints, types, stubs, te
 	$(pip_quiet) $(python) -m pip install --quiet --no-index --no-deps --force-reinstall $(wheels)/*.whl
 	cd bindings/python
 	export PATH="$(CURDIR)/.tools/python/bin:$$PATH" MYPY_CACHE_DIR="$(CURDIR)/.tools/mypy"
-	ruff format --check --quiet . && ruff check --quiet .
+	ruff format --check --quiet .
+	ruff check --quiet .
 	mypy -p ackbus
-	cd tests && stubtest ackbus --concise && cd ..
+	cd tests
+	stubtest ackbus --concise
+	cd ..
 	pytest --quiet
 
 # Ways of running Go are ways of finding faults of cgo: see the script.

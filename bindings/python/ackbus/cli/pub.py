@@ -195,7 +195,7 @@ def _feed(
             if record.problem:
                 raise RecordError(record.problem)
             name = topic.fill(record)
-            bus.publish(name, record.payload, tag=record.number, headers=headers, msg_id=msg_id and msg_id.fill(record))
+            bus.publish(name, record.payload, tag=record.number, headers=headers, msg_id=msg_id.fill(record) if msg_id else None)
         except RecordError as error:
             failure = ("INVALID_RECORD", str(error))
         except ackbus.InvalidHeaderError as error:
