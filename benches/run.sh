@@ -10,7 +10,8 @@
 #   ACKBUS_BENCH_SIZE=128          payload bytes
 #   ACKBUS_BENCH_WINDOW=4096       messages without ack at a time
 #   ACKBUS_BENCH_CLIENTS="raw …"   which clients, in this order; raw (and raw-no-id for the others without Msg-Ids) must be among them
-#   ACKBUS_BENCH_LOADS="endpoint memory file"
+#   ACKBUS_BENCH_LOADS="endpoint memory file"   empty: none of these clients
+#   ACKBUS_BENCH_PYTHON=python     an interpreter with the package and benches/python/requirements.txt: also runs the Python clients, see benches/python
 #   ACKBUS_NATS_SERVER             the server binary; else the one in .tools
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,7 +24,8 @@ window=${ACKBUS_BENCH_WINDOW:-4096}
 in_go=$(command -v go >/dev/null && echo ackbus-go ackbus-go-async nats-go || true)
 in_go_no_id=$([ -z "$in_go" ] || echo nats-go-no-id)
 clients=${ACKBUS_BENCH_CLIENTS:-raw ackbus-c ackbus-cpp ackbus-cpp-futures ackbus-rust async-nats $in_go raw-no-id ackbus-c-no-id async-nats-no-id $in_go_no_id}
-loads=${ACKBUS_BENCH_LOADS:-endpoint memory file}
+loads=${ACKBUS_BENCH_LOADS-endpoint memory file}
+python=${ACKBUS_BENCH_PYTHON:-}
 
 target=${CARGO_TARGET_DIR:-target}
 bin=$(mkdir -p "$target" && cd "$target" && pwd)/release
@@ -125,8 +127,8 @@ measure() {
 
 build
 endpoint='' server='' server_version='not used'
-[[ " $loads " != *" endpoint "* ]] || start_endpoint
-[[ " $loads " != *" memory "* && " $loads " != *" file "* ]] || start_server
+[[ " $loads " != *" endpoint "* && -z $python ]] || start_endpoint
+[[ " $loads " != *" memory "* && " $loads " != *" file "* && -z $python ]] || start_server
 for load in $loads; do
     for round in $(seq "$rounds"); do
         for client in $clients; do
@@ -135,5 +137,12 @@ for load in $loads; do
     done
 done
 
-printf '%s rounds, interleaved; %s CPUs; %s; %s\n\n' "$rounds" "$(nproc)" "$server_version" "$(rustc --version)"
-"$bin/ackbus-bench-table" <"$work/runs"
+if [ -n "$loads" ]; then
+    printf '%s rounds, interleaved; %s CPUs; %s; %s\n\n' "$rounds" "$(nproc)" "$server_version" "$(rustc --version)"
+    "$bin/ackbus-bench-table" <"$work/runs"
+fi
+if [ -n "$python" ]; then
+    # At least five rounds: interpreters vary more.
+    "$python" benches/python/bench.py --endpoint "$endpoint" --server "$server" --c "$work/publish" \
+        --rounds $((rounds > 5 ? rounds : 5)) --n "$n_endpoint" --n-server "$n_server" --size "$size"
+fi
