@@ -246,8 +246,13 @@ impl Publisher {
         let (mut count, mut room) = (0, false);
         loop {
             match self.bus.poll(DRAIN, Some(Duration::ZERO)) {
-                Ok(batch) => {
+                Ok(mut batch) => {
+                    // Handlers run now: they publish as from a callback, into the places of these reports (P3).
+                    let entered = !batch.is_empty() && batch.enter_callback().is_ok();
                     self.outcomes.tell(py, batch.iter());
+                    if entered {
+                        ackbus::leave_callback();
+                    }
                     count += batch.len();
                     room |= batch.room();
                     if batch.len() < DRAIN {

@@ -194,6 +194,22 @@ def test_handlers_run_in_the_loop_and_may_be_coroutines(server: Server, run: Run
     assert sorted(server.payloads("DEAD"), key=int) == [b"%d" % n for n in range(50)]
 
 
+def test_every_failure_is_dead_lettered_at_a_window_of_one(server: Server, run: Run) -> None:
+    server.add_stream("DEAD", "dead.>")
+
+    async def main() -> None:
+        letters: list[asyncio.Future[ackbus.Ack]] = []
+        bus = await ackbus.aio.connect(server.url, max_pending=1, on_error=lambda report: letters.append(bus.submit_nowait("dead.letters", report.payload)))
+        for n in range(50):
+            (await bus.submit("nobody.takes.this", b"%d" % n)).cancel()
+        await bus.flush(20)
+        assert [ack.seq for ack in await asyncio.gather(*letters)] == list(range(1, 51))
+        await bus.close()
+
+    run(main)
+    assert server.payloads("DEAD") == [b"%d" % n for n in range(50)]
+
+
 def test_an_exception_in_a_handler_costs_no_outcome(run: Run) -> None:
     async def main() -> None:
         failures: list[Any] = []
