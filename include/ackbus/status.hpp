@@ -26,6 +26,7 @@ enum class status : std::int32_t {
     purged = ACKBUS_ERR_PURGED,
     callback_busy = ACKBUS_ERR_CALLBACK_BUSY,
     closed = ACKBUS_ERR_CLOSED,
+    interrupted = ACKBUS_ERR_INTERRUPTED,
     disconnected = ACKBUS_ERR_DISCONNECTED,
     connect_failed = ACKBUS_ERR_CONNECT_FAILED,
     auth_failed = ACKBUS_ERR_AUTH_FAILED,

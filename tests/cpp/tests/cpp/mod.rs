@@ -18,7 +18,7 @@ pub(crate) struct Dialect {
 pub(crate) const GCC_17: Dialect = Dialect { compiler: "g++", standard: "c++17" };
 pub(crate) const GCC_20: Dialect = Dialect { compiler: "g++", standard: "c++20" };
 
-const WARNINGS: &[&str] = &["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g"];
+const WARNINGS: &[&str] = &["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g1"];
 
 /// The dialects of this machine.
 pub(crate) fn dialects() -> Vec<Dialect> {
