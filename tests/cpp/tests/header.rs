@@ -61,11 +61,14 @@ fn enumerations_mirror_the_c_header() {
 /// What the C API offers and C++ does not call is a hole, unless it is listed here with the reason.
 #[test]
 fn every_c_function_has_its_place() {
-    const NOT_CALLED: [&str; 10] = [
+    const NOT_CALLED: [&str; 13] = [
         "ackbus_version", // the C functions serve C++ as they are
         "ackbus_abi_version",
         "ackbus_config_key",
         "ackbus_config_topic_key",
+        "ackbus_callback_enter",
+        "ackbus_callback_leave",
+        "ackbus_in_callback",
         "ackbus_check_abi_",   // through its macro
         "ackbus_error_status", // the call's result says it
         "ackbus_str_of",       // C's helpers
