@@ -179,6 +179,13 @@ impl Error {
         self
     }
 
+    /// The same about a call without a publisher: there is no later call that it could end.
+    #[must_use]
+    pub(crate) fn without_publisher(mut self) -> Self {
+        self.0.fatal = false;
+        self
+    }
+
     /// The status.
     #[must_use]
     pub fn status(&self) -> Status {

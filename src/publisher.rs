@@ -49,7 +49,7 @@ impl Publisher {
         let publisher = Publisher { shared, close: Mutex::new(false) };
         if wait && let Err(error) = publisher.wait_connected(None) {
             let _ = publisher.close(Some(Duration::ZERO));
-            return Err(error);
+            return Err(error.without_publisher());
         }
         Ok(publisher)
     }
