@@ -15,6 +15,7 @@ from conftest import Server
 from silent import silent_server
 
 import ackbus
+from ackbus import _options
 
 ORDERS: dict[str, ackbus.Topic] = {"orders.>": {"stream": "ORDERS", "create": "if_missing"}}
 
@@ -117,6 +118,11 @@ def test_wrong_options_say_what_and_why(arguments: dict[str, Any], kind: type[Ex
 def test_durations_are_seconds_or_timedeltas() -> None:
     with ackbus.connect("memory:", ack_wait=1.5, delivery_timeout=timedelta(minutes=1), stall_wait=float("inf"), max_reconnects=None) as bus:  # type: ignore[typeddict-item]
         assert bus.publish_wait("a", timeout=timedelta(seconds=10), delivery_timeout=2).seq == 1
+
+
+def test_durations_become_whole_milliseconds_and_are_never_shortened() -> None:
+    wanted = {0: 0, 1: 1_000, 1.5: 1_500, 0.0001: 1, 2.0004: 2_001, timedelta(seconds=1, microseconds=1): 1_001, float("inf"): -1}
+    assert {given: _options.milliseconds("ack_wait", given) for given in wanted} == wanted
 
 
 def test_nobody_is_there(start_server: Callable[..., Server]) -> None:
