@@ -205,7 +205,8 @@ impl Model {
 
     /// Whether a frame of a connection that is gone may still be read, or a proposal be decided.
     pub(crate) fn is_settled(&self) -> bool {
-        self.sessions.values().all(|session| !session.orphan) && self.proposals.values().all(Proposals::is_empty)
+        // One that was cut after its client had left is never read again, and nobody removes it.
+        self.sessions.values().all(|session| !session.orphan || session.link.readable_at().is_none()) && self.proposals.values().all(Proposals::is_empty)
     }
 
     fn next_server_event(&self) -> Option<(u64, Event)> {
