@@ -18,7 +18,7 @@ use crate::gate::Gates;
 use crate::hold::Asked;
 use crate::jitter::Jitter;
 use crate::ledger::{MAX_ATTEMPT, Slot, Stage, Table};
-use crate::resend::Quarantine;
+use crate::resend::{Leftover, Quarantine};
 use crate::settle::Ending;
 use crate::shared::{Command, Shared};
 use crate::topic::Rules;
@@ -52,6 +52,8 @@ pub(crate) struct Core {
     pub(crate) quarantine: Quarantine,
     /// A connection that keeps a frame for longer than it may be sent (P4).
     pub(crate) stale: Option<u32>,
+    /// Resends that are with the wire though their messages are settled.
+    pub(crate) leftovers: Vec<Leftover>,
     /// How far `age` is ahead of `now`.
     pub(crate) asleep: Nanos,
 
@@ -104,6 +106,7 @@ impl Core {
             live: 0,
             quarantine: Quarantine::default(),
             stale: None,
+            leftovers: Vec::new(),
             asleep: 0,
             epoch: None,
             epochs: 0,
@@ -269,6 +272,7 @@ impl<W: Wire> Handler<W> {
         core.obey();
         core.judge_deadlines();
         core.judge_after_sleep();
+        let leftovers_next = core.judge_leftovers();
         if let Some(epoch) = core.stale.take() {
             self.wire.give_up(epoch, "a message could not be written before it was too late to send it again (P4)", core);
         }
@@ -291,7 +295,7 @@ impl<W: Wire> Handler<W> {
         core.hand_over();
         let monitor_next = core.watch();
         let close_at = core.closing.as_ref().map_or(Nanos::MAX, |c| c.at);
-        core.deadlines.next().min(gates_next).min(wire_next).min(monitor_next).min(close_at)
+        core.deadlines.next().min(leftovers_next).min(gates_next).min(wire_next).min(monitor_next).min(close_at)
     }
 
     /// Gives the wire what may go, oldest first, as long as it has room.

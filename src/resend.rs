@@ -9,7 +9,7 @@ use crate::events::EventKind;
 use crate::handler::Core;
 use crate::ledger::{Slot, Stage};
 use crate::settle::Ending;
-use crate::wire::{Loss, Violation, nanos};
+use crate::wire::{Loss, Nanos, Violation, nanos};
 
 /// Clocks that drift apart by less than this did not sleep.
 const A_NAP: u64 = 100_000_000;
@@ -25,6 +25,15 @@ pub(crate) struct Quarantine {
     suspects: HashSet<u64>,
     /// The one that is out.
     alone: Option<(u32, u64)>,
+}
+
+/// A resend that the wire still has when its message settles: nobody can take it back, and P4 holds for it all the same.
+#[derive(Debug)]
+pub(crate) struct Leftover {
+    pub(crate) id: u64,
+    pub(crate) epoch: u32,
+    /// The age at which it is too late to send it.
+    until: u64,
 }
 
 impl Core {
@@ -88,6 +97,31 @@ impl Core {
         } else {
             self.watch_staged(slot);
         }
+    }
+
+    /// The message settles, and its frame stays behind in the wire.
+    pub(crate) fn leave_frame(&mut self, slot: u32) {
+        let Some(until) = self.resend_until(slot) else { return };
+        if let Some(s) = self.table.get(slot) {
+            self.leftovers.push(Leftover { id: s.id, epoch: s.epoch, until });
+        }
+    }
+
+    /// The connection of a frame that outlived its message goes before the frame does, if that is too late. Gives the time of the next one.
+    pub(crate) fn judge_leftovers(&mut self) -> Nanos {
+        if self.leftovers.is_empty() {
+            return Nanos::MAX;
+        }
+        let age = self.age;
+        if self.stale.is_none()
+            && let Some(late) = self.leftovers.iter().find(|frame| age > frame.until)
+        {
+            let epoch = late.epoch;
+            self.leftovers.retain(|frame| frame.epoch != epoch);
+            self.stale = Some(epoch);
+        }
+        let until = self.leftovers.iter().map(|frame| frame.until).min();
+        until.map_or(Nanos::MAX, |until| self.now.saturating_add(until.saturating_sub(age)).saturating_add(1))
     }
 
     /// After a sleep of the machine more is too late than the deadlines know.

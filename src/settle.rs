@@ -86,6 +86,7 @@ impl Core {
                 self.again.remove(&id);
             }
             Stage::Gated => self.leave_gate(gate, id),
+            Stage::Staged => self.leave_frame(slot),
             _ => {}
         }
         self.leave_probe(slot);

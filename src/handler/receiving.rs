@@ -45,12 +45,13 @@ impl Receiver for Core {
             self.forget_questions();
         }
         self.abandoned.retain(|(e, _)| *e != epoch);
+        self.leftovers.retain(|frame| frame.epoch != epoch);
         self.lose_epoch(epoch, loss);
     }
 
     fn begun(&mut self, slot: u32, id: u64, epoch: u32) {
         let (now, age, ack_wait) = (self.now, self.age, nanos(self.shared.settings.ack_wait));
-        let Some(s) = self.slot(slot, id) else { return };
+        let Some(s) = self.slot(slot, id) else { return self.leftovers.retain(|frame| frame.id != id) };
         if s.stage != Stage::Staged || s.epoch != epoch {
             return;
         }

@@ -1,11 +1,13 @@
 //! The seeds. `ACKBUS_SIM_SEEDS=n` runs more of them, `ACKBUS_SIM_SEED=n` one alone, and `ACKBUS_SIM_TRACE=1` tells what happens in it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::world::run;
 
 const SEEDS: u64 = 2_500;
+/// Seeds beyond these that found a fault once; they always run.
+const FOUND: &[u64] = &[11_288, 13_956];
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -28,16 +30,14 @@ fn the_handler_keeps_its_promises_on_every_seed() {
     }
     let first = number("ACKBUS_SIM_FIRST").unwrap_or(0);
     let last = first + number("ACKBUS_SIM_SEEDS").unwrap_or(SEEDS);
-    let next = AtomicU64::new(first);
+    let seeds: Vec<u64> = (first..last).chain(FOUND.iter().copied().filter(|seed| !(first..last).contains(seed))).collect();
+    let next = AtomicUsize::new(0);
     let work = || {
         let mut failures = Vec::new();
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= last {
-                return failures;
-            }
+        while let Some(&seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
             failures.extend(outcome(seed).err().map(|story| (seed, story)));
         }
+        failures
     };
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let mut failures: Vec<(u64, String)> =
@@ -48,7 +48,7 @@ fn the_handler_keeps_its_promises_on_every_seed() {
         failures.is_empty(),
         "{} of {} seeds fail; replay one with ACKBUS_SIM_SEED=n and ACKBUS_SIM_TRACE=1:\n{}\n\nThe first:\n{}",
         failures.len(),
-        last - first,
+        seeds.len(),
         list.join("\n"),
         failures[0].1
     );
