@@ -139,7 +139,7 @@
 #define ACKBUS_REPORT_MARK 4
 
 /**
- * The first connection stands. `server`.
+ * The first connection stands. `server`, `text`; `value` = 1.
  */
 #define ACKBUS_EVENT_CONNECTED 1
 
@@ -149,12 +149,12 @@
 #define ACKBUS_EVENT_DISCONNECTED 2
 
 /**
- * Another connection stands. `server`; `value` = how many messages go out again.
+ * Another connection stands; what is pending goes out again, oldest first. `server`, `text`; `value` = connections so far.
  */
 #define ACKBUS_EVENT_RECONNECTED 3
 
 /**
- * One try to connect failed. `server`, `status`, `text`; `value` = tries since the last connection.
+ * One try to connect failed. `status`, `text`; `value` = the server's code, or 0.
  */
 #define ACKBUS_EVENT_CONNECT_FAILED 4
 
@@ -164,42 +164,43 @@
 #define ACKBUS_EVENT_LAME_DUCK 5
 
 /**
- * The server named other members of its cluster. `value` = servers known now.
+ * The server named other members of its cluster. `text` = the servers.
  */
 #define ACKBUS_EVENT_SERVERS_DISCOVERED 6
 
 /**
- * A rule's stream was missing and has been created. `topic` = the rule's pattern, `text` = the stream.
+ * A rule's stream was missing and has been created. `topic` = the one that needed it, `text` = the stream.
  */
 #define ACKBUS_EVENT_STREAM_CREATED 7
 
 /**
- * A rule's stream exists with another configuration, and is used as it is. `topic` = the rule's pattern, `text` = stream and differences.
+ * A rule's stream exists with another configuration, and is used as it is. `text` = the stream and the differences.
  */
 #define ACKBUS_EVENT_STREAM_DIFFERS 8
 
 /**
- * The stream's retention or limits can make it forget ids inside the duplicate window, so a resend may store a second copy. `topic`, `text`.
+ * The stream's retention or limits can make it forget ids inside the duplicate window, so a resend may store a second copy (P4). `text`.
  */
 #define ACKBUS_EVENT_STREAM_RISK 9
 
 /**
- * The stream's duplicate window could not be read; `assume_duplicate_window_ms` is used. `value` = that window in ms.
+ * The stream's duplicate window could not be read; `assume_duplicate_window_ms` is used (P4). `topic` = the rule's pattern, `text`.
  */
 #define ACKBUS_EVENT_WINDOW_UNKNOWN 10
 
 /**
- * A gate closed: messages to its stream wait and one probes. `status` and `text` say why; `topic` = the message refused first.
+ * A gate closed: messages to its stream wait and one probes. Or a rule's stream is missing and its
+ * messages wait for it. `status` and `text` say why; `topic` = that of the message refused, or of the oldest that waits.
  */
 #define ACKBUS_EVENT_GATE_HELD 11
 
 /**
- * The gate is open again. `value` = messages that waited behind it.
+ * The gate is open again. `text`.
  */
 #define ACKBUS_EVENT_GATE_OPENED 12
 
 /**
- * The server's permissions do not allow a topic. `topic`.
+ * The server's permissions do not allow a topic. `topic`, `status`, `text`.
  */
 #define ACKBUS_EVENT_DENIED 13
 
@@ -214,17 +215,17 @@
 #define ACKBUS_EVENT_PENDING_NORMAL 15
 
 /**
- * The server refused the credentials. `server`, `text`.
+ * The server refused the credentials. `status`, `text`.
  */
 #define ACKBUS_EVENT_AUTH_FAILED 16
 
 /**
- * A message that ended a connection is sent alone, to see whether it is the cause. `topic`; `value` = its id.
+ * A message was sent alone and ended the connection again: it is the cause, and settles. `topic`, `text`; `value` = bytes of its headers and payload.
  */
 #define ACKBUS_EVENT_QUARANTINED 17
 
 /**
- * The clock jumped, or the process was stopped: deadlines ran out meanwhile. `value` = ms.
+ * The wall clock ran ahead of the monotonic one: the machine slept, or the time was set. `value` = seconds.
  */
 #define ACKBUS_EVENT_CLOCK_JUMP 18
 
@@ -239,7 +240,7 @@
 #define ACKBUS_EVENT_FAILED 20
 
 /**
- * The publisher is closed; no event follows. `value` = messages that were settled without an ack by the close.
+ * The publisher is closed; no event follows. `text` = its last error, if it had one.
  */
 #define ACKBUS_EVENT_CLOSED 21
 

@@ -11,47 +11,48 @@ use crate::guard::guard_or;
 use crate::handle::{Call, Handle};
 use crate::text::{Terminated, ackbus_str, terminated};
 
-/// The first connection stands. `server`.
+/// The first connection stands. `server`, `text`; `value` = 1.
 pub const ACKBUS_EVENT_CONNECTED: i32 = 1;
 /// The connection ended; pending messages wait for the next. `server`, `status` and `text` say why.
 pub const ACKBUS_EVENT_DISCONNECTED: i32 = 2;
-/// Another connection stands. `server`; `value` = how many messages go out again.
+/// Another connection stands; what is pending goes out again, oldest first. `server`, `text`; `value` = connections so far.
 pub const ACKBUS_EVENT_RECONNECTED: i32 = 3;
-/// One try to connect failed. `server`, `status`, `text`; `value` = tries since the last connection.
+/// One try to connect failed. `status`, `text`; `value` = the server's code, or 0.
 pub const ACKBUS_EVENT_CONNECT_FAILED: i32 = 4;
 /// The server asked its clients to leave; the bus connects elsewhere and reads the old connection to its last ack. `server`.
 pub const ACKBUS_EVENT_LAME_DUCK: i32 = 5;
-/// The server named other members of its cluster. `value` = servers known now.
+/// The server named other members of its cluster. `text` = the servers.
 pub const ACKBUS_EVENT_SERVERS_DISCOVERED: i32 = 6;
-/// A rule's stream was missing and has been created. `topic` = the rule's pattern, `text` = the stream.
+/// A rule's stream was missing and has been created. `topic` = the one that needed it, `text` = the stream.
 pub const ACKBUS_EVENT_STREAM_CREATED: i32 = 7;
-/// A rule's stream exists with another configuration, and is used as it is. `topic` = the rule's pattern, `text` = stream and differences.
+/// A rule's stream exists with another configuration, and is used as it is. `text` = the stream and the differences.
 pub const ACKBUS_EVENT_STREAM_DIFFERS: i32 = 8;
-/// The stream's retention or limits can make it forget ids inside the duplicate window, so a resend may store a second copy. `topic`, `text`.
+/// The stream's retention or limits can make it forget ids inside the duplicate window, so a resend may store a second copy (P4). `text`.
 pub const ACKBUS_EVENT_STREAM_RISK: i32 = 9;
-/// The stream's duplicate window could not be read; `assume_duplicate_window_ms` is used. `value` = that window in ms.
+/// The stream's duplicate window could not be read; `assume_duplicate_window_ms` is used (P4). `topic` = the rule's pattern, `text`.
 pub const ACKBUS_EVENT_WINDOW_UNKNOWN: i32 = 10;
-/// A gate closed: messages to its stream wait and one probes. `status` and `text` say why; `topic` = the message refused first.
+/// A gate closed: messages to its stream wait and one probes. Or a rule's stream is missing and its
+/// messages wait for it. `status` and `text` say why; `topic` = that of the message refused, or of the oldest that waits.
 pub const ACKBUS_EVENT_GATE_HELD: i32 = 11;
-/// The gate is open again. `value` = messages that waited behind it.
+/// The gate is open again. `text`.
 pub const ACKBUS_EVENT_GATE_OPENED: i32 = 12;
-/// The server's permissions do not allow a topic. `topic`.
+/// The server's permissions do not allow a topic. `topic`, `status`, `text`.
 pub const ACKBUS_EVENT_DENIED: i32 = 13;
 /// As many messages are pending as `pending_warn` says, or more. `value` = pending.
 pub const ACKBUS_EVENT_PENDING_HIGH: i32 = 14;
 /// Pending fell well below `pending_warn` again. `value` = pending.
 pub const ACKBUS_EVENT_PENDING_NORMAL: i32 = 15;
-/// The server refused the credentials. `server`, `text`.
+/// The server refused the credentials. `status`, `text`.
 pub const ACKBUS_EVENT_AUTH_FAILED: i32 = 16;
-/// A message that ended a connection is sent alone, to see whether it is the cause. `topic`; `value` = its id.
+/// A message was sent alone and ended the connection again: it is the cause, and settles. `topic`, `text`; `value` = bytes of its headers and payload.
 pub const ACKBUS_EVENT_QUARANTINED: i32 = 17;
-/// The clock jumped, or the process was stopped: deadlines ran out meanwhile. `value` = ms.
+/// The wall clock ran ahead of the monotonic one: the machine slept, or the time was set. `value` = seconds.
 pub const ACKBUS_EVENT_CLOCK_JUMP: i32 = 18;
 /// The connection lives and messages are pending, yet no ack came for longer than `ack_wait_ms`. `value` = pending.
 pub const ACKBUS_EVENT_ACK_SILENCE: i32 = 19;
 /// The publisher gave up for good. `status` and `text` are the cause.
 pub const ACKBUS_EVENT_FAILED: i32 = 20;
-/// The publisher is closed; no event follows. `value` = messages that were settled without an ack by the close.
+/// The publisher is closed; no event follows. `text` = its last error, if it had one.
 pub const ACKBUS_EVENT_CLOSED: i32 = 21;
 
 /// Something that happened to the connection or to a stream. Fields that a kind does not use are empty or 0; the comment at each `ACKBUS_EVENT_...` says which it

@@ -171,3 +171,35 @@ fn comments_are_for_c() {
         assert!(!header().contains(word), "{word}");
     }
 }
+
+/// What a field of an event means is said once, in the core, and copied word for word: a C program has nothing else to go by.
+#[test]
+fn events_are_explained_in_the_cores_words() {
+    let core = explained(&read("src/events.rs"), |line| line.split_once(" = ")?.1.split_once(", \"")?.1.strip_suffix("\";"));
+    let c = explained(&read("bindings/c/src/event.rs"), |line| line.strip_prefix("pub const ACKBUS_EVENT_")?.split_once(':').map(|(name, _)| name));
+    assert_eq!(core.len(), ackbus::EventKind::ALL.len());
+    for (name, words) in &core {
+        assert_eq!(c.get(name), Some(words), "{name}");
+    }
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// The doc comment above each line in which `name` finds a name.
+fn explained(source: &str, name: impl Fn(&str) -> Option<&str>) -> std::collections::BTreeMap<String, String> {
+    let (mut found, mut words) = (std::collections::BTreeMap::new(), Vec::new());
+    for line in source.lines().map(str::trim) {
+        match line.strip_prefix("/// ") {
+            Some(comment) => words.push(comment),
+            None => {
+                if let Some(name) = name(line) {
+                    found.insert(name.to_owned(), words.join(" "));
+                }
+                words.clear();
+            }
+        }
+    }
+    found
+}
