@@ -98,6 +98,27 @@ def test_a_second_ctrl_c_ends_the_wait(server: Server, tmp_path: Path) -> None:
     assert [(row["record"], row["status"], row["persistence"]) for row in reasons] == [(2, "CLOSED", "POSSIBLY_PERSISTED"), (3, "CLOSED", "POSSIBLY_PERSISTED")]
 
 
+def test_ctrl_c_at_the_end_still_waits_for_acknowledgements(server: Server) -> None:
+    with started("pub", "a.b", "--server", server.url, *CREATE) as process:
+        feed(process, b"1\n")
+        wait_for("the first message", lambda: server.count("S") == 1)
+        server.pause()
+        try:
+            feed(process, b"2\n")
+            wait_for("the command to wait for more", lambda: asleep(process.pid) and unread(process) == 0)
+            assert process.stdin is not None
+            process.stdin.close()
+            process.stdin = None
+            wait_for("the command to wait for acknowledgements", lambda: asleep(process.pid))
+            process.send_signal(signal.SIGINT)
+            assert line(process.stderr).startswith("stopping: ")
+        finally:
+            server.resume()
+        code, out, err = ended(process)
+    assert (code, err) == (130, "")
+    assert figures(out) == {"records": 2, "persisted": 2, "failed": 0, "in doubt": 0}
+
+
 def asleep(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
@@ -134,7 +155,7 @@ def test_the_last_acknowledgements_are_waited_for_so_long(server: Server) -> Non
 
 
 def test_a_server_that_restarts_costs_nothing(server: Server) -> None:
-    with started("pub", "a.b", "--server", server.url, *CREATE) as process:
+    with started("pub", "a.b", "--server", server.url, *CREATE, "-v") as process:
         feed(process, b"1\n")
         wait_for("the first message", lambda: server.count("S") == 1)
         server.stop()
@@ -143,8 +164,9 @@ def test_a_server_that_restarts_costs_nothing(server: Server) -> None:
         assert process.stdin is not None
         process.stdin.close()
         process.stdin = None
-        code, out, _ = ended(process)
+        code, out, err = ended(process)
     assert code == 0
+    assert "info: CONNECTED: " in err and "warning: DISCONNECTED: " in err and "info: RECONNECTED: " in err, err
     assert figures(out) == {"records": 2, "persisted": 2, "failed": 0, "in doubt": 0}
     assert server.payloads("S") == [b"1", b"2"]
 
@@ -294,6 +316,21 @@ def test_embedded(tmp_path: Path, start_server: Callable[..., Server]) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
     kept = start_server("--store_dir", str(store))
     assert kept.payloads("ACKBUS") == [b"1", b"2"] * 2
+
+
+def test_ctrl_c_reaches_an_embedded_server_last(tmp_path: Path) -> None:
+    """A terminal sends its Ctrl-C to all processes of the foreground group; the server must live until the acknowledgements are in."""
+    env = environment(ACKBUS_NATS_SERVER=str(_binary()), TMPDIR=str(tmp_path))
+    with started("pub", "a.b", "--embedded", env=env, start_new_session=True) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        (child,) = (int(pid) for pid in wait_for("the server", lambda: children.read_text().split()))
+        # Its process group is set before it becomes the server.
+        wait_for("the program", lambda: b"nats-server" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")[0])
+        assert os.getpgid(child) != os.getpgid(process.pid)
+        os.killpg(process.pid, signal.SIGINT)
+        assert ended(process)[0] == 130
+        assert not Path(f"/proc/{child}").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bench(server: Server) -> None:

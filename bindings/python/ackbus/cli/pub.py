@@ -29,6 +29,7 @@ COMPLAINTS = 10
 """Failures that are told one by one; the others are counted."""
 INTERRUPTED_WAIT = 10.0
 """Seconds that acknowledgements are waited for after Ctrl-C; a second one ends the wait."""
+STOPPING = "stopping: no more is read; waiting for acknowledgements (Ctrl-C again: no longer)"
 EMBEDDED_STREAM = "ACKBUS"
 
 WHAT = "publish the records of a file"
@@ -165,10 +166,10 @@ def run(given: argparse.Namespace) -> int:
                 with stopping.interruptible():
                     _feed(bus, FORMATS[given.format](source), topic, msg_id, headers, current, stopping)
             except Stopped:
-                note("stopping: no more is read; waiting for acknowledgements (Ctrl-C again: no longer)")
+                note(STOPPING)
             except (InputError, ackbus.Error) as error:
                 current.problem = f"{error.status.name}: {error.message}" if isinstance(error, ackbus.Error) else str(error)
-            _settle(bus, min(given.timeout, INTERRUPTED_WAIT) if stopping.count else given.timeout, stopping)
+            _settle(bus, given.timeout, stopping)
         seconds = time.perf_counter() - begin
         if current.problem:
             note(f"ackbus pub: ended early: {current.problem}")
@@ -214,17 +215,25 @@ def _feed(
             current.refuse(record, name, *failure)
 
 
-def _settle(bus: ackbus.Publisher, wait: float, stopping: Stopping) -> None:
-    """Waits for outcomes, and closes, so that every message has one."""
-    if stopping.count < 2:
+def _settle(bus: ackbus.Publisher, timeout: float, stopping: Stopping) -> None:
+    """Waits for outcomes, and closes, so that every message has one. The first Ctrl-C of a run shortens the wait, the second ends it."""
+    shorter = min(timeout, INTERRUPTED_WAIT)
+    stopped = stopping.answered
+    for wait in [shorter] if stopped else [timeout, shorter]:
         try:
             with stopping.interruptible():
                 bus.flush(wait)
+            break
         except ackbus.TimedOutError:
             note(f"no acknowledgement of {bus.pending} messages within {wait:g} s")
-        except (Stopped, ackbus.Error):
-            # Then close says what became of them.
-            pass
+            break
+        except Stopped:
+            if not stopped:
+                note(STOPPING)
+            stopped = True
+        except ackbus.Error:
+            # Close says what became of them.
+            break
     while True:
         try:
             bus.close(0)

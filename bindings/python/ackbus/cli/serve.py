@@ -33,10 +33,9 @@ def run(given: argparse.Namespace) -> int:
         note(f"JetStream is on, {kept}. Ctrl-C ends it.")
         try:
             with stopping.interruptible():
-                if stopping.count == 0:
-                    server.process.wait()
-                    note(f"ackbus serve: the nats-server ended: {server.ended()}")
-                    return 1
+                server.process.wait()
+            note(f"ackbus serve: the nats-server ended: {server.ended()}")
+            return 1
         except Stopped:
             pass
         return 0

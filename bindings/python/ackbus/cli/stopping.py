@@ -13,19 +13,20 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Stopped(BaseException):
     """A signal came while the run could be interrupted."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.exit_code = 128 + number
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
 
 
 class Stopping:
-    """Turns the signals into :exc:`Stopped`, inside :meth:`interruptible` alone; elsewhere it remembers that they came."""
+    """Turns the signals into :exc:`Stopped`, inside :meth:`interruptible` alone. One that comes elsewhere waits for the next such place."""
 
     def __init__(self) -> None:
-        self.count = 0
-        """How many came."""
         self.exit_code = 0
-        """What the first one makes of the exit code; 0: none came."""
+        """What the first signal makes of the exit code; 0: none came."""
+        self.answered = False
+        """Whether one has raised already."""
+        self._unanswered = False
         self._armed = False
 
     @contextmanager
@@ -40,30 +41,30 @@ class Stopping:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Here a signal raises :exc:`Stopped`. Those that came before are in :attr:`count`."""
+        """Here a signal raises :exc:`Stopped`, once; at once if it came before."""
         self._armed = True
         try:
+            self._answer()
             yield
         finally:
             self._armed = False
 
     @contextmanager
     def postponed(self) -> Iterator[None]:
-        """Within :meth:`interruptible`: what must not be torn. A signal is handled when it is done."""
-        armed, self._armed = self._armed, False
-        before = self.count
-        try:
-            yield
-        finally:
-            self._armed = armed
-        if armed and self.count > before:
-            self._armed = False
-            raise Stopped(self.exit_code - 128)
+        """Within :meth:`interruptible`: what must not be torn. A signal is answered when it is done."""
+        self._armed = False
+        yield
+        self._armed = True
+        self._answer()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.count += 1
         self.exit_code = self.exit_code or 128 + number
-        if self._armed:
+        self._unanswered = True
+        self._answer()
+
+    def _answer(self) -> None:
+        if self._armed and self._unanswered:
             # Once: what cleans up after it is not interrupted in turn.
-            self._armed = False
-            raise Stopped(number)
+            self._armed = self._unanswered = False
+            self.answered = True
+            raise Stopped(self.exit_code)
