@@ -109,7 +109,7 @@ def test_ctrl_c_at_the_end_still_waits_for_acknowledgements(server: Server) -> N
             assert process.stdin is not None
             process.stdin.close()
             process.stdin = None
-            wait_for("the command to wait for acknowledgements", lambda: asleep(process.pid))
+            wait_for("the command to read no more", lambda: asleep(process.pid) and "pipe" not in Path(f"/proc/{process.pid}/wchan").read_text())
             process.send_signal(signal.SIGINT)
             assert line(process.stderr).startswith("stopping: ")
         finally:
