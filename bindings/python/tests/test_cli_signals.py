@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -26,15 +26,19 @@ CREATE = ("--stream", "S", "--create")
 
 @contextmanager
 def started(*arguments: str | Path, command: list[str] = COMMAND, **more: object) -> Iterator[subprocess.Popen[bytes]]:
-    """A command that runs. One that a failed test leaves is killed."""
+    """A command that runs. One that a failed test leaves is killed, and with it the server that it may have started."""
     streams: dict[str, object] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment(), "bufsize": 0} | more
     process = subprocess.Popen([*command, *map(str, arguments)], **streams)  # type: ignore[call-overload]
     try:
         yield process
     finally:
         if process.poll() is None:
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
             process.kill()
             process.wait()
+            for child in children:
+                with suppress(ProcessLookupError):
+                    os.kill(int(child), signal.SIGKILL)
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
