@@ -195,4 +195,5 @@ def milliseconds(name: str, value: Any) -> int:
         return -1
     if math.isnan(value) or value < 0:
         raise ValueError(f"{name}: {value} is not allowed; give seconds as a number of at least 0, or a timedelta")
-    return math.ceil(value * 1_000)
+    # 0.069 * 1000 is a little more than 69.
+    return math.ceil(round(value * 1_000, 6))

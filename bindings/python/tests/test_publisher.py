@@ -121,7 +121,7 @@ def test_durations_are_seconds_or_timedeltas() -> None:
 
 
 def test_durations_become_whole_milliseconds_and_are_never_shortened() -> None:
-    wanted = {0: 0, 1: 1_000, 1.5: 1_500, 0.0001: 1, 2.0004: 2_001, timedelta(seconds=1, microseconds=1): 1_001, float("inf"): -1}
+    wanted = {0: 0, 1: 1_000, 0.069: 69, 1.5: 1_500, 0.0001: 1, 2.0004: 2_001, timedelta(seconds=1, microseconds=1): 1_001, float("inf"): -1}
     assert {given: _options.milliseconds("ack_wait", given) for given in wanted} == wanted
 
 
