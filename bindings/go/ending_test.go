@@ -36,6 +36,17 @@ func TestFlushWaitsForHandlers(t *testing.T) {
 	equal(t, "told", told.Load(), int32(few(700)))
 }
 
+// Flush comes after the handlers, not about when they are called.
+func TestFlushComesAfterTheHandlers(t *testing.T) {
+	var told int
+	bus := inMemory(t, WithErrorHandler(func(Report) { told++ }))
+	for i := range few(3000) {
+		must(t, second(bus.PublishMsg(testContext(t), refused("a", 0))))
+		must(t, bus.Flush(testContext(t)))
+		equal(t, "told", told, i+1)
+	}
+}
+
 // However many goroutines flush, one call into C at a time serves them.
 func TestManyFlushes(t *testing.T) {
 	bus := silent(t)

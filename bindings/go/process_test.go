@@ -97,6 +97,9 @@ func busy(url string) (*Publisher, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := bus.Publish("a.b", nil); err != nil {
+		return nil, err
+	}
 	go func() {
 		for bus.Publish("a.b", make([]byte, 1000)) == nil {
 		}

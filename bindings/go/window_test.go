@@ -107,10 +107,15 @@ func TestCloseEndsWaiting(t *testing.T) {
 	for range 3 {
 		results = append(results, waiting(t, bus, func() error { return bus.Publish("b", nil) }))
 	}
-	closeNow(t, bus)
+	closed := make(chan error, 1)
+	go func() { closed <- bus.Close(context.Background()) }()
 	for _, result := range results {
 		wants(t, wait(t, "Publish", result), ErrClosed)
 	}
+	// They did not have to wait for what is pending.
+	equal(t, "pending", bus.Pending(), 1)
+	closeNow(t, bus)
+	wants(t, wait(t, "Close", closed), ErrTimedOut)
 	equal(t, "accepted", bus.Stats().Accepted, 1)
 }
 
@@ -183,4 +188,22 @@ func TestAHandlerNeverWaits(t *testing.T) {
 	must(t, errs[0])
 	wants(t, errs[1], ErrQueueFull)
 	wants(t, errs[2], ErrQueueFull)
+}
+
+// The same with a connection that stands and acknowledgements that do not come: nothing but the close itself wakes who waits.
+func TestCloseEndsWaitingWhileAcksStayOut(t *testing.T) {
+	_, number := server(t, nil)
+	ask(t, fields{"do": "create_stream", "server": number, "config": fields{"name": "A", "subjects": []string{"a"}}})
+	proxy := ask(t, fields{"do": "proxy", "server": number})
+	bus := connect(t, WithServers(proxy["url"].(string)), WithMaxPending(1), WithAckWait(10*time.Minute), WithDeliveryTimeout(10*time.Minute), WithErrorHandler(func(Report) {}))
+	ask(t, fields{"do": "hold_replies", "proxy": proxy["proxy"]})
+	must(t, bus.Publish("a", nil))
+	result := waiting(t, bus, func() error { return bus.Publish("a", nil) })
+	closed := make(chan error, 1)
+	go func() { closed <- bus.Close(context.Background()) }()
+	wants(t, wait(t, "Publish", result), ErrClosed)
+	equal(t, "pending", bus.Pending(), 1)
+	ask(t, fields{"do": "release", "proxy": proxy["proxy"]})
+	must(t, wait(t, "Close", closed))
+	equal(t, "published", bus.Stats().Published, 1)
 }
