@@ -124,7 +124,10 @@ func (c *core) close(ctx context.Context) error {
 
 // end closes the publisher and sees to it that everything is told.
 func (c *core) end(timeout time.Duration) {
-	_ = c.bus.close(timeout)
+	for isBusy(c.bus.close(timeout)) {
+		// The library's own thread is late; nothing of ours keeps it.
+		timeout = 0
+	}
 	for c.drain() {
 		// Reports can be polled until C says that there are no more.
 		runtime.Gosched()
@@ -134,6 +137,11 @@ func (c *core) end(timeout time.Duration) {
 	close(c.ended)
 	c.room.wake()
 	c.news.wake()
+}
+
+func isBusy(err error) bool {
+	e, ok := err.(*Error)
+	return ok && e.Status == ErrCallbackBusy
 }
 
 // verdict is what Close returns at the end.
