@@ -122,7 +122,7 @@ func TestTicketsAreCheap(t *testing.T) {
 			t.Fatal("it has a channel")
 		}
 	}
-	equal(t, "goroutines", runtime.NumGoroutine(), before)
+	equal(t, "no more goroutines", runtime.NumGoroutine() <= before, true)
 }
 
 func TestPublishingAllocatesNothing(t *testing.T) {
