@@ -29,7 +29,7 @@ package() {
     (cd bindings/go && go test -count=1 "$@")
 }
 
-unformatted=$(gofmt -l bindings/go examples/go benches/go)
+unformatted=$(gofmt -l bindings/go examples/go examples/consumer/go benches/go)
 if [ -n "$unformatted" ]; then
     printf 'not formatted, make fmt does it:\n%s\n' "$unformatted" >&2
     exit 1

@@ -86,7 +86,11 @@ fn install_puts_every_file_where_packagers_want_it_and_uninstall_takes_it_away()
 fn check_program(program: &Path, prefix: &Path) {
     let said = run(&mut Command::new(program)).succeeded().stdout;
     let name = program.file_name().unwrap().to_str().unwrap();
-    let language = if name.starts_with("app-cpp") { "C++" } else { "C" };
+    let language = match name.split('-').nth(1) {
+        Some("cpp") => "C++",
+        Some("go") => "Go",
+        _ => "C",
+    };
     assert_eq!(said, format!("{language}, ackbus {}: persisted\n", env!("CARGO_PKG_VERSION")), "{name}");
     let libraries = run(Command::new("ldd").arg(program)).succeeded().stdout;
     let uses = libraries.lines().find(|line| line.contains("libackbus"));
@@ -95,6 +99,11 @@ fn check_program(program: &Path, prefix: &Path) {
     } else {
         assert!(uses.is_some_and(|line| line.contains("libackbus.so.0 => ") && line.contains(prefix.to_str().unwrap())), "{name}: {libraries}");
     }
+}
+
+/// Go answers `version`, not `--version`.
+fn have_go() -> bool {
+    Command::new("go").arg("version").output().is_ok_and(|done| done.status.success())
 }
 
 const PROGRAMS: [&str; 4] = ["app-c", "app-c-static", "app-cpp", "app-cpp-static"];
@@ -118,6 +127,23 @@ fn a_project_outside_builds_and_runs_against_the_prefix() {
         assert!(!flags(&["--libs", "ackbus"]).contains("-lgcc_s") && flags(&["--static", "--libs", "ackbus"]).contains("-lgcc_s"));
     } else {
         skipped("the consumer's Makefile", "there is no pkg-config");
+    }
+
+    if have("pkg-config") && have_go() {
+        // The package's sources are the checkout's; the library and its header are those of the prefix.
+        let folder = source.join("go");
+        let go = |arguments: &[&str]| {
+            let libdir = prefix.join("lib");
+            let mut go = Command::new("go");
+            go.current_dir(&folder).env("PKG_CONFIG_PATH", libdir.join("pkgconfig")).env("GOFLAGS", "-buildvcs=false");
+            go.env("CGO_LDFLAGS", format!("-Wl,-rpath,{}", libdir.display()));
+            run(go.args(arguments)).succeeded();
+        };
+        go(&["mod", "edit", "-replace", &format!("ackbus={}", project().join("bindings/go").display())]);
+        go(&["build", "-tags", "ackbus_pkgconfig", "-o", "app-go", "."]);
+        check_program(&folder.join("app-go"), &prefix);
+    } else {
+        skipped("the consumer's Go program", "there is no go, or no pkg-config");
     }
 
     if have("cmake") {
