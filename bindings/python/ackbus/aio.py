@@ -219,11 +219,16 @@ class Publisher:
         try:
             async with asyncio.timeout(None if limit == math.inf else limit):
                 await waiting.entered
+        except asyncio.CancelledError:
+            # It may have been let in just now: then its outcome goes the usual way, like that of every message nobody waits for.
+            future.cancel()
+            raise
         except TimeoutError:
-            if not waiting.entered.cancelled():
-                raise
-            # Its last chance; if there is still no room, the core says why.
-            self._native.try_submit(future, topic, payload, more, True)
+            if waiting.entered.cancelled():
+                # Its last chance; if there is still no room, the core says why.
+                self._native.try_submit(future, topic, payload, more, True)
+            else:
+                waiting.entered.result()
 
     async def _aside(self, call: Callable[[Any], None], timeout: Seconds | None) -> None:
         """A call that waits, on a thread of the loop's executor. The loop goes on, and with it what the call waits for."""

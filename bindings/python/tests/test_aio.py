@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -164,6 +165,43 @@ def test_cancelling_loses_neither_slot_nor_outcome(run: Run) -> None:
             ("first", b"1", ackbus.Status.CLOSED),
             ("second", b"2", ackbus.Status.CLOSED),
         ]
+
+    run(main)
+
+
+@pytest.mark.parametrize("stall_wait", [None, 60])
+def test_cancelling_one_that_has_just_been_let_in_loses_nothing(run: Run, stall_wait: float | None) -> None:
+    async def main() -> None:
+        failed: list[object] = []
+        with silent_server() as url:
+            bus = await ackbus.aio.connect(url, retry_on_connect=True, max_pending=1, on_error=lambda report: failed.append(report.tag))
+            (await bus.submit("a", tag="first")).cancel()
+            task = asyncio.create_task(bus.publish("a", tag="second", stall_wait=stall_wait))
+            await asyncio.sleep(0)
+            bus._native.purge()
+            bus._drain()
+            assert bus.pending == 1, "it is in, and its task has not heard of it"
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await bus.close(0)
+        assert failed == ["first", "second"]
+
+    run(main)
+
+
+def test_one_that_is_let_in_as_its_time_ends_is_accepted(run: Run) -> None:
+    async def main() -> None:
+        bus = await ackbus.aio.connect("memory:", max_pending=1)
+        first = await bus.submit("a")
+        task = asyncio.create_task(bus.submit("a", stall_wait=0.05))
+        await asyncio.sleep(0)
+        # The loop sleeps over the limit, and finds the timer and the room at once.
+        time.sleep(0.2)
+        bus._drain()
+        assert (await first).seq == 1
+        assert (await (await task)).seq == 2
+        await bus.close()
 
     run(main)
 
