@@ -91,8 +91,13 @@ class Server:
             self._process = None
 
     def pause(self) -> None:
-        """It holds its connections and answers no more, until ``resume``."""
+        """It holds its connections and answers no more, until ``resume``. Returns when all its threads stand: a running one takes a moment to hear of it."""
         os.kill(self.pid, signal.SIGSTOP)
+        wait_for("every thread to stop", lambda: all(state == "T" for state in self._thread_states()))
+
+    def _thread_states(self) -> list[str]:
+        # The state follows the name, which stands in parentheses.
+        return [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{self.pid}/task").glob("*/stat")]
 
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
