@@ -118,7 +118,7 @@ class Options(TypedDict, total=False):
     log_level: Literal["off", "error", "warn", "info", "debug", "trace"]
 
 
-_OPTION_KEYS, _TOPIC_KEYS = (frozenset(keys) for keys in _native.option_keys())
+OPTION_KEYS, TOPIC_KEYS = (frozenset(keys) for keys in _native.option_keys())
 
 
 def options(servers: str | Iterable[str], given: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -127,7 +127,7 @@ def options(servers: str | Iterable[str], given: Mapping[str, Any]) -> list[tupl
         raise TypeError(f"servers: {type(servers).__name__} is not allowed; give an address such as nats://127.0.0.1:4222, or several")
     pairs = [("servers", _text("servers", servers))]
     for name, value in given.items():
-        key = _key(name, _OPTION_KEYS, "connect() got an unexpected keyword argument")
+        key = _key(name, OPTION_KEYS, "connect() got an unexpected keyword argument")
         if value is not None:
             pairs.append((key, _value(name, key, value)))
     if given.get("log_level") is None:
@@ -149,7 +149,7 @@ def topic(pattern: str, rule: Mapping[str, Any]) -> list[tuple[str, str]]:
     """One rule's settings."""
     pairs = []
     for name, value in rule.items():
-        key = _key(name, _TOPIC_KEYS, f"topics[{pattern!r}]: unknown key")
+        key = _key(name, TOPIC_KEYS, f"topics[{pattern!r}]: unknown key")
         if value is not None:
             pairs.append((key, _value(f"topics[{pattern!r}][{name!r}]", key, value)))
     return pairs

@@ -74,9 +74,19 @@ def repr_of(name: str, bus: _native.Publisher) -> str:
 _STATS = [name for name, _, _ in _native.stats_fields()]
 
 
-def check_handler(name: str, handler: Any) -> None:
-    if handler is not None and not callable(handler):
-        raise TypeError(f"{name}: {type(handler).__name__} is not callable; give a function of one argument")
+def settings(
+    servers: str | Iterable[str],
+    topics: Mapping[str, _options.Topic] | None,
+    options: Mapping[str, Any],
+    **handlers: Callable[[Any], object] | None,
+) -> tuple[list[tuple[str, str]], list[tuple[str, str, str]]]:
+    """What every ``connect`` checks, and what it tells the core: options and topic rules."""
+    for name, handler in handlers.items():
+        if handler is not None and not callable(handler):
+            raise TypeError(f"{name}: {type(handler).__name__} is not callable; give a function of one argument")
+    if handlers["on_report"] is not None and options.get("report") is None:
+        options = {**options, "report": "all"}
+    return _options.options(servers, options), _options.topics(topics)
 
 
 def connect(
@@ -100,12 +110,7 @@ def connect(
     Raises :exc:`InvalidOptionError`, :exc:`ConnectFailedError`, :exc:`AuthFailedError`, :exc:`TlsFailedError`, :exc:`ForkedError`, and TypeError for an option
     that does not exist.
     """
-    for name, handler in (("on_report", on_report), ("on_error", on_error), ("on_event", on_event)):
-        check_handler(name, handler)
-    if on_report is not None and options.get("report") is None:
-        options["report"] = "all"
-    pairs = _options.options(servers, options)
-    triples = _options.topics(topics)
+    pairs, triples = settings(servers, topics, options, on_report=on_report, on_error=on_error, on_event=on_event)
     _logging.install()
     bus = Publisher(pairs, triples, on_report, on_error, on_event, False)
     _exit.watch(bus)

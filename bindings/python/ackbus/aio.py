@@ -14,7 +14,6 @@ import math
 import warnings
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
-from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self, Unpack, overload
 
@@ -22,7 +21,7 @@ from . import _exit, _logging, _native, _options
 from ._figures import Info, Stats
 from ._native import Ack, Event, Report
 from ._options import MessageOptions, Payload, Seconds
-from ._publisher import check_handler, info_of, repr_of, stats_of
+from ._publisher import info_of, repr_of, settings, stats_of
 
 __all__ = ["Publisher", "connect"]
 
@@ -184,7 +183,7 @@ class Publisher:
 
     def _drain(self) -> None:
         """Resolves what was settled, tells of events, and lets waiting messages in. The loop calls it when the descriptor is readable."""
-        _, _, more = self._native.drain()
+        more = self._native.drain()
         for event in self._native.drain_events():
             if self._on_event is not None:
                 self._guarded(self._on_event, event)
@@ -280,13 +279,10 @@ def connect(
 
     Handlers run in the event loop; coroutine functions are started as tasks. ``on_report`` and ``on_error`` get the outcomes that no future waits for.
     """
-    for name, handler in (("on_report", on_report), ("on_error", on_error), ("on_event", on_event)):
-        check_handler(name, handler)
-    # The window never blocks the loop: the core refuses, and the wait is an await.
-    fails = options.pop("on_full", "block") == "fail"
-    stall_wait = 0.0 if fails else _seconds(options.pop("stall_wait", None), math.inf)
-    pairs = _options.options(servers, {**options, "on_full": "fail"})
-    triples = _options.topics(topics)
+    pairs, triples = settings(servers, topics, options, on_report=on_report, on_error=on_error, on_event=on_event)
+    # The window never blocks the loop: the core, which has checked what was asked for, refuses, and the wait is an await.
+    pairs.append(("on_full", "fail"))
+    stall_wait = 0.0 if options.get("on_full") == "fail" else _seconds(options.get("stall_wait"), math.inf)
 
     async def connecting() -> Publisher:
         loop = asyncio.get_running_loop()
@@ -314,6 +310,8 @@ def _in_loop(loop: asyncio.AbstractEventLoop, handler: Callable[[Any], object] |
 
 
 def _seconds(given: Seconds | None, default: float) -> float:
+    """A ``stall_wait``; infinity: no limit."""
     if given is None:
         return default
-    return given.total_seconds() if isinstance(given, timedelta) else float(given)
+    limit = _options.milliseconds("stall_wait", given)
+    return math.inf if limit < 0 else limit / 1_000

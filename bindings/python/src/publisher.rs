@@ -241,9 +241,8 @@ impl Publisher {
         sent
     }
 
-    /// Resolves what was settled. Returns how many reports came, whether there is room again, and whether more may come. On the event loop's thread.
-    fn drain(&self, py: Python<'_>) -> PyResult<(usize, bool, bool)> {
-        let (mut count, mut room) = (0, false);
+    /// Resolves what was settled. Returns whether more may come. On the event loop's thread.
+    fn drain(&self, py: Python<'_>) -> PyResult<bool> {
         loop {
             match self.bus.poll(DRAIN, Some(Duration::ZERO)) {
                 Ok(mut batch) => {
@@ -253,13 +252,11 @@ impl Publisher {
                     if entered {
                         ackbus::leave_callback();
                     }
-                    count += batch.len();
-                    room |= batch.room();
                     if batch.len() < DRAIN {
-                        return Ok((count, room, true));
+                        return Ok(true);
                     }
                 }
-                Err(error) if error.status() == Status::Closed => return Ok((count, room, false)),
+                Err(error) if error.status() == Status::Closed => return Ok(false),
                 Err(error) => return Err(errors::raise(py, &error)),
             }
         }

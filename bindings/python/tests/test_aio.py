@@ -87,6 +87,39 @@ def test_failures_are_exceptions(server: Server, run: Run) -> None:
     run(main)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "kind", "text"),
+    [
+        ({"on_full": "wait"}, ackbus.InvalidOptionError, "on_full"),
+        ({"stall_wait": -1}, ValueError, "stall_wait: -1 is not allowed"),
+        ({"stall_wait": "1s"}, TypeError, "stall_wait: str is not allowed"),
+        ({"on_report": 5}, TypeError, "on_report: int is not callable"),
+    ],
+)
+def test_wrong_options_say_what_and_why(arguments: dict[str, Any], kind: type[Exception], text: str, run: Run) -> None:
+    async def main() -> None:
+        with pytest.raises(kind) as raised:
+            await ackbus.aio.connect("memory:", **arguments)
+        assert text in str(raised.value)
+
+    run(main)
+
+
+def test_a_handler_of_reports_alone_gets_all_that_no_future_waits_for(server: Server, run: Run) -> None:
+    server.add_stream("ORDERS", "orders.>")
+
+    async def main() -> None:
+        seen: list[tuple[object, str]] = []
+        async with ackbus.aio.connect(server.url, on_report=lambda report: seen.append((report.tag, report.status.name))) as bus:
+            (await bus.submit("orders.created", tag="stored")).cancel()
+            await bus.flush(20)
+            (await bus.submit("nobody.takes.this", tag="lost")).cancel()
+            assert (await bus.publish("orders.created", tag="awaited")).seq == 2
+        assert seen == [("stored", "OK"), ("lost", "NO_STREAM")]
+
+    run(main)
+
+
 def test_nobody_is_there(start_server: Callable[..., Server], run: Run) -> None:
     gone = start_server()
     gone.stop()

@@ -9,10 +9,9 @@ import os
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from .. import _native
+from .._options import OPTION_KEYS, TOPIC_KEYS
 
 DEFAULT_SERVER = "nats://127.0.0.1:4222"
-OPTION_KEYS, RULE_KEYS = (frozenset(keys) for keys in _native.option_keys())
 
 
 class Usage(Exception):
@@ -58,7 +57,7 @@ def options(given: Iterable[str], *, reserved: Collection[str]) -> dict[str, Any
 
 def rule(given: Iterable[str], stream: str | None, create: bool, subjects: str) -> dict[str, Any]:
     """``--rule``, ``--stream`` and ``--create`` as a topic rule."""
-    found = _settings("--rule", given, RULE_KEYS)
+    found = _settings("--rule", given, TOPIC_KEYS)
     if stream is not None:
         found["stream"] = stream
     if create:
