@@ -16,7 +16,7 @@ use crate::stats::Stats;
 use crate::sys;
 use crate::topic::Rules;
 use crate::trace;
-use crate::wait::{self, Over};
+use crate::wait::Over;
 use crate::wire::nanos;
 
 /// A publisher: one connection, one acknowledgement handler, any number of publishing threads.
@@ -184,14 +184,11 @@ impl Publisher {
             State::Closing | State::Closed => Some(Err(Error::new(Status::Closed, "the publisher is closed"))),
             State::Connecting | State::Reconnecting => None,
         });
-        match result {
-            Ok(connected) => connected,
-            Err(Over::Interrupted) => Err(wait::interrupted()),
-            Err(Over::TimeUp) => {
-                let why = self.shared.last_error().map_or_else(String::new, |error| format!("; last error: {}", error.message()));
-                Err(Error::new(Status::TimedOut, format!("no connection yet{why}")))
-            }
-        }
+        let late = || {
+            let why = self.shared.last_error().map_or_else(String::new, |error| format!("; last error: {}", error.message()));
+            Error::new(Status::TimedOut, format!("no connection yet{why}"))
+        };
+        result.unwrap_or_else(|over| Err(over.error(late)))
     }
 
     /// Changes a topic rule while running: for messages that are published from now on. A rule keeps its stream once it has one.
@@ -230,19 +227,17 @@ impl Publisher {
         let until = timeout.and_then(|t| Instant::now().checked_add(t));
         let ticket = FlushTicket::new(self.shared.queue.last_id());
         self.shared.command(Command::Flush(Arc::clone(&ticket)));
-        let over = |over: Over, late: String| match over {
-            Over::TimeUp => Error::new(Status::TimedOut, late),
-            Over::Interrupted => wait::interrupted(),
-        };
         let told = if self.shared.io_is_gone() {
             self.shared.desk.pushed()
         } else {
-            self.wait_io(&ticket, until).map_err(|why| over(why, format!("{} messages are still pending", self.pending())))?
+            let late = || Error::new(Status::TimedOut, format!("{} messages are still pending", self.pending()));
+            self.wait_io(&ticket, until).map_err(|over| over.error(late))?
         };
         if self.shared.desk.is_polled() {
             return Ok(());
         }
-        self.shared.desk.wait_delivered(told, until).map_err(|why| over(why, "the callback has not returned".to_owned()))
+        let late = || Error::new(Status::TimedOut, "the callback has not returned");
+        self.shared.desk.wait_delivered(told, until).map_err(|over| over.error(late))
     }
 
     /// Waits for the I/O thread's answer, or its end, which settles everything.
@@ -279,10 +274,7 @@ impl Publisher {
         if gone {
             return Err(Error::new(Status::Closed, "the publisher is closed"));
         }
-        self.wait_io(&ticket, None).map_err(|over| match over {
-            Over::TimeUp => Error::new(Status::Closed, "the publisher is closed"),
-            Over::Interrupted => wait::interrupted(),
-        })
+        self.wait_io(&ticket, None).map_err(|over| over.error(|| Error::new(Status::Closed, "the publisher is closed")))
     }
 
     /// Closes: no more publishes, waits up to `timeout` (`None`: `close_timeout_ms`) for acks, settles the rest, delivers all reports, and joins.
@@ -299,13 +291,10 @@ impl Publisher {
         // What is ours ends at the timeout; a second more for a callback that is about to return.
         let grace = Duration::from_secs(1);
         let until = Instant::now().checked_add(timeout.saturating_add(grace));
-        let over = |over: Over| match over {
-            Over::TimeUp => Error::new(Status::CallbackBusy, "a callback has not returned; what is left will be reported when it does. Call close again"),
-            Over::Interrupted => wait::interrupted(),
-        };
-        self.shared.wait_link(until, |link| link.io_gone.then_some(())).map_err(over)?;
+        let busy = || Error::new(Status::CallbackBusy, "a callback has not returned; what is left will be reported when it does. Call close again");
+        self.shared.wait_link(until, |link| link.io_gone.then_some(())).map_err(|over| over.error(busy))?;
         let until = until.unwrap_or_else(|| Instant::now() + grace).max(Instant::now() + Duration::from_millis(1));
-        self.shared.desk.wait_gone(until).map_err(over)?;
+        self.shared.desk.wait_gone(until).map_err(|over| over.error(busy))?;
         let mut told = self.close.lock().unwrap_or_else(PoisonError::into_inner);
         *told = true;
         Ok(())

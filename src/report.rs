@@ -350,8 +350,7 @@ impl Ticket {
         match self.waiter.wait(timeout) {
             Ok(Some(slot)) => Ok(self.one(slot)),
             Ok(None) => Err(Error::new(Status::InvalidState, format!("the report of message {} was taken before", self.id))),
-            Err(Over::TimeUp) => Err(Error::new(Status::TimedOut, format!("message {} has no outcome yet; it stays pending", self.id))),
-            Err(Over::Interrupted) => Err(wait::interrupted()),
+            Err(over) => Err(over.error(|| Error::new(Status::TimedOut, format!("message {} has no outcome yet; it stays pending", self.id)))),
         }
     }
 
@@ -362,11 +361,8 @@ impl Ticket {
             Ok(None) => Over::TimeUp,
             Err(over) => over,
         };
-        match self.waiter.go_away() {
-            Some(slot) => Ok(self.one(slot)),
-            None if over == Over::Interrupted => Err(wait::interrupted()),
-            None => Err(Error::new(Status::TimedOut, format!("message {} has no outcome yet; it stays pending and its report goes the usual way", self.id))),
-        }
+        let late = || Error::new(Status::TimedOut, format!("message {} has no outcome yet; it stays pending and its report goes the usual way", self.id));
+        self.waiter.go_away().map(|slot| self.one(slot)).ok_or_else(|| over.error(late))
     }
 }
 

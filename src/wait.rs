@@ -36,6 +36,16 @@ pub(crate) enum Over {
     Interrupted,
 }
 
+impl Over {
+    /// The error of a call whose wait ended so; `late` if its time is up.
+    pub(crate) fn error(self, late: impl FnOnce() -> Error) -> Error {
+        match self {
+            Over::TimeUp => late(),
+            Over::Interrupted => interrupted(),
+        }
+    }
+}
+
 pub(crate) fn interrupted() -> Error {
     Error::new(Status::Interrupted, "the wait was interrupted; what it waited for goes on")
 }
