@@ -9,7 +9,7 @@ use crate::error::{ackbus_error, ackbus_status};
 use crate::guard::guard;
 use crate::handle::{Call, Growing, Plain, utf8};
 use crate::message::{Header, MAX_HEADERS, ackbus_message};
-use crate::publish::{Rest, publish_all};
+use crate::publish::{Rest, first_bad, publish_all};
 use crate::publisher::ackbus_publisher;
 use crate::text::ackbus_str;
 
@@ -99,13 +99,7 @@ pub unsafe extern "C" fn ackbus_publisher_publish_packed(
         }
         let slab = Slab(call.slice(slab, slab_len, "slab")?);
         let mut headers = Vec::new();
-        let mut bad = None;
-        for (index, message) in call.strided(msgs, count, stride, "msgs")?.enumerate() {
-            if let Err(error) = slab.headers(&message, &mut headers) {
-                bad = Some((index, error));
-                break;
-            }
-        }
+        let bad = first_bad(call.strided(msgs, count, stride, "msgs")?, |message| slab.headers(&message, &mut headers));
         let messages = call.strided(msgs, count, stride, "msgs")?.map(|message| slab.message(&message));
         publish_all(&call, publisher, messages, Rest::new(&headers, bad), |id| {
             call.write_at(out_ids, accepted, id);

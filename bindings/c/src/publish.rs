@@ -106,16 +106,15 @@ fn publish_batch(call: &Call, publisher: &ackbus_publisher, msgs: *const ackbus_
         return Ok(());
     }
     let size = call.struct_size(msgs)?;
-    // The headers of all messages, one behind the other: the core borrows them until the batch ends. The first message whose headers are bad ends the batch.
+    // The headers of all messages, one behind the other: the core borrows them until the batch ends.
     let mut headers = Vec::new();
-    let mut bad: Option<(usize, Error)> = None;
-    for (index, message) in call.structs(msgs, count, size, "msgs")?.enumerate() {
-        if let Err(error) = message.read_headers(call, &mut headers) {
-            bad = Some((index, error));
-            break;
-        }
-    }
+    let bad = first_bad(call.structs(msgs, count, size, "msgs")?, |message| message.read_headers(call, &mut headers));
     publish_all(call, publisher, call.structs(msgs, count, size, "msgs")?.map(Ok), Rest::new(&headers, bad), accepted)
+}
+
+/// The first message whose headers cannot be read, and its number: it ends the batch.
+pub(crate) fn first_bad<M>(messages: impl Iterator<Item = M>, mut read_headers: impl FnMut(M) -> Result<()>) -> Option<(usize, Error)> {
+    messages.enumerate().find_map(|(index, message)| read_headers(message).err().map(|error| (index, error)))
 }
 
 /// What was read of a batch before its messages: their headers, and which message ends the batch because its headers are bad.
