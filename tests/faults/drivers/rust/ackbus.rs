@@ -1,0 +1,2 @@
+//! A driver.
+fn main() {}
