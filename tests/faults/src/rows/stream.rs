@@ -1,0 +1,56 @@
+//! A stream that refuses, is deleted, or already knows the id.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use super::{Row, row};
+use crate::books::now;
+use crate::case::{Case, server, stream};
+use crate::checker::{Evidence, Figures};
+use crate::load::STREAM;
+
+pub(super) const ROWS: &[Row] = &[
+    row("T18", "Msg-Id collision", "every two messages share an id: the second is stored by nobody, and the flag `duplicate` must say so", collisions),
+    row("T19", "stream deleted", "and created again 3 s later", deleted),
+    row("T20", "stream deleted, subscriber there", "the same while a core subscriber takes the subject: the server answers nothing at all", deleted_with_a_subscriber),
+];
+
+fn collisions(case: &mut Case) -> Figures {
+    let (server, reader) = server();
+    let mut load = case.load();
+    load.pairs = true;
+    let run = case.start(&server.url(), load);
+    let mut figures = case.finish(run, &reader);
+    figures.all_persisted();
+    let half = figures.accepted / 2;
+    let flagged = figures.flagged;
+    figures.must(flagged == half, &format!("{flagged} of {half} are flagged as duplicates"));
+    figures
+}
+
+fn deleted(case: &mut Case) -> Figures {
+    lose_the_stream(case, false)
+}
+
+fn deleted_with_a_subscriber(case: &mut Case) -> Figures {
+    lose_the_stream(case, true)
+}
+
+fn lose_the_stream(case: &mut Case, with_a_subscriber: bool) -> Figures {
+    let (server, reader) = server();
+    let load = case.load();
+    let middle = case.middle(load.count);
+    let mut run = case.start(&server.url(), load);
+    let subscription = with_a_subscriber.then(|| reader.subscribe(crate::load::SUBJECTS));
+    run.acked(middle);
+    run.breaks();
+    let before = reader.read_all(STREAM);
+    reader.delete_stream(STREAM);
+    sleep(Duration::from_secs(3));
+    reader.create_stream_with(stream());
+    let until = now();
+    run.heals();
+    let figures = case.finish_with(run, || Evidence { stored: reader.read_all(STREAM), before: Some((before, until)), ..Evidence::default() });
+    drop(subscription);
+    figures
+}
