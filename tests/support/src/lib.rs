@@ -3,7 +3,7 @@
 //!
 //! * [`Server`]: a real nats-server with JetStream and a store of its own; [`Cluster`]: several that form one.
 //! * [`Reader`]: an independent client that says what a stream holds.
-//! * [`Proxy`]: a TCP proxy between client and server that holds, resets, refuses, and loses, repeats, delays or replaces single frames.
+//! * [`Proxy`]: a TCP proxy between client and server that holds, slows, resets, refuses, and loses, repeats, delays, tears or replaces single frames.
 //! * [`Control`]: all of this by lines of JSON, for tests in other languages.
 //! * [`Certs`] and [`Credentials`]: certificates and user credentials made for one test.
 //!
@@ -16,6 +16,7 @@ mod cluster;
 mod control;
 mod credentials;
 mod frames;
+mod interest;
 mod port;
 mod process;
 mod proxy;
@@ -29,7 +30,7 @@ pub use cluster::Cluster;
 pub use control::Control;
 pub use credentials::Credentials;
 pub use frames::Verb;
-pub use proxy::{Action, Proxy};
+pub use proxy::{Action, Link, Proxy, choose};
 pub use reader::{Reader, StoredMsg, StreamConfig, StreamInfo, Subscription};
 pub use server::{Options, Server, server_binary};
 

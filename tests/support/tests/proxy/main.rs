@@ -1,11 +1,13 @@
 //! The proxy, seen by a client of the plainest kind.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "tests")]
+
+mod raw;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use ackbus_test_support::{Action, Proxy, Reader, Server, Verb};
+use ackbus_test_support::{Action, Proxy, Reader, Server, Verb, choose};
 
 const QUIET: Duration = Duration::from_millis(200);
 
@@ -141,4 +143,30 @@ fn the_server_s_end_is_passed_on_with_its_last_words() {
     let mut last = String::new();
     client.0.read_to_string(&mut last).unwrap();
     assert!(last.starts_with("-ERR"), "{last}");
+}
+
+#[test]
+fn acks_are_corrupted_by_choice_and_zero_seq_duplicates_are_not_stored() {
+    let (_server, reader, proxy) = setup();
+    let mut client = Plain::connect(&proxy);
+    proxy.filter(choose::acks(choose::from(2, 1), |frame| Action::Replace(choose::corrupt(frame))));
+    client.send("PUB $JS.API.STREAM.NAMES inbox.api 0\r\n\r\n");
+    assert!(client.until("}\r\n").contains("inbox.api"), "it is not counted");
+    client.publish("a", "1");
+    assert!(client.until("}\r\n").contains("inbox.1"));
+    client.publish("b", "2");
+    let line = client.until("\r\n");
+    assert!(line.starts_with("MSG inbox.2 1 "), "{line}");
+    let mut payload = vec![0; line.trim_end().rsplit(' ').next().unwrap().parse::<usize>().unwrap()];
+    client.0.read_exact(&mut payload).unwrap();
+    assert!(payload.iter().step_by(2).all(|byte| *byte == 0xff), "{payload:?}");
+    assert_eq!(client.until("\n"), "\r\n");
+
+    proxy.no_filter();
+    proxy.filter_up(choose::publishes(choose::from(1, 1), |frame| choose::zero_seq_duplicate(frame, "S")));
+    client.publish("c", "3");
+    assert_eq!(client.until("}\r\n"), "MSG inbox.3 1 40\r\n{\"stream\":\"S\",\"seq\":0,\"duplicate\": true}\r\n");
+    client.publish("c", "4");
+    assert!(client.until("}\r\n").replace(' ', "").contains("\"seq\":3"));
+    assert_eq!(reader.message_count("S"), 3);
 }
