@@ -4,6 +4,7 @@
 //! * [`Server`]: a real nats-server with JetStream and a store of its own; [`Cluster`]: several that form one.
 //! * [`Reader`]: an independent client that says what a stream holds.
 //! * [`Proxy`]: a TCP proxy between client and server that holds, slows, resets, refuses, and loses, repeats, delays, tears or replaces single frames.
+//! * [`Liar`]: a server that plays a script, and many scripts that no honest server would play.
 //! * [`Control`]: all of this by lines of JSON, for tests in other languages.
 //! * [`Certs`] and [`Credentials`]: certificates and user credentials made for one test.
 //!
@@ -12,11 +13,13 @@
 
 mod background;
 mod certs;
+mod chance;
 mod cluster;
 mod control;
 mod credentials;
 mod frames;
 mod interest;
+mod liar;
 mod port;
 mod process;
 mod proxy;
@@ -30,6 +33,7 @@ pub use cluster::Cluster;
 pub use control::Control;
 pub use credentials::Credentials;
 pub use frames::Verb;
+pub use liar::{Liar, Script, Step};
 pub use proxy::{Action, Link, Proxy, choose};
 pub use reader::{Reader, StoredMsg, StreamConfig, StreamInfo, Subscription};
 pub use server::{Options, Server, server_binary};

@@ -11,6 +11,7 @@
 use memchr::memmem;
 
 use super::Action;
+use crate::chance::Chance;
 use crate::frames::{Verb, words};
 
 /// Whether a frame from the server answers a publish, well or badly. Answers of the JetStream API are none.
@@ -63,15 +64,8 @@ pub fn from(from: u64, count: u64) -> impl FnMut() -> bool + Send + 'static {
 /// When it is none of 0 to 100.
 pub fn percent(percent: f64, seed: u64) -> impl FnMut() -> bool + Send + 'static {
     assert!((0.0..=100.0).contains(&percent), "{percent} %; allowed: 0 to 100");
-    let mut state = seed;
-    move || {
-        // SplitMix64. Its upper 53 bits are a fraction.
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut random = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        random = (random ^ (random >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        random ^= random >> 31;
-        ((random >> 11) as f64) / ((1_u64 << 53) as f64) * 100.0 < percent
-    }
+    let mut chance = Chance::new(seed);
+    move || chance.fraction() * 100.0 < percent
 }
 
 /// A filter for [`Proxy::filter`](crate::Proxy::filter): does `what` to those acks that `pick` picks.
