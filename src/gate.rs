@@ -53,7 +53,8 @@ pub(crate) struct Held {
     /// Slot and id of the message that was sent to try.
     pub(crate) probe: Option<(u32, u64)>,
     pub(crate) probe_at: Nanos,
-    pub(crate) failures: u32,
+    /// Pauses between probes grow with the time since then.
+    pub(crate) since: Nanos,
 }
 
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use crate::error::{Persistence, Status};
 use crate::events::{Event, EventKind};
 use crate::gate::Gates;
 use crate::hold::Asked;
-use crate::jitter::Jitter;
+use crate::jitter::{Jitter, PATIENCE_PART};
 use crate::ledger::{MAX_ATTEMPT, Slot, Stage, Table};
 use crate::resend::{Leftover, Quarantine};
 use crate::settle::Ending;
@@ -177,8 +177,16 @@ impl Core {
     pub(crate) fn backoff(&mut self, failures: u32) -> Nanos {
         let settings = &self.shared.settings;
         let (first, most) = (nanos(settings.retry_backoff), nanos(settings.retry_backoff_max));
-        let pause = first.saturating_mul(1 << failures.min(20)).min(most).max(1);
-        pause / 2 + self.jitter.below(pause / 2 + 1)
+        let pause = first.saturating_mul(1 << failures.min(20)).min(most);
+        self.jitter.pause(pause)
+    }
+
+    /// A probe is one message: it may come often, and who waited for the end of an election wants to know of it at once. So the pause is a part of the time
+    /// waited so far. Rejected: doubling, which is 2 s late after an election of 4.
+    pub(crate) fn probe_pause(&mut self, since: Nanos) -> Nanos {
+        let settings = &self.shared.settings;
+        let (first, most) = (nanos(settings.retry_backoff), nanos(settings.retry_backoff_max));
+        self.jitter.pause(((self.now - since) / PATIENCE_PART).max(first).min(most))
     }
 
     /// Puts a message in line for (another) sending. Its place at a gate it keeps, as long as that is open.

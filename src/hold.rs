@@ -168,8 +168,8 @@ impl Core {
             // Too many gates: alone, then.
             return self.retry_later(slot);
         };
-        let first_pause = self.backoff(0);
         let now = self.now;
+        let first_pause = self.probe_pause(now);
         if probed.is_some() {
             self.probe_failed(gate);
         }
@@ -188,7 +188,7 @@ impl Core {
                     g.slow_down();
                 }
                 ask = trouble == Trouble::NobodyThere;
-                self.close(gate, State::Held(Held { trouble, ask: None, probe: None, probe_at: now + first_pause, failures: 0 }));
+                self.close(gate, State::Held(Held { trouble, ask: None, probe: None, probe_at: now + first_pause, since: now }));
                 self.shared.counters.gates_held.bump(1);
                 let what = match trouble {
                     Trouble::NobodyThere => "no stream took the message",
@@ -262,10 +262,8 @@ impl Core {
 
     /// The next probe comes after a longer pause.
     fn probe_failed(&mut self, gate: u32) {
-        let Some(Gate { state: State::Held(held), .. }) = self.gates.get_mut(gate) else { return };
-        held.failures += 1;
-        let failures = held.failures;
-        let probe_at = self.now + self.backoff(failures);
+        let Some(Gate { state: State::Held(Held { since, .. }), .. }) = self.gates.get(gate) else { return };
+        let probe_at = self.now + self.probe_pause(*since);
         if let Some(Gate { state: State::Held(held), .. }) = self.gates.get_mut(gate) {
             held.probe_at = probe_at;
         }
@@ -356,12 +354,13 @@ impl Core {
 
     /// A new connection: whatever held the gates may be over.
     pub(crate) fn retry_gates_now(&mut self) {
+        let now = self.now;
         for (_, gate) in self.gates.iter_mut() {
             match &mut gate.state {
                 State::Checking(Check { ask: None, again_at, .. }) => *again_at = 0,
                 State::Held(held) => {
                     held.probe_at = 0;
-                    held.failures = 0;
+                    held.since = now;
                 }
                 _ => {}
             }

@@ -1,5 +1,11 @@
 //! Jitter: chance for pauses, the same for the same seed.
 
+use crate::wire::Nanos;
+
+/// While something is waited for, the pause between two tries is this part of the time waited so far: its end is noticed at most a twentieth late, and the number of
+/// tries grows with the logarithm of the time.
+pub(crate) const PATIENCE_PART: u64 = 20;
+
 /// A small generator of chance for pauses (SplitMix64): not for secrets, and the same numbers for the same seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Jitter(u64);
@@ -16,6 +22,12 @@ impl Jitter {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
+    }
+
+    /// A pause between half of `full` and all of it, so that those who wait for the same thing do not come in step.
+    pub(crate) fn pause(&mut self, full: Nanos) -> Nanos {
+        let full = full.max(1);
+        full / 2 + self.below(full / 2 + 1)
     }
 
     /// A number below `limit`; 0 if that is 0. The bias of the remainder does not matter for pauses.

@@ -118,12 +118,18 @@ pub(crate) struct Connection {
     ping_interval: Nanos,
     born: Nanos,
     last_read: Nanos,
-    /// Any byte read, or newly accepted by the kernel.
+    /// Any byte read; or newly accepted by the kernel, up to the end of the oldest PING that has no answer. A slow link shows life that way, while what the kernel
+    /// takes after the PING says nothing: it takes the bytes of a server that stands still as well (X6).
     last_life: Nanos,
+    /// Where that PING ends in all that was written.
+    ping_end: u64,
     /// The last `-ERR` that the server said: usually why it hangs up.
     last_error: Option<Error>,
     violation: Option<Violation>,
 }
+
+/// How many ping intervals of silence end a connection: with the default less than the 15 s that are promised, so that what follows has its time too.
+const SILENT: (u64, u64) = (11, 4);
 
 fn broken(text: impl Into<String>) -> Error {
     Error::new(Status::ProtocolError, text)
@@ -154,6 +160,7 @@ impl Connection {
             born: now,
             last_read: now,
             last_life: now,
+            ping_end: 0,
             last_error: None,
             violation: None,
         })
@@ -224,7 +231,9 @@ impl Connection {
 
     /// The carrier below accepted this many bytes.
     pub(crate) fn wrote(&mut self, count: usize, now: Nanos, out: impl FnMut(End)) {
-        self.last_life = now;
+        if !self.fences.awaited() || self.out.taken() < self.ping_end {
+            self.last_life = now;
+        }
         self.out.accepted(count, out);
     }
 
@@ -351,6 +360,8 @@ impl Connection {
             return;
         }
         if let Some((mark, refusals)) = self.fences.close() {
+            // Where a later PING ended is not remembered; this is behind it, and this very PONG is life.
+            self.ping_end = self.out.staged();
             for (subject, &refusals) in &refusals {
                 tell(Told::Denied { subject, mark, refusals });
             }
@@ -443,7 +454,7 @@ impl Connection {
         if self.phase == Phase::Ended {
             return Ok(Nanos::MAX);
         }
-        let silent = self.last_life + 3 * self.ping_interval;
+        let silent = self.last_life + self.ping_interval * SILENT.0 / SILENT.1;
         if now >= silent {
             let seconds = (now - self.last_life) / 1_000_000_000;
             return Err(self.cut(&format!("the server is silent for {seconds} s")));
@@ -469,6 +480,9 @@ impl Connection {
 
     fn raise(&mut self, now: Nanos) {
         self.out.push(b"PING\r\n");
+        if !self.fences.awaited() {
+            self.ping_end = self.out.staged();
+        }
         self.fences.raise(now);
     }
 }

@@ -73,6 +73,17 @@ fn staged(connection: &mut Connection) -> String {
     text
 }
 
+fn slot(frame: &[u8]) -> Slot {
+    let mut slot = Slot::new(0);
+    slot.frame = crate::ledger::Frame::Owned(frame.to_vec());
+    slot
+}
+
+/// The carrier takes all that is staged, or so many bytes of it.
+fn takes(connection: &mut Connection, count: Option<usize>, now: Nanos) {
+    connection.wrote(count.unwrap_or_else(|| connection.unsent()), now, |_| {});
+}
+
 #[test]
 fn handshake() {
     let mut connection = connection();
@@ -161,8 +172,7 @@ fn violations_are_remembered_until_the_end() {
 fn fences_prove_what_was_read() {
     let mut connection = ready();
     staged(&mut connection);
-    let mut slot = Slot::new(0);
-    slot.frame = crate::ledger::Frame::Owned(b"PUB a 0\r\n\r\n".to_vec());
+    let mut slot = slot(b"PUB a 0\r\n\r\n");
     connection.stage(&mut slot);
     assert_eq!((slot.epoch, slot.mark), (7, 0));
     assert!(connection.tick(60_000_000, true).unwrap() > 60_000_000);
@@ -174,13 +184,39 @@ fn fences_prove_what_was_read() {
 }
 
 #[test]
-fn silence_is_noticed_within_three_pings() {
+fn silence_is_noticed_before_three_pings() {
     let mut connection = ready();
     staged(&mut connection);
     assert_eq!(connection.tick(4 * SECOND, false).unwrap(), 1 + 5 * SECOND);
     connection.tick(5 * SECOND + 1, false).unwrap();
     assert_eq!(staged(&mut connection), "PING\r\n");
-    // The kernel took bytes just now: life. Fifteen seconds later there was none.
-    let loss = connection.tick(15 * SECOND + 1, false).unwrap_err();
+    let end = 1 + 5 * SECOND * 11 / 4;
+    assert_eq!(connection.tick(end - 1, false).unwrap(), end);
+    let loss = connection.tick(end, false).unwrap_err();
     assert!(loss.error.message().contains("silent"), "{}", loss.error);
+}
+
+#[test]
+fn what_the_kernel_takes_before_the_ping_is_life_and_after_it_is_none() {
+    let mut connection = ready();
+    staged(&mut connection);
+    let mut large = slot(&[7; 50_000]);
+    connection.stage(&mut large);
+    let frame = connection.unsent();
+    connection.tick(SECOND, true).unwrap();
+    assert_eq!(connection.unsent(), frame + 6, "a PING follows");
+    // A slow link: for half a minute the kernel takes a bit every ten seconds.
+    for at in [10, 20, 30] {
+        takes(&mut connection, Some(frame / 4), at * SECOND);
+        connection.tick(at * SECOND, true).unwrap();
+    }
+    takes(&mut connection, None, 31 * SECOND);
+    // A server that stands still: the kernel takes more, but the PING is out and has no answer (X6).
+    for at in [35, 40, 44] {
+        connection.stage(&mut slot(&[7; 100]));
+        takes(&mut connection, None, at * SECOND);
+        connection.tick(at * SECOND, true).unwrap();
+    }
+    let loss = connection.tick(45 * SECOND, true).unwrap_err();
+    assert!(loss.error.message().contains("silent for 14 s"), "{}", loss.error);
 }

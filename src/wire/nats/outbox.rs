@@ -57,6 +57,16 @@ impl Outbox {
         (self.staged - self.taken) as usize
     }
 
+    /// All that was staged so far, in bytes.
+    pub(crate) fn staged(&self) -> u64 {
+        self.staged
+    }
+
+    /// How much of it was accepted below.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// Adds bytes that belong to no message.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.staged += bytes.len() as u64;

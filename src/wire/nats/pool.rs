@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use super::url::{MAX_SERVERS, ServerUrl};
 use crate::config::Settings;
 use crate::error::{Error, Status};
-use crate::jitter::Jitter;
+use crate::jitter::{Jitter, PATIENCE_PART};
 use crate::wire::nanos;
 
 const MS: u64 = 1_000_000;
@@ -55,8 +55,8 @@ pub(crate) struct Pool {
     attempts: u32,
     /// Servers tried in this round.
     tried: usize,
-    /// Pauses between rounds since the last connection.
-    pauses: u32,
+    /// Since when there is no connection.
+    since: Option<u64>,
     /// Connections in a row that were lost soon after they were made.
     short_lives: u32,
     /// No attempt starts before this time.
@@ -99,7 +99,7 @@ impl Pool {
             phase: Phase::First,
             attempts: 0,
             tried: 0,
-            pauses: 0,
+            since: None,
             short_lives: 0,
             due: 0,
             gave_up: None,
@@ -149,8 +149,8 @@ impl Pool {
         self.attempts = self.attempts.saturating_add(1);
         if self.tried >= self.entries.len() {
             self.tried = 0;
-            self.due = now.saturating_add(self.pause(self.pauses));
-            self.pauses = self.pauses.saturating_add(1);
+            let waited = now.saturating_sub(*self.since.get_or_insert(now));
+            self.due = now.saturating_add(self.pause(waited / PATIENCE_PART));
         }
         if self.is_locked_out() {
             self.gave_up = Some(self.final_error());
@@ -162,7 +162,7 @@ impl Pool {
         if let Some(entry) = self.move_to_end(server) {
             (entry.failures, entry.auth_failures, entry.last_error, entry.proven) = (0, 0, None, true);
         }
-        (self.attempts, self.tried, self.pauses) = (0, 0, 0);
+        (self.attempts, self.tried, self.since) = (0, 0, None);
         self.phase = Phase::Connected { since: now };
     }
 
@@ -172,9 +172,10 @@ impl Pool {
             let young = now.saturating_sub(since) < SHORT_LIFE;
             self.short_lives = if young { self.short_lives.saturating_add(1) } else { 0 };
         }
-        (self.attempts, self.tried, self.pauses) = (0, 0, 0);
+        (self.attempts, self.tried, self.since) = (0, 0, Some(now));
         self.phase = Phase::Lost;
-        self.due = if self.short_lives < 2 { now } else { now.saturating_add(self.pause(self.short_lives - 2)) };
+        // Doubled with each short life.
+        self.due = if self.short_lives < 2 { now } else { now.saturating_add(self.pause(self.wait.saturating_mul(1 << (self.short_lives - 2).min(16)))) };
     }
 
     /// `connect_urls` of an INFO from this server: new servers come in and are returned, those no longer told of go. An empty list says nothing. An INFO that
@@ -232,10 +233,9 @@ impl Pool {
         self.entries.back_mut()
     }
 
-    /// The `step`-th pause: doubled each time, and between half and all of that, so that clients of a restarted server do not come back in step.
-    fn pause(&mut self, step: u32) -> u64 {
-        let full = self.wait.saturating_mul(1 << step.min(16)).min(MAX_WAIT.max(self.wait));
-        full / 2 + self.jitter.below(full / 2 + 1)
+    /// A pause of about that length, within the limits, with jitter: clients of a restarted server shall not come back in step.
+    fn pause(&mut self, full: u64) -> u64 {
+        self.jitter.pause(full.clamp(self.wait, MAX_WAIT.max(self.wait)))
     }
 
     /// The error to give up with: every server's last one. It is fatal once there is a publisher that it ends.

@@ -80,11 +80,13 @@ fn the_first_connect_follows_the_order_and_a_lost_one_begins_with_the_others() {
 }
 
 #[test]
-fn pauses_double_up_to_the_limit_with_jitter() {
+fn pauses_grow_with_the_time_lost_up_to_the_limit_with_jitter() {
     let mut pool = pool("a", &settings());
-    let mut now = 0;
     let mut seen = Vec::new();
-    for full in [50, 100, 200, 400, 800, 1_600, 2_000, 2_000, 2_000] {
+    let mut now = 0;
+    // A twentieth of the time since the first failure, from 50 ms to 2 s.
+    for (at, full) in [(0, 50), (900, 50), (2_000, 100), (5_000, 250), (20_000, 1_000), (40_000, 2_000), (400_000, 2_000)] {
+        now = at * MS;
         fail(&mut pool, now, refused());
         let pause = pause(&mut pool, now);
         assert!((full * MS / 2..=full * MS).contains(&pause), "{full}: {pause}");
