@@ -143,10 +143,6 @@ impl Run {
         self.acked(there_are + count)
     }
 
-    pub fn accepted(&self, count: u64) -> bool {
-        self.driver.books.wait(PATIENCE, |pages| pages.accepted >= count)
-    }
-
     /// Waits until all was offered.
     pub fn published(&self, limit: Duration) -> bool {
         self.driver.books.wait(limit, |pages| pages.published)

@@ -23,6 +23,8 @@ pub struct Load {
     pub max_pending: u64,
     /// From acceptance to the last moment of an outcome.
     pub deadline_ms: u64,
+    /// A peer's time-out.
+    pub ack_timeout_ms: u64,
     /// `set:` and `topic:` words, and others.
     pub words: Vec<String>,
 }
@@ -40,6 +42,7 @@ impl Load {
             mode: "normal",
             max_pending: 10_000,
             deadline_ms: if client.peer { client.ack_timeout_ms } else { 60_000 },
+            ack_timeout_ms: client.ack_timeout_ms,
             words: Vec::new(),
         }
     }
@@ -69,7 +72,7 @@ impl Load {
             format!("prefix={}", self.prefix),
             format!("pairs={}", u8::from(self.pairs)),
             format!("mode={}", self.mode),
-            format!("ack_timeout_ms={}", client.ack_timeout_ms),
+            format!("ack_timeout_ms={}", self.ack_timeout_ms),
         ];
         // Without it ackbus is tested with its default, which is the same.
         if client.peer || self.max_pending != 10_000 {

@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use ackbus_test_support::{Action, Cluster, Link, Proxy, Reader, StreamConfig, Verb, corrupt, is_ack};
+use ackbus_test_support::choose::{corrupt, is_ack};
+use ackbus_test_support::{Action, Cluster, Link, Proxy, Reader, StreamConfig, Verb};
 use serde::Serialize;
 
 use crate::arguments::{Arguments, duration};

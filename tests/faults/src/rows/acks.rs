@@ -3,7 +3,8 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use ackbus_test_support::{Action, Proxy, Verb, corrupt, is_ack};
+use ackbus_test_support::choose::{corrupt, is_ack, zero_seq_duplicate};
+use ackbus_test_support::{Action, Proxy, Verb};
 
 use super::{Row, row};
 use crate::case::{Case, server, server_with, stream};
@@ -58,7 +59,7 @@ fn zero_duplicates(case: &mut Case) -> Figures {
     let mut rng = case.rng.fork();
     proxy.filter_up(move |verb, frame| {
         let meets = verb == Verb::Pub && rng.f64() < 0.01;
-        if meets { ackbus_test_support::zero_seq_duplicate(frame, crate::load::STREAM) } else { Action::Pass }
+        if meets { zero_seq_duplicate(frame, crate::load::STREAM) } else { Action::Pass }
     });
     let run = case.start(&proxy.url(), case.load());
     let mut figures = case.finish(run, &reader);

@@ -15,7 +15,7 @@ pub(super) const ROWS: &[Row] = &[
 fn stream_full(case: &mut Case) -> Figures {
     let load = case.load();
     let room = load.count / 2;
-    let full = StreamConfig { max_messages: i64::try_from(room).unwrap_or(0), discard: ackbus_test_support::DiscardPolicy::New, ..stream() };
+    let full = StreamConfig { max_messages: i64::try_from(room).unwrap_or(0), discard: async_nats::jetstream::stream::DiscardPolicy::New, ..stream() };
     let (server, reader) = server_with(Server::options(), full);
     let run = case.start(&server.url(), load);
     let mut figures = case.finish(run, &reader);
