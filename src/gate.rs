@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::wire::{Nanos, Trouble};
 
 /// The most gates at a time. A message in trouble that finds none retries alone.
-const MOST_GATES: usize = 1024;
+pub(crate) const MOST_GATES: usize = 1024;
 
 /// What a gate stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,6 +55,8 @@ pub(crate) struct Held {
     pub(crate) probe_at: Nanos,
     /// Pauses between probes grow with the time since then.
     pub(crate) since: Nanos,
+    /// It was told that messages wait.
+    pub(crate) told: bool,
 }
 
 #[derive(Debug)]

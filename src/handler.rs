@@ -73,6 +73,8 @@ pub(crate) struct Core {
 
     pub(crate) asks: HashMap<u32, Asked>,
     pub(crate) next_ask: u32,
+    /// Topics that no stream takes, and until when that is not asked again; bounded.
+    pub(crate) nobody: HashMap<Box<str>, Nanos>,
     pub(crate) questions: Vec<(u32, Question)>,
     /// Duplicate windows of streams, by name; bounded.
     pub(crate) windows: HashMap<Arc<str>, Option<Nanos>>,
@@ -119,6 +121,7 @@ impl Core {
             told_silence: false,
             asks: HashMap::new(),
             next_ask: 1,
+            nobody: HashMap::new(),
             questions: Vec::new(),
             windows: HashMap::new(),
             reports: Vec::new(),

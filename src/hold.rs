@@ -6,12 +6,13 @@
 mod asking;
 
 pub(crate) use self::asking::Asked;
-use self::asking::STREAM_NOT_FOUND;
+use self::asking::{NO_RESPONDERS, STREAM_NOT_FOUND};
 use crate::error::Status;
 use crate::events::EventKind;
 use crate::gate::{Check, Gate, Held, Key, Learned, State};
 use crate::handler::Core;
 use crate::ledger::{NO_GATE, Stage};
+use crate::settle::Ending;
 use crate::wire::{Nanos, Trouble};
 
 impl Core {
@@ -164,6 +165,10 @@ impl Core {
         let Some(s) = self.table.get(slot) else { return };
         let (id, topic) = (s.id, s.topic().to_owned());
         let probed = self.take_probe(slot);
+        if trouble == Trouble::NobodyThere && probed.is_none() && self.nobody_takes(&topic) {
+            let text = format!("no stream takes {topic:?}");
+            return self.settle(slot, Ending::definite(Status::NoStream, NO_RESPONDERS, &text));
+        }
         let Some(gate) = probed.or_else(|| self.gate_in_trouble(slot, trouble)) else {
             // Too many gates: alone, then.
             return self.retry_later(slot);
@@ -188,13 +193,11 @@ impl Core {
                     g.slow_down();
                 }
                 ask = trouble == Trouble::NobodyThere;
-                self.close(gate, State::Held(Held { trouble, ask: None, probe: None, probe_at: now + first_pause, since: now }));
-                self.shared.counters.gates_held.bump(1);
-                let what = match trouble {
-                    Trouble::NobodyThere => "no stream took the message",
-                    Trouble::Overloaded => "the stream has too much to do",
-                };
-                self.event(EventKind::GateHeld, Status::Unavailable, 0, &topic, format!("{topic}: {what}; messages wait and one at a time is tried"));
+                self.close(gate, State::Held(Held { trouble, ask: None, probe: None, probe_at: now + first_pause, since: now, told: false }));
+                // That nobody is there may mean that no stream exists: then nothing waits, and there is nothing to tell but the reports.
+                if !ask {
+                    self.tell_held(gate, &topic);
+                }
             }
         }
         // Only now that the gate is closed: its place goes to nobody.
@@ -212,6 +215,20 @@ impl Core {
         if ask {
             self.ask_who_takes(gate, topic);
         }
+    }
+
+    /// Tells once that messages wait at this gate.
+    pub(super) fn tell_held(&mut self, gate: u32, topic: &str) {
+        let Some(Gate { state: State::Held(held), .. }) = self.gates.get_mut(gate) else { return };
+        if std::mem::replace(&mut held.told, true) {
+            return;
+        }
+        let what = match held.trouble {
+            Trouble::NobodyThere => "no stream took the message",
+            Trouble::Overloaded => "the stream has too much to do",
+        };
+        self.shared.counters.gates_held.bump(1);
+        self.event(EventKind::GateHeld, Status::Unavailable, 0, topic, format!("{topic}: {what}; messages wait and one at a time is tried"));
     }
 
     /// The gate to hold for this message: its rule's, that of the stream which takes all of its rule's messages, or one for its topic.
@@ -249,8 +266,11 @@ impl Core {
             Some(Key::Topic(topic)) => format!("{topic} is taken again"),
             Some(Key::Rule(_)) | None => "messages are taken again".to_owned(),
         };
+        let told = matches!(self.gates.get(gate).map(|g| &g.state), Some(State::Held(Held { told: true, .. })));
         self.open(gate);
-        self.event(EventKind::GateOpened, Status::Ok, 0, "", text);
+        if told {
+            self.event(EventKind::GateOpened, Status::Ok, 0, "", text);
+        }
     }
 
     /// If it was a probe: its answer says nothing of the stream.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use crate::config::OnNoStream;
 use crate::error::Status;
 use crate::events::EventKind;
-use crate::gate::{Check, Gate, Key, State};
+use crate::gate::{Check, Gate, Key, MOST_GATES, State};
 use crate::handler::Core;
 use crate::settle::Ending;
 use crate::wire::{Nanos, Question, StreamAnswer, nanos};
@@ -16,7 +16,9 @@ use crate::wire::{Nanos, Question, StreamAnswer, nanos};
 /// JetStream's code for a stream that does not exist.
 pub(super) const STREAM_NOT_FOUND: u32 = 10059;
 /// The server's status when nobody takes a subject.
-const NO_RESPONDERS: u32 = 503;
+pub(super) const NO_RESPONDERS: u32 = 503;
+/// How long the API's word that no stream takes a topic is believed.
+const NOBODY_FOR: Nanos = 250_000_000;
 
 /// A question under way.
 #[derive(Debug)]
@@ -162,8 +164,10 @@ impl Core {
                     }
                 } else if asked.what == What::Create {
                     self.probe_now(gate);
+                } else {
+                    // It exists and has no leader: the probes go on.
+                    self.tell_held(gate, &topic);
                 }
-                // Else it exists and has no leader: the probes go on.
             }
             StreamAnswer::None => self.no_stream(gate, checking, &topic),
             StreamAnswer::Refused { server_code, text } => {
@@ -181,12 +185,16 @@ impl Core {
                 } else if checking {
                     // Nothing can be known: the window is assumed (P4), the messages go.
                     self.open(gate);
+                } else {
+                    self.tell_held(gate, &topic);
                 }
             }
             StreamAnswer::Unavailable { text } => {
                 self.shared.log(crate::trace::Level::Debug, || format!("no answer about a stream: {text}"));
                 if checking {
                     self.check_later(gate);
+                } else {
+                    self.tell_held(gate, &topic);
                 }
             }
         }
@@ -201,6 +209,8 @@ impl Core {
         if self.shared.settings.on_no_stream == OnNoStream::Wait {
             if checking {
                 self.wait_for_stream(gate);
+            } else {
+                self.tell_held(gate, topic);
             }
             return;
         }
@@ -213,8 +223,25 @@ impl Core {
             (false, Some(name)) if created => format!("no stream takes {topic:?}, although stream {name:?} exists; look at its subjects"),
             _ => format!("no stream takes {topic:?}"),
         };
+        if !checking {
+            self.remember_nobody(topic);
+        }
         self.fail_waiting(gate, (!checking).then_some(topic), Status::NoStream, if checking { STREAM_NOT_FOUND } else { NO_RESPONDERS }, &text);
         self.reset(gate, checking);
+    }
+
+    /// For a moment each further 503 is proof enough: a service that publishes 3,000 messages a second to no stream must not ask as often. The messages still go,
+    /// so the first one after the stream's creation is stored.
+    fn remember_nobody(&mut self, topic: &str) {
+        if self.nobody.len() >= MOST_GATES {
+            self.nobody.clear();
+        }
+        self.nobody.insert(topic.into(), self.now + NOBODY_FOR);
+    }
+
+    /// The API said so a moment ago.
+    pub(super) fn nobody_takes(&self, topic: &str) -> bool {
+        self.nobody.get(topic).is_some_and(|&until| self.now < until)
     }
 
     /// Settles what waits: all of it, or one topic's.

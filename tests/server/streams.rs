@@ -1,8 +1,12 @@
 //! Streams that are missing, created, different, deleted or full.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
 use ackbus::{EventKind, Persistence, Status};
 use ackbus_test_support::async_nats::jetstream::stream::{DiscardPolicy, RetentionPolicy, StorageType};
-use ackbus_test_support::{Reader, Server, StreamConfig};
+use ackbus_test_support::{Action, Proxy, Reader, Server, StreamConfig, choose};
 
 use crate::common::Bus;
 
@@ -62,6 +66,34 @@ fn a_named_stream_that_is_missing_is_told_before_anything_is_sent() {
     books.ended(&lost, (Status::NoStream, Persistence::NotPersisted, 10059));
     assert!(books.of(&lost).all(|seen| seen.attempts == 0 && seen.text.contains("\"ORDERS\"")), "{:?}", books.reports[&lost[0]]);
     books.compare(&reader, &["OTHER"]);
+}
+
+#[test]
+fn a_service_without_a_stream_neither_asks_nor_warns_for_each_message() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    proxy.filter_up(move |_, frame| {
+        count.fetch_add(usize::from(choose::subject(frame).is_some_and(|subject| subject.starts_with("$JS.API."))), Ordering::Relaxed);
+        Action::Pass
+    });
+    let bus = Bus::connect(&proxy.url(), &[], &[]);
+    // One after the other: each has its answer before the next one goes.
+    let start = Instant::now();
+    let mut lost = Vec::new();
+    for number in 0..500 {
+        lost.push(bus.publish("orders.created", format!("{number}")));
+        bus.reported(lost.len());
+    }
+    // A quarter of a second is the API's word believed.
+    let allowed = 2 + start.elapsed().as_millis() as usize / 250;
+    let books = bus.finish();
+    books.ended(&lost, NO_STREAM);
+    let asked = asked.load(Ordering::Relaxed);
+    assert!((1..=allowed).contains(&asked), "{asked} questions in {:?}", start.elapsed());
+    assert!(books.events.iter().all(|event| event.kind != EventKind::GateHeld), "{:?}", books.events);
+    assert_eq!(books.stats.gates_held, 0);
 }
 
 #[test]

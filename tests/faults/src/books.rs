@@ -19,18 +19,46 @@ pub fn now() -> Micros {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "e", rename_all = "snake_case")]
 enum Line {
-    Ready { client: String },
-    Accept { id: u64, t: Micros },
-    Reject { id: u64, text: String },
+    Ready {
+        client: String,
+    },
+    Accept {
+        id: u64,
+        t: Micros,
+    },
+    Reject {
+        id: u64,
+        text: String,
+    },
     Outcome(Told),
-    Pending { n: u64 },
-    State { state: String, t: Micros },
-    Error { text: String },
+    Pending {
+        n: u64,
+    },
+    State {
+        state: String,
+        t: Micros,
+    },
+    Error {
+        text: String,
+    },
     Published {},
-    Check { what: String, ok: bool, #[serde(default)] text: String },
-    CloseBegin { t: Micros },
-    CloseEnd { t: Micros, #[serde(default)] text: String },
-    End { rss_kb: u64 },
+    Check {
+        what: String,
+        ok: bool,
+        #[serde(default)]
+        text: String,
+    },
+    CloseBegin {
+        t: Micros,
+    },
+    CloseEnd {
+        t: Micros,
+        #[serde(default)]
+        text: String,
+    },
+    End {
+        rss_kb: u64,
+    },
 }
 
 #[derive(Debug, Deserialize)]
@@ -221,6 +249,11 @@ impl Pages {
             self.messages.resize(index + 1, Message::default());
         }
         &mut self.messages[index]
+    }
+
+    /// Accepted, without an outcome. An outcome can be told before its acceptance.
+    pub fn open(&self) -> u64 {
+        self.accepted.saturating_sub(self.outcomes)
     }
 
     /// The first ack after that moment.

@@ -1,5 +1,10 @@
 //! The fault suite: the same faults and the same checks for ackbus and its peers. See `README.md` beside this crate.
-#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "this is test code: what cannot be set up fails the row, with the text of the panic")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "this is test code: what cannot be set up fails the row, with the text of the panic"
+)]
 #![allow(clippy::cast_precision_loss, reason = "figures for people: milliseconds and rates")]
 #![allow(unreachable_pub, missing_docs, reason = "a program has no readers but its own")]
 

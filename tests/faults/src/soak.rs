@@ -67,7 +67,7 @@ pub fn soak(arguments: &Arguments, minutes: u64) -> Result<bool, String> {
         let sampler = scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 let pages = run.driver.books.read();
-                let (pending, acked) = (pages.accepted - pages.outcomes.min(pages.accepted), pages.acked);
+                let (pending, acked) = (pages.open(), pages.acked);
                 drop(pages);
                 let (rss_kb, descriptors) = (memory(run.driver.pid()), descriptors(run.driver.pid()));
                 let sample = Sample { second: start.elapsed().as_secs_f64(), rss_kb, descriptors, pending, acked };
@@ -92,7 +92,11 @@ pub fn soak(arguments: &Arguments, minutes: u64) -> Result<bool, String> {
     let warm = samples.split_at(((samples.len() as f64) * WARM) as usize);
     let most = |part: &[Sample], of: fn(&Sample) -> u64| part.iter().map(of).max().unwrap_or(0);
     let (early, late) = (most(warm.0, |sample| sample.rss_kb), samples.last().map_or(0, |last| last.rss_kb));
-    figures.note(format!("{} faults; RSS {early} KiB at most in the first quarter, {late} KiB at the end; at most {} descriptors", faults.len(), most(&samples, |s| s.descriptors)));
+    figures.note(format!(
+        "{} faults; RSS {early} KiB at most in the first quarter, {late} KiB at the end; at most {} descriptors",
+        faults.len(),
+        most(&samples, |s| s.descriptors)
+    ));
     figures.must(late <= early + GROWTH_KB, &format!("memory grew from {early} to {late} KiB"));
     let (first, last) = (samples.first().map_or(0, |s| s.descriptors), samples.last().map_or(0, |s| s.descriptors));
     figures.must(last <= first + 1, &format!("descriptors grew from {first} to {last}"));
@@ -164,7 +168,9 @@ impl World {
                 format!("{times} resets")
             }
             5 => self.acks(rng, "5 % of acks lost", seed, 0.05, |_, _| Action::Drop),
-            6 => self.acks(rng, "20 % of acks twice or late", seed, 0.2, |rng, _| if rng.bool() { Action::Duplicate } else { Action::Delay(Duration::from_millis(rng.u64(1..3_000))) }),
+            6 => self.acks(rng, "20 % of acks twice or late", seed, 0.2, |rng, _| {
+                if rng.bool() { Action::Duplicate } else { Action::Delay(Duration::from_millis(rng.u64(1..3_000))) }
+            }),
             7 => self.acks(rng, "5 % of acks corrupt", seed, 0.05, |_, frame| Action::Replace(corrupt(frame))),
             8 => {
                 self.proxies.iter().for_each(|proxy| proxy.link(Link { bytes_per_second: Some(32 * 1024), ..Link::default() }));
@@ -182,7 +188,14 @@ impl World {
         }
     }
 
-    fn acks(&self, rng: &mut fastrand::Rng, what: &str, seed: u64, share: f64, action: impl Fn(&mut fastrand::Rng, &[u8]) -> Action + Send + Copy + 'static) -> String {
+    fn acks(
+        &self,
+        rng: &mut fastrand::Rng,
+        what: &str,
+        seed: u64,
+        share: f64,
+        action: impl Fn(&mut fastrand::Rng, &[u8]) -> Action + Send + Copy + 'static,
+    ) -> String {
         for proxy in &self.proxies {
             let mut dice = fastrand::Rng::with_seed(seed);
             proxy.filter(move |verb, frame| if verb == Verb::Msg && is_ack(frame) && dice.f64() < share { action(&mut dice, frame) } else { Action::Pass });

@@ -15,9 +15,19 @@ pub(super) const ROWS: &[Row] = &[
     row("T6", "late acks", "1 % come a second after the client's time-out", late),
     row("T7", "double and mixed acks", "20 % come twice, 20 % are up to 50 ms late and so out of order", repeated),
     row("T8", "corrupt acks", "1 % hold another text of the same length", corrupted),
-    row("T8z", "seq 0 duplicates", "1 % of the messages are swallowed and answered with `\"seq\":0,\"duplicate\": true`, as servers up to 2.10 do before they store", zero_duplicates),
+    row(
+        "T8z",
+        "seq 0 duplicates",
+        "1 % of the messages are swallowed and answered with `\"seq\":0,\"duplicate\": true`, as servers up to 2.10 do before they store",
+        zero_duplicates,
+    ),
     row("T16", "acks lost beyond the window", "duplicate window 2 s: the acks of 5 s are held and then lost with their connection", beyond_the_window),
-    row("T17", "zombie bytes", "duplicate window 5 s: bytes of a lost connection reach the server 6 s after the client sent them again; P4 excludes this", zombies),
+    row(
+        "T17",
+        "zombie bytes",
+        "duplicate window 5 s: bytes of a lost connection reach the server 6 s after the client sent them again; P4 excludes this",
+        zombies,
+    ),
 ];
 
 /// Does to a share of the acks what `action` says.

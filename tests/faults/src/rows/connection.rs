@@ -138,7 +138,16 @@ fn strange_lines(case: &mut Case) -> Figures {
     let every = load.count / 8;
     let mut run = case.start(&proxy.url(), load);
     run.breaks();
-    for (round, line) in ["-ERR 'Something New'\r\n", "+OK\r\n", "-ERR\r\n", "PING\r\n", "INFO {\"server_id\":\"X\",\"max_payload\":1048576,\"connect_urls\":[\"nonsense\"]}\r\n"].iter().enumerate() {
+    for (round, line) in [
+        "-ERR 'Something New'\r\n",
+        "+OK\r\n",
+        "-ERR\r\n",
+        "PING\r\n",
+        "INFO {\"server_id\":\"X\",\"max_payload\":1048576,\"connect_urls\":[\"nonsense\"]}\r\n",
+    ]
+    .iter()
+    .enumerate()
+    {
         run.acked(every * (round as u64 + 1));
         proxy.inject(line.as_bytes());
     }

@@ -67,7 +67,7 @@ fn add(sum: &mut Figures, name: &str, one: Figures) {
         *total += more;
     }
     sum.rss_mb = sum.rss_mb.max(one.rss_mb);
-    sum.close_ms = sum.close_ms.max(one.close_ms);
+    sum.close_ms = [sum.close_ms, one.close_ms].into_iter().flatten().reduce(f64::max);
     sum.wall_s = sum.wall_s.max(one.wall_s);
     if sum.version.is_empty() {
         sum.version = one.version;

@@ -98,8 +98,8 @@ fn close_with_a_full_window(case: &mut Case, breaks: fn(&ackbus_test_support::Se
     run.breaks();
     breaks(&server);
     // Some clients fail a window at once and never fill it: then the wait ends by time.
-    run.driver.books.wait(Duration::from_secs(15), |pages| pages.accepted - pages.outcomes >= window);
-    let pending = { run.driver.books.read().accepted } - run.driver.books.read().outcomes;
+    run.driver.books.wait(Duration::from_secs(15), |pages| pages.open() >= window);
+    let pending = run.driver.books.read().open();
     run.close_within(5_000);
     run.driver.tell("close", 5_000);
     run.driver.books.wait(PATIENCE, |pages| pages.ended);

@@ -12,7 +12,12 @@ use crate::load::STREAM;
 pub(super) const ROWS: &[Row] = &[
     row("T18", "Msg-Id collision", "every two messages share an id: the second is stored by nobody, and the flag `duplicate` must say so", collisions),
     row("T19", "stream deleted", "and created again 3 s later", deleted),
-    row("T20", "stream deleted, subscriber there", "the same while a core subscriber takes the subject: the server answers nothing at all", deleted_with_a_subscriber),
+    row(
+        "T20",
+        "stream deleted, subscriber there",
+        "the same while a core subscriber takes the subject: the server answers nothing at all",
+        deleted_with_a_subscriber,
+    ),
 ];
 
 fn collisions(case: &mut Case) -> Figures {
