@@ -17,6 +17,8 @@ go := $(shell command -v go)
 go_dirs := bindings/go benches/go examples/go examples/consumer/go
 c_examples := $(patsubst examples/c/%.c,$(target)/examples-c/%,$(wildcard examples/c/*.c))
 cpp_examples := $(patsubst examples/cpp/%.cpp,$(target)/examples-cpp/%,$(wildcard examples/cpp/*.cpp))
+faults := $(target)/faults
+driver_c := tests/faults/drivers/c
 CC ?= cc
 CXX ?= c++
 CFLAGS ?= -O2 -g
@@ -48,7 +50,7 @@ demo: build server data $(target)/examples-c/publish_lines ## Install what is mi
 .PHONY: check
 check: tools ## Everything that must hold: format, lints, builds, all tests, docs, examples, demo
 	$(timed)
-	$(MAKE) fmt-check lint build test test-python test-go doc examples demo
+	$(MAKE) fmt-check lint build test test-python test-go test-faults doc examples demo
 
 .PHONY: check-fast
 check-fast: tools ## The part of check for every save: format, lints, the core's unit tests
@@ -95,12 +97,12 @@ lint: tools ## Clippy and vet, warnings are errors
 .PHONY: test
 test: build server valgrind clang ## All tests, in Rust, C and C++
 	$(timed)
-	cargo test --locked --workspace --exclude ackbus-python --no-fail-fast
+	cargo test --locked --workspace --exclude ackbus-python --exclude ackbus-faults --no-fail-fast
 
 .PHONY: test-rust
 test-rust: tools server ## The tests of the core and of the test support
 	$(timed)
-	cargo test --locked --workspace --exclude ackbus-capi --exclude ackbus-cpp-tests --exclude ackbus-python
+	cargo test --locked --workspace --exclude ackbus-capi --exclude ackbus-cpp-tests --exclude ackbus-python --exclude ackbus-faults
 
 .PHONY: test-c
 test-c: build server valgrind ## The tests of the C ABI, with real C programs
@@ -111,6 +113,33 @@ test-c: build server valgrind ## The tests of the C ABI, with real C programs
 test-cpp: build server clang ## The tests of ackbus.hpp and of what is installed, with gcc and clang
 	$(timed)
 	cargo test --locked -p ackbus-cpp-tests
+
+.PHONY: test-faults
+test-faults: fault-drivers server ## The fault suite, as far as it is short: its drivers, and the short selection for ackbus
+	$(timed)
+	ACKBUS_FAULT_DRIVERS="$(faults)" cargo test --locked -p ackbus-faults
+
+# Optimised, as users have them: the fault suite compares clients.
+.PHONY: fault-drivers
+fault-drivers: build $(faults)/ackbus-c ## Build the drivers of the fault suite for ackbus
+	$(timed)
+	cargo build --locked --release -p ackbus-faults --bin fault-driver-ackbus
+	ln -sf ../release/fault-driver-ackbus $(faults)/ackbus-rust
+
+.PHONY: fault-peers
+fault-peers: tools libnats ## Build the drivers of the fault suite for ackbus' peers, nats.c from Debian's package
+	$(timed)
+	cargo build --locked --release -p ackbus-faults --bin fault-driver-async-nats
+	mkdir -p $(faults)
+	ln -sf ../release/fault-driver-async-nats $(faults)/async-nats
+	if [ -f /usr/include/nats/nats.h ]; then $(MAKE) $(faults)/nats-c; fi
+
+$(faults)/ackbus-c: libraries = -L$(target)/release -lackbus -Wl,-rpath,$(target)/release
+$(faults)/nats-c: libraries = -lnats
+$(faults)/ackbus-c: include/ackbus.h | build
+$(faults)/%-c: $(driver_c)/%.c $(wildcard $(driver_c)/driver.[ch] $(driver_c)/lines.[ch])
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -Wall -Wextra -Wpedantic -Werror $(CFLAGS) -Iinclude $(filter %.c,$^) -o $@ $(libraries) -pthread
 
 .PHONY: wheel
 wheel: $(python) ## Build the Python wheel, for the stable ABI of Python 3.11 and later, into target/wheels
@@ -252,4 +281,15 @@ clang:
 	    echo "clang skipped: apt-get could not install it"
 	else
 	    echo "clang skipped: it is not installed, and this is not root on Debian"
+	fi
+
+# The peer that C programs have: what Debian ships.
+.PHONY: libnats
+libnats:
+	@[ -f /usr/include/nats/nats.h ] && exit 0
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	    { apt-get update && apt-get install --yes --no-install-recommends libnats-dev; } >/dev/null 2>&1 && exit 0
+	    echo "nats.c skipped: apt-get could not install libnats-dev"
+	else
+	    echo "nats.c skipped: libnats-dev is not installed, and this is not root on Debian"
 	fi
