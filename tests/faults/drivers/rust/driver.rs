@@ -171,7 +171,11 @@ impl Driver {
     /// Tells an outcome, and does what the mode asks of the handler. True: the handler shall throw now.
     pub(crate) fn outcome(&self, client: &dyn Client, k: u64, outcome: Outcome) -> bool {
         if refused::is_one(k) {
-            *self.refused() = Some((k, format!("{outcome:?}")));
+            let told = match outcome {
+                Outcome::Acked { seq, .. } => format!("acked {seq}"),
+                Outcome::Not { kind, text, .. } => format!("{kind} {text}"),
+            };
+            *self.refused() = Some((k, told));
             self.changed.notify_all();
             return false;
         }
