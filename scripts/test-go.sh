@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 command -v go >/dev/null || { echo "skipped: go is not installed"; exit 0; }
 
-modules=(bindings/go bindings/go/ackbusprom examples/go benches/go)
+modules=(bindings/go bindings/go/ackbusprom examples/go benches/go tests/faults/drivers/go)
 if [ -n "${CARGO_TARGET_DIR:-}" ]; then
     # The package looks into the checkout's own target.
     library=$(cd "$CARGO_TARGET_DIR/release" && pwd)
@@ -29,7 +29,7 @@ package() {
     (cd bindings/go && go test -count=1 "$@")
 }
 
-unformatted=$(gofmt -l bindings/go examples/go examples/consumer/go benches/go)
+unformatted=$(gofmt -l bindings/go examples/go examples/consumer/go benches/go tests/faults/drivers/go)
 if [ -n "$unformatted" ]; then
     printf 'not formatted, make fmt does it:\n%s\n' "$unformatted" >&2
     exit 1
