@@ -14,7 +14,10 @@ data := .tools/data/airportsdata/airports.csv
 python := .tools/python/bin/python
 wheels := $(target)/wheels
 go := $(shell command -v go)
-go_dirs := bindings/go benches/go examples/go examples/consumer/go
+go_dirs := bindings/go benches/go examples/go examples/consumer/go tests/faults/drivers/go
+fault_drivers := $(abspath $(target))/faults
+python_drivers := $(CURDIR)/tests/faults/drivers/python
+peers_python := .tools/faults-python
 c_examples := $(patsubst examples/c/%.c,$(target)/examples-c/%,$(wildcard examples/c/*.c))
 cpp_examples := $(patsubst examples/cpp/%.cpp,$(target)/examples-cpp/%,$(wildcard examples/cpp/*.cpp))
 faults := $(target)/faults
@@ -148,19 +151,23 @@ wheel: $(python) ## Build the Python wheel, for the stable ABI of Python 3.11 an
 	$(python) -m maturin build --quiet --release --locked --manifest-path bindings/python/Cargo.toml --out $(wheels)
 	ls $(wheels)
 
+.PHONY: python-package
+python-package: wheel
+	$(timed)
+	$(pip_quiet) $(python) -m pip install --quiet --no-index --no-deps --force-reinstall $(wheels)/*.whl
+
 # The wheel is what is tested, not the checkout: once as it is in an empty environment, then with all the tests in that of the tools.
 .PHONY: test-python
-test-python: wheel server ## The Python package: format, lints, types, stubs, tests against a real server
+test-python: python-package server ## The Python package: format, lints, types, stubs, tests against a real server
 	$(timed)
 	$(test_programs)
 	python3 -m venv --clear .tools/empty
 	$(pip_quiet) .tools/empty/bin/python -m pip install --quiet --no-index $(wheels)/*.whl
 	.tools/empty/bin/python -W error bindings/python/tests/empty_environment.py
-	$(pip_quiet) $(python) -m pip install --quiet --no-index --no-deps --force-reinstall $(wheels)/*.whl
 	cd bindings/python
 	export PATH="$(CURDIR)/.tools/python/bin:$$PATH" MYPY_CACHE_DIR="$(CURDIR)/.tools/mypy"
-	ruff format --check --quiet .
-	ruff check --quiet .
+	ruff format --check --quiet . $(python_drivers)
+	ruff check --quiet . $(python_drivers)
 	mypy -p ackbus
 	cd tests # away from the sources: the module that is installed is compared
 	stubtest ackbus._native --concise
@@ -217,6 +224,47 @@ install: ## Install what `build` built: make install PREFIX=/usr/local [LIBDIR=â
 uninstall: ## Remove what `install` installed, with the same variables
 	$(timed)
 	scripts/install.sh uninstall
+
+# The fault suite's drivers in Go and Python: those of ackbus, and those of its peers, which `check` does without.
+.PHONY: fault-drivers-go fault-drivers-python fault-peers-go fault-peers-python
+fault-drivers-go: build
+	$(timed)
+	$(call go_driver,ackbus,ackbus-go)
+
+fault-peers-go:
+	$(timed)
+	$(call go_driver,natsgo,nats-go)
+
+fault-drivers-python: python-package
+	$(timed)
+	$(call python_driver,ackbus_driver.py,$(python),ackbus-python)
+
+fault-peers-python: $(peers_python)/pyvenv.cfg
+	$(timed)
+	$(call python_driver,nats_driver.py,$(peers_python)/bin/python,nats-py)
+
+# $(call go_driver,PACKAGE,EXECUTABLE). bindings/go looks for the library in the checkout's own target.
+define go_driver
+	command -v go >/dev/null || { echo "skipped: $(2): go is not installed"; exit 0; }
+	[ -z "$(CARGO_TARGET_DIR)" ] || export CGO_LDFLAGS="-L$(abspath $(target))/release -Wl,-rpath,$(abspath $(target))/release"
+	cd tests/faults/drivers/go
+	go build -o $(fault_drivers)/$(2) ./$(1)
+endef
+
+# $(call python_driver,SCRIPT,INTERPRETER,EXECUTABLE)
+define python_driver
+	mkdir -p $(fault_drivers)
+	printf '#!/bin/sh\nexec "%s" "%s" "$$@"\n' "$(CURDIR)/$(2)" "$(python_drivers)/$(1)" >$(fault_drivers)/$(3)
+	chmod +x $(fault_drivers)/$(3)
+endef
+
+# An environment of its own: the peer is as its users install it.
+$(peers_python)/pyvenv.cfg: tests/faults/drivers/python/requirements.txt | tools
+	$(timed)
+	rm -rf $(@D)
+	python3 -m venv $(@D)
+	$(pip_quiet) $(@D)/bin/python -m pip install --quiet --require-hashes --no-deps --only-binary :all: -r $<
+	touch $@ # not the interpreter: it is a link to that of the system
 
 .PHONY: bench
 bench: tools server ## The benchmark beside the raw-socket loop and async-nats; prints a table
