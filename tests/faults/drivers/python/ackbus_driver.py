@@ -23,10 +23,10 @@ _STATES = {EventKind.DISCONNECTED: "disconnected", EventKind.RECONNECTED: "recon
 
 
 class Driver:
-    def __init__(self, arguments: driver.Arguments) -> None:
+    def __init__(self, arguments: driver.Arguments, stopped: threading.Event) -> None:
         self.arguments = arguments
         self.output = driver.Output()
-        self.stopped = threading.Event()
+        self.stopped = stopped
         self.outcomes = 0
         self.bad_outcome: queue.SimpleQueue[str] = queue.SimpleQueue()
         options = _keywords(arguments.options)
@@ -180,17 +180,19 @@ def _seconds(milliseconds: str) -> float:
 
 
 def main() -> None:
-    this = Driver(driver.Arguments(sys.argv[1:]))
-    this.output.line("ready", client=f"ackbus (Python) {ackbus.__version__}")
+    arguments = driver.Arguments(sys.argv[1:])
     limit: queue.SimpleQueue[float] = queue.SimpleQueue()
+    stopped = threading.Event()
 
     def told(do: str, value: int) -> None:
         if do == "close":
             limit.put(value / 1000)
         else:
-            this.stopped.set()
+            stopped.set()
 
     driver.obey(told)
+    this = Driver(arguments, stopped)
+    this.output.line("ready", client=f"ackbus (Python) {ackbus.__version__}")
     driver.every_tick(this.sample)
     threading.Thread(target=this.publish_all, daemon=True).start()
     this.close(limit.get())

@@ -37,6 +37,8 @@ class Arguments:
             elif key.startswith("topic:"):
                 # A pattern may hold a colon, a name does not.
                 pattern, _, name = key.removeprefix("topic:").rpartition(":")
+                if not pattern:
+                    raise SystemExit(f"driver: {word!r} is not allowed; give topic:PATTERN:NAME=VALUE")
                 self.rules.setdefault(pattern, {})[name] = value
             else:
                 given[key] = value
@@ -180,7 +182,7 @@ def every_tick(do: Callable[[], object]) -> None:
 
 
 def obey(told: Callable[[str, int], object]) -> None:
-    """Hands on each command. When standard input ends the process does."""
+    """Hands on each command. When standard input ends the process does, whatever the rest of it waits for."""
 
     def work() -> None:
         # Not sys.stdin: the interpreter cannot end while a thread waits in it.

@@ -29,6 +29,8 @@ class Driver:
         self.waiting: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        driver.obey(lambda do, value: loop.call_soon_threadsafe(self.told, do, value))
         self.nc = await nats.connect(
             self.arguments.url.split(","),
             # It goes on trying, soon, and notices a dead connection in seconds; the defaults are 60 tries, 2 s, and 2 minutes.
@@ -43,8 +45,6 @@ class Driver:
         )
         self.js = self.nc.jetstream(publish_async_max_pending=self.arguments.max_pending or 10_000)
         self.output.line("ready", client=f"nats-py {version('nats-py')}")
-        loop = asyncio.get_running_loop()
-        driver.obey(lambda do, value: loop.call_soon_threadsafe(self.told, do, value))
         driver.every_tick(self.sample)
         publishing = asyncio.create_task(self.publish_all())
         await self.close(await self.closing)

@@ -73,6 +73,8 @@ func Main(connect func(*Run) (Client, error)) {
 		fail(err)
 	}
 	r.Arguments = arguments
+	commands := make(chan command)
+	go read(commands)
 	if r.client, err = connect(r); err != nil {
 		fail(err)
 	}
@@ -84,8 +86,7 @@ func Main(connect func(*Run) (Client, error)) {
 		r.out.add(event("pending").number("n", int64(n)))
 	})
 	go r.publishAll()
-	r.obey()
-	os.Exit(1)
+	r.obey(commands)
 }
 
 func fail(err error) {
@@ -99,25 +100,34 @@ func every(pause time.Duration, do func()) {
 	}
 }
 
-// obey returns when standard input ends.
-func (r *Run) obey() {
-	var closing sync.Once
+type command struct {
+	Do    string `json:"do"`
+	Value int64  `json:"value"`
+}
+
+// read ends the process when standard input ends, whatever the rest of it waits for.
+func read(commands chan<- command) {
 	input := bufio.NewScanner(os.Stdin)
 	for input.Scan() {
-		var command struct {
-			Do    string `json:"do"`
-			Value int64  `json:"value"`
-		}
-		if err := json.Unmarshal(input.Bytes(), &command); err != nil {
+		var c command
+		if err := json.Unmarshal(input.Bytes(), &c); err != nil {
 			fail(fmt.Errorf("command %q: %w", input.Text(), err))
 		}
-		switch command.Do {
+		commands <- c
+	}
+	os.Exit(1)
+}
+
+func (r *Run) obey(commands <-chan command) {
+	var closing sync.Once
+	for c := range commands {
+		switch c.Do {
 		case "stop":
 			r.Stop()
 		case "close":
-			go closing.Do(func() { r.close(time.Duration(command.Value) * time.Millisecond) })
+			go closing.Do(func() { r.close(time.Duration(c.Value) * time.Millisecond) })
 		default:
-			fail(fmt.Errorf("command %q is not known; close and stop are", command.Do))
+			fail(fmt.Errorf("command %q is not known; close and stop are", c.Do))
 		}
 	}
 }
