@@ -15,7 +15,7 @@ python := .tools/python/bin/python
 wheels := $(target)/wheels
 go := $(shell command -v go)
 go_dirs := bindings/go benches/go examples/go examples/consumer/go tests/faults/drivers/go
-fault_drivers := $(abspath $(target))/faults
+faults := $(target)/faults
 python_drivers := $(CURDIR)/tests/faults/drivers/python
 peers_python := .tools/faults-python
 c_examples := $(patsubst examples/c/%.c,$(target)/examples-c/%,$(wildcard examples/c/*.c))
@@ -248,14 +248,14 @@ define go_driver
 	command -v go >/dev/null || { echo "skipped: $(2): go is not installed"; exit 0; }
 	[ -z "$(CARGO_TARGET_DIR)" ] || export CGO_LDFLAGS="-L$(abspath $(target))/release -Wl,-rpath,$(abspath $(target))/release"
 	cd tests/faults/drivers/go
-	go build -o $(fault_drivers)/$(2) ./$(1)
+	go build -o $(abspath $(faults))/$(2) ./$(1)
 endef
 
 # $(call python_driver,SCRIPT,INTERPRETER,EXECUTABLE)
 define python_driver
-	mkdir -p $(fault_drivers)
-	printf '#!/bin/sh\nexec "%s" "%s" "$$@"\n' "$(CURDIR)/$(2)" "$(python_drivers)/$(1)" >$(fault_drivers)/$(3)
-	chmod +x $(fault_drivers)/$(3)
+	mkdir -p $(faults)
+	printf '#!/bin/sh\nexec "%s" "%s" "$$@"\n' "$(CURDIR)/$(2)" "$(python_drivers)/$(1)" >$(faults)/$(3)
+	chmod +x $(faults)/$(3)
 endef
 
 # An environment of its own: the peer is as its users install it.

@@ -194,7 +194,7 @@ def obey(told: Callable[[str, int], object]) -> None:
                 if command["do"] not in ("close", "stop"):
                     raise ValueError(f"{command['do']!r} is not known; close and stop are")
                 told(command["do"], command["value"])
-        os._exit(1)
+        os._exit(0)
 
     def guarded() -> None:
         try:

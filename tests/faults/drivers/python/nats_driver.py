@@ -138,14 +138,18 @@ class Driver:
         self.output.line("error", text=_text(error))
 
     async def on_disconnected(self) -> None:
-        self.output.line("state", state="disconnected")
+        self.state("disconnected")
 
     async def on_reconnected(self) -> None:
-        self.output.line("state", state="reconnected")
+        self.state("reconnected")
 
     async def on_closed(self) -> None:
+        self.state("failed")
+
+    def state(self, state: str) -> None:
+        """Tells what happens to the connection, unless it is closed on purpose."""
         if not self.closing.done():
-            self.output.line("state", state="failed")
+            self.output.line("state", state=state)
 
 
 def _text(error: Any) -> str:

@@ -115,7 +115,7 @@ func read(commands chan<- command) {
 		}
 		commands <- c
 	}
-	os.Exit(1)
+	os.Exit(0)
 }
 
 func (r *Run) obey(commands <-chan command) {

@@ -34,13 +34,9 @@ func connect(run *driver.Run) (driver.Client, error) {
 	c.nc, err = nats.Connect(run.URL,
 		// It goes on trying, soon, and notices a dead connection in seconds; the defaults are 60 tries, 2 s, and 2 minutes.
 		nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond), nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2),
-		nats.DisconnectErrHandler(func(*nats.Conn, error) { run.State("disconnected") }),
-		nats.ReconnectHandler(func(*nats.Conn) { run.State("reconnected") }),
-		nats.ClosedHandler(func(*nats.Conn) {
-			if !c.closing.Load() {
-				run.State("failed")
-			}
-		}),
+		nats.DisconnectErrHandler(func(*nats.Conn, error) { c.state("disconnected") }),
+		nats.ReconnectHandler(func(*nats.Conn) { c.state("reconnected") }),
+		nats.ClosedHandler(func(*nats.Conn) { c.state("failed") }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { run.Error(err.Error()) }))
 	if err != nil {
 		return nil, err
@@ -55,6 +51,13 @@ func connect(run *driver.Run) (driver.Client, error) {
 		}),
 		jetstream.WithPublishAsyncErrHandler(func(_ jetstream.JetStream, m *nats.Msg, err error) { run.Outcome(failure(number(m), err)) }))
 	return c, err
+}
+
+// state tells what happens to the connection, unless it is closed on purpose.
+func (c *client) state(state string) {
+	if !c.closing.Load() {
+		c.run.State(state)
+	}
 }
 
 // numbered hides a message's number behind its payload: handlers are given the message and nothing else of ours, and Msg-Ids need not be unique.
