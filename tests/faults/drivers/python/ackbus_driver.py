@@ -44,7 +44,7 @@ class Driver:
         if report.persistence is Persistence.PERSISTED:
             self.output.acked(k, report.seq, report.duplicate)
         else:
-            self.output.not_acked(k, _KINDS[report.persistence], str(report.error), report.server_code)
+            self.output.not_acked(k, _KINDS[report.persistence], f"{report.status.name}: {report.text}", report.server_code)
         self.outcomes += 1
         if self.in_handler:
             self.in_handler(self)
