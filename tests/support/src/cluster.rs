@@ -46,10 +46,9 @@ impl Cluster {
                 server
             })
             .collect();
-        for server in &servers {
-            server.wait_ready(FORM_LIMIT).unwrap_or_else(|text| panic!("{}: {text}", server.name()));
-        }
-        Cluster { servers, _routes: routes }
+        let cluster = Cluster { servers, _routes: routes };
+        cluster.wait_ready();
+        cluster
     }
 
     /// The servers, `n1` first.
@@ -83,5 +82,29 @@ impl Cluster {
     pub fn step_down(&self, reader: &Reader, stream: &str) {
         let reply = reader.request(&format!("$JS.API.STREAM.LEADER.STEPDOWN.{stream}"), b"");
         assert!(String::from_utf8_lossy(&reply).contains("\"success\":true"), "step-down of {stream}: {}", String::from_utf8_lossy(&reply));
+    }
+
+    /// Ends all of them with SIGKILL.
+    pub fn kill(&self) {
+        self.servers.iter().for_each(Server::kill);
+    }
+
+    /// Starts all of them again with the same stores and ports, after a SIGTERM if they run; returns when they have a leader. One alone is restarted by
+    /// [`Server::restart`], which waits for it until it has caught up: it needs the others for that.
+    ///
+    /// # Panics
+    /// When they do not form a cluster within a minute.
+    pub fn restart(&self) {
+        self.servers.iter().for_each(Server::terminate);
+        for server in &self.servers {
+            server.launch().unwrap_or_else(|text| panic!("{text}"));
+        }
+        self.wait_ready();
+    }
+
+    fn wait_ready(&self) {
+        for server in &self.servers {
+            server.wait_ready(FORM_LIMIT).unwrap_or_else(|text| panic!("{}: {text}", server.name()));
+        }
     }
 }

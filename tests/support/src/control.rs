@@ -1,5 +1,6 @@
 //! The test support by lines of JSON, so that tests in any language can drive it.
 
+mod faults;
 mod request;
 mod streams;
 
@@ -10,20 +11,21 @@ use std::time::Duration;
 use async_nats::ConnectOptions;
 use serde_json::{Map, Value, json};
 
-use crate::{Action, Certs, Cluster, Credentials, Options, Proxy, Reader, Server, Subscription, Verb};
-use request::{JetStream, Login, ReplyAction, Request, Tls};
+use crate::{Certs, Cluster, Credentials, Liar, Link, Options, Proxy, Reader, Server, Subscription};
+use request::{JetStream, Login, Request, Tls};
 
 /// The fields of an answer.
 type Fields = Map<String, Value>;
 /// What a request came to: the fields of its answer, or what was wrong.
 type Outcome = Result<Fields, String>;
 
-/// Servers, proxies and subscriptions by their numbers, which count from 1. All of it is gone when this value is dropped.
+/// Servers, proxies, liars and subscriptions by their numbers, which count from 1. All of it is gone when this value is dropped.
 #[derive(Debug, Default)]
 pub struct Control {
     // Fields drop in this order: who has a connection goes before whom it leads to.
     subscriptions: Vec<Subscription>,
     proxies: Vec<Proxy>,
+    liars: Vec<Liar>,
     servers: Vec<Entry>,
 }
 
@@ -108,13 +110,32 @@ impl Control {
             }
             Request::Hold { proxy } => self.proxy(proxy)?.hold(),
             Request::HoldReplies { proxy } => self.proxy(proxy)?.hold_replies(),
+            Request::HoldPublishes { proxy } => self.proxy(proxy)?.hold_publishes(),
+            Request::Discard { proxy } => self.proxy(proxy)?.discard(),
+            Request::KeepBytes { proxy, keep } => self.proxy(proxy)?.keep_bytes(keep),
+            Request::Link { proxy, delay_ms, bytes_per_second, slice } => {
+                self.proxy(proxy)?.link(Link { delay: Duration::from_millis(delay_ms), bytes_per_second, slice });
+            }
+            Request::Inject { proxy, text } => self.proxy(proxy)?.inject(text.as_bytes()),
             Request::Release { proxy } => self.proxy(proxy)?.resume(),
             Request::Cut { proxy } => self.proxy(proxy)?.reset(),
             Request::Refuse { proxy } => self.proxy(proxy)?.refuse(),
             Request::Accept { proxy } => self.proxy(proxy)?.accept(),
-            Request::OnReply { proxy, action, from, count } => on_reply(self.proxy(proxy)?, action, from, count),
+            Request::AcceptSilently { proxy, silently } => self.proxy(proxy)?.accept_silently(silently),
+            Request::Retarget { proxy, server } => {
+                let address = self.server(server)?.address();
+                self.proxy(proxy)?.retarget(address);
+            }
+            Request::OnReply { proxy, action, from, count, percent, seed } => {
+                faults::on_reply(self.proxy(proxy)?, action, faults::pick(from, count, percent, seed)?)?;
+            }
             Request::PassReplies { proxy } => self.proxy(proxy)?.no_filter(),
+            Request::OnPublish { proxy, action, from, count, percent, seed } => {
+                faults::on_publish(self.proxy(proxy)?, action, faults::pick(from, count, percent, seed)?);
+            }
+            Request::PassPublishes { proxy } => self.proxy(proxy)?.no_filter_up(),
             Request::Connections { proxy } => return Ok(fields(json!({ "connections": self.proxy(proxy)?.connections() }))),
+            Request::Liar { script } => return self.start_liar(&script),
             Request::Reset {} => *self = Control::default(),
         }
         Ok(Fields::new())
@@ -163,6 +184,17 @@ impl Control {
             })
             .collect();
         Ok(fields(json!({ "servers": numbers, "url": cluster.url() })))
+    }
+
+    fn start_liar(&mut self, name: &str) -> Outcome {
+        let scripts = Liar::scripts();
+        let Some((_, script)) = scripts.iter().find(|(known, _)| *known == name) else {
+            let names: Vec<&str> = scripts.iter().map(|(known, _)| *known).collect();
+            return Err(format!("there is no script {name}; allowed: {}", names.join(", ")));
+        };
+        let liar = Liar::start(script.clone());
+        let url = liar.url();
+        Ok(fields(json!({ "liar": add(&mut self.liars, liar), "url": url })))
     }
 
     /// The number of the server that leads the stream. `server` is any member of the cluster.
@@ -215,29 +247,6 @@ impl Place {
             Place::Member(cluster, index) => &cluster.servers()[*index],
         }
     }
-}
-
-/// Does `action` to `count` replies to publishes, from the `from`-th on. Answers of the JetStream API are none of them.
-fn on_reply(proxy: &Proxy, action: ReplyAction, from: u64, count: u64) {
-    let mut seen = 0;
-    proxy.filter(move |verb, frame| {
-        let text = String::from_utf8_lossy(frame);
-        if verb != Verb::Msg || text.contains("\"type\":\"io.nats.jetstream.api.") {
-            return Action::Pass;
-        }
-        seen += 1;
-        if seen < from || seen - from >= count {
-            return Action::Pass;
-        }
-        match &action {
-            ReplyAction::Drop => Action::Drop,
-            ReplyAction::Duplicate => Action::Duplicate,
-            ReplyAction::Cut => Action::Reset,
-            ReplyAction::Delay { ms } => Action::Delay(Duration::from_millis(*ms)),
-            // The frame's length is in its first line: a replacement is as long as what it replaces.
-            ReplyAction::Replace { find, with } => Action::Replace(text.replace(find, with).into_bytes()),
-        }
-    });
 }
 
 /// Adds `one`, and says which number it has.

@@ -151,6 +151,19 @@ impl Server {
         Options::default()
     }
 
+    /// The version of the nats-server that all tests use, such as `2.12.1`.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn version() -> String {
+        let binary = server_binary().unwrap_or_else(|text| panic!("{text}"));
+        let output = Command::new(&binary).arg("--version").output().unwrap_or_else(|error| panic!("cannot run {}: {error}", binary.display()));
+        let text = String::from_utf8_lossy(&output.stdout);
+        // "nats-server: v2.12.1"
+        text.trim().rsplit(": v").next().unwrap_or_default().to_owned()
+    }
+
     pub(crate) fn prepare(options: Options, name: &str) -> io::Result<Self> {
         Ok(Server {
             process: Mutex::new(None),

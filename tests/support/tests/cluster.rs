@@ -1,8 +1,9 @@
 //! Three servers form one cluster.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::time::Duration;
 
-use ackbus_test_support::{Cluster, Reader, StreamConfig, wait_for};
+use ackbus_test_support::{Cluster, Reader, Server, StreamConfig, wait_for};
 
 #[test]
 fn three_servers_elect_leaders() {
@@ -19,5 +20,36 @@ fn three_servers_elect_leaders() {
     cluster.servers()[leader].kill();
     wait_for("a leader that lives", Duration::from_secs(60), || (cluster.leader(&reader, "R3") != leader).then_some(()));
     cluster.servers()[leader].restart();
+    assert_eq!(reader.read_all("R3").len(), 1);
+}
+
+#[test]
+fn one_member_is_killed_restarted_and_reloaded_on_its_own() {
+    let options = || Server::options().jetstream("max_file_store: 64MB");
+    let cluster = Cluster::start_with(3, options());
+    let reader = Reader::connect(&cluster.url());
+    reader.create_stream_with(StreamConfig { name: "R3".into(), subjects: vec!["r3".into()], num_replicas: 3, ..Default::default() });
+    let follower = (cluster.leader(&reader, "R3") + 1) % 3;
+    let processes = || cluster.servers().iter().map(Server::process_id).collect::<Vec<_>>();
+    let mut before = processes();
+    cluster.servers()[follower].kill();
+    reader.publish("r3", b"to a majority");
+    let killed = before[follower].take();
+    assert_eq!(processes(), before, "the others live on");
+    cluster.servers()[follower].restart();
+    before[follower] = processes()[follower];
+    assert_ne!(before[follower], killed);
+    assert_eq!(processes(), before);
+
+    let limits = || cluster.servers().iter().map(|server| server.monitor("/varz").unwrap()["max_payload"].as_u64().unwrap()).collect::<Vec<_>>();
+    let mut expected = vec![1 << 20; 3];
+    cluster.servers()[follower].reload(options().config("max_payload: 4096"));
+    expected[follower] = 4096;
+    assert_eq!((limits(), processes()), (expected.clone(), before));
+
+    cluster.kill();
+    assert_eq!(processes(), [None; 3]);
+    cluster.restart();
+    assert_eq!(limits(), expected, "a restart keeps a reload");
     assert_eq!(reader.read_all("R3").len(), 1);
 }

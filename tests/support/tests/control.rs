@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -88,6 +88,15 @@ impl Plain {
             text.push(byte[0]);
         }
         String::from_utf8(text).unwrap()
+    }
+
+    /// Reads to the end of the ack that this is in.
+    fn until_seen(&mut self, text: &str) -> String {
+        let mut all = String::new();
+        while !all.contains(text) {
+            all += &self.until("}\r\n");
+        }
+        all
     }
 
     /// What the server sent before it answered a PING.
@@ -273,6 +282,129 @@ fn a_proxy_holds_cuts_and_refuses() {
     assert!(client.0.read(&mut [0]).is_err());
     program.ok(json!({ "do": "accept", "proxy": 1 }));
     Plain::connect(&url).barrier();
+}
+
+#[test]
+fn publishes_meet_an_action_and_others_pass() {
+    let mut program = Program::start();
+    program.start_server();
+    program.stream(1);
+    let url = program.ok(json!({ "do": "proxy", "server": 1 }))["url"].as_str().unwrap().to_owned();
+    let mut client = Plain::connect(&url);
+    let mut act = |action: Value, from: u64| program.ok(json!({ "do": "on_publish", "proxy": 1, "action": action, "from": from }));
+    act(json!("drop"), 1);
+    client.send("PUB $JS.API.STREAM.NAMES inbox.api 0\r\n\r\n");
+    assert!(client.until("}\r\n").contains("inbox.api"));
+    client.publish("a");
+    client.publish("b");
+    assert!(client.until("}\r\n").contains("inbox.b"), "one is dropped");
+    act(json!({ "zero_seq_duplicate": { "stream": "S" } }), 2);
+    client.publish("c");
+    assert!(client.until("}\r\n").contains("inbox.c"));
+    client.publish("d");
+    assert_eq!(client.until("}\r\n"), "MSG inbox.d 1 40\r\n{\"stream\":\"S\",\"seq\":0,\"duplicate\": true}\r\n");
+    act(json!("duplicate"), 1);
+    client.publish("e");
+    assert!(client.until("}\r\n").contains("\"seq\":3"));
+    assert!(client.until("}\r\n").contains("\"seq\":4"));
+    act(json!("corrupt"), 1);
+    client.publish("f");
+    client.until("}\r\n");
+    act(json!({ "tear": { "bytes": 19 } }), 1);
+    client.publish("g");
+    assert_eq!(client.0.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    program.ok(json!({ "do": "pass_publishes", "proxy": 1 }));
+    let mut client = Plain::connect(&url);
+    client.publish("h");
+    assert!(client.until("}\r\n").contains("\"seq\":6"), "what was torn is not stored");
+    let payloads: Vec<String> = program.ok(json!({ "do": "read", "server": 1, "stream": "S" }))["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|message| message["payload_base64"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(payloads, ["eA==", "eA==", "eA==", "eA==", "/w==", "eA=="], "one was corrupt");
+}
+
+#[test]
+fn a_choice_by_chance_is_the_same_for_the_same_seed() {
+    let mut program = Program::start();
+    program.start_server();
+    program.stream(1);
+    let url = program.ok(json!({ "do": "proxy", "server": 1 }))["url"].as_str().unwrap().to_owned();
+    let mut client = Plain::connect(&url);
+    let mut survivors = |seed: u64| {
+        program.ok(json!({ "do": "on_publish", "proxy": 1, "action": "drop", "percent": 30, "seed": seed }));
+        (0..100).for_each(|n| client.send(&format!("PUB s inbox.{n} 0\r\n\r\n")));
+        let mut text = client.barrier(); // They are all through, and some answers have come.
+        program.ok(json!({ "do": "pass_publishes", "proxy": 1 }));
+        client.publish("last");
+        text += &client.until_seen("inbox.last");
+        text.split("MSG inbox.").filter_map(|rest| rest.split(' ').next()?.parse().ok()).collect::<Vec<u32>>()
+    };
+    let first = survivors(5);
+    assert!((50..=90).contains(&first.len()), "{first:?}");
+    assert_eq!(survivors(5), first);
+    assert_ne!(survivors(6), first);
+    for (request, expected) in [
+        (json!({ "do": "on_reply", "proxy": 1, "action": "drop", "percent": 101 }), "101 percent; allowed: 0 to 100"),
+        (json!({ "do": "on_reply", "proxy": 1, "action": "drop", "percent": 1, "from": 1 }), "one way to choose"),
+        (json!({ "do": "on_publish", "proxy": 1, "action": "drop", "seed": 1 }), "a seed without a percent"),
+        (json!({ "do": "on_reply", "proxy": 1, "action": { "zero_seq_duplicate": { "stream": "S" } } }), "a reply cannot be answered"),
+        (json!({ "do": "link", "proxy": 1, "bytes_per_second": 0 }), "allowed: 1 or more"),
+    ] {
+        let error = program.refused(request);
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_proxy_slows_swallows_injects_and_leads_elsewhere() {
+    let mut program = Program::start();
+    program.start_server();
+    program.start_server();
+    program.stream(1);
+    let url = program.ok(json!({ "do": "proxy", "server": 1 }))["url"].as_str().unwrap().to_owned();
+    let mut client = Plain::connect(&url);
+    program.ok(json!({ "do": "link", "proxy": 1, "delay_ms": 50, "slice": 1 }));
+    let start = Instant::now();
+    client.barrier();
+    assert!(start.elapsed() >= Duration::from_millis(100));
+    program.ok(json!({ "do": "link", "proxy": 1 }));
+    program.ok(json!({ "do": "inject", "proxy": 1, "text": "-ERR 'x'\r\n" }));
+    assert_eq!(client.until("\r\n"), "-ERR 'x'\r\n");
+    program.ok(json!({ "do": "hold_publishes", "proxy": 1 }));
+    client.publish("a");
+    let stored = program.refused(json!({ "do": "wait_stored", "server": 1, "stream": "S", "count": 1, "timeout_ms": 100 }));
+    assert!(stored.contains("holds 0 messages"), "{stored}");
+    program.ok(json!({ "do": "release", "proxy": 1 }));
+    assert!(client.until("}\r\n").contains("inbox.a"));
+
+    program.ok(json!({ "do": "retarget", "proxy": 1, "server": 2 }));
+    Plain::connect(&url).publish("elsewhere"); // It has no stream there.
+    client.barrier();
+    program.ok(json!({ "do": "accept_silently", "proxy": 1, "silently": true }));
+    let mut silent = TcpStream::connect(url.trim_start_matches("nats://")).unwrap();
+    silent.set_read_timeout(Some(QUIET)).unwrap();
+    assert!(silent.read(&mut [0]).is_err());
+    program.ok(json!({ "do": "accept_silently", "proxy": 1, "silently": false }));
+    program.ok(json!({ "do": "discard", "proxy": 1 }));
+    client.publish("b");
+    let stored = program.refused(json!({ "do": "wait_stored", "server": 1, "stream": "S", "count": 2, "timeout_ms": 100 }));
+    assert!(stored.contains("holds 1 messages"), "{stored}");
+    assert_eq!(program.ok(json!({ "do": "connections", "proxy": 1 }))["connections"], 3);
+}
+
+#[test]
+fn a_liar_plays_a_script_by_its_name() {
+    let mut program = Program::start();
+    let error = program.refused(json!({ "do": "liar", "script": "the truth" }));
+    assert!(error.contains("there is no script the truth; allowed: silence, ") && error.contains(", err-bare, "), "{error}");
+    let answer = program.ok(json!({ "do": "liar", "script": "err-bare" }));
+    assert_eq!(answer["liar"], 1);
+    let mut client = Plain::connect(answer["url"].as_str().unwrap());
+    client.publish("a");
+    assert_eq!(client.until("\r\n"), "-ERR\r\n");
 }
 
 #[test]

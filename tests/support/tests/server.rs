@@ -167,6 +167,7 @@ fn tls_in_its_three_forms() {
 fn limits_hold_and_a_reload_changes_them() {
     let greeting = |server: &Server| server.monitor("/varz").unwrap();
     let server = Server::options().config("max_payload: 2048\nmax_connections: 7").jetstream("max_file_store: 64MB").start();
+    assert_eq!(greeting(&server)["version"], Server::version());
     assert_eq!(greeting(&server)["max_payload"], 2048);
     assert_eq!(greeting(&server)["max_connections"], 7);
     assert_eq!(greeting(&server)["jetstream"]["config"]["max_storage"], 64 << 20);

@@ -113,8 +113,32 @@ pub(crate) enum Request {
     HoldReplies {
         proxy: usize,
     },
+    HoldPublishes {
+        proxy: usize,
+    },
+    Discard {
+        proxy: usize,
+    },
     Release {
         proxy: usize,
+    },
+    KeepBytes {
+        proxy: usize,
+        keep: bool,
+    },
+    /// Without more it is a good link again.
+    Link {
+        proxy: usize,
+        #[serde(default)]
+        delay_ms: u64,
+        #[serde(default)]
+        bytes_per_second: Option<u64>,
+        #[serde(default)]
+        slice: Option<usize>,
+    },
+    Inject {
+        proxy: usize,
+        text: String,
     },
     Cut {
         proxy: usize,
@@ -125,21 +149,52 @@ pub(crate) enum Request {
     Accept {
         proxy: usize,
     },
+    AcceptSilently {
+        proxy: usize,
+        silently: bool,
+    },
+    Retarget {
+        proxy: usize,
+        server: usize,
+    },
     OnReply {
         proxy: usize,
-        action: ReplyAction,
-        /// The first reply that meets the action, from 1.
-        #[serde(default = "one")]
-        from: u64,
+        action: FrameAction,
+        /// The first reply that meets the action, from 1; without it the first.
+        #[serde(default)]
+        from: Option<u64>,
         /// How many do; without it one.
-        #[serde(default = "one")]
-        count: u64,
+        #[serde(default)]
+        count: Option<u64>,
+        /// Or how many of a hundred do, by a chance that depends on the seed alone.
+        #[serde(default)]
+        percent: Option<f64>,
+        #[serde(default)]
+        seed: Option<u64>,
     },
     PassReplies {
         proxy: usize,
     },
+    OnPublish {
+        proxy: usize,
+        action: FrameAction,
+        #[serde(default)]
+        from: Option<u64>,
+        #[serde(default)]
+        count: Option<u64>,
+        #[serde(default)]
+        percent: Option<f64>,
+        #[serde(default)]
+        seed: Option<u64>,
+    },
+    PassPublishes {
+        proxy: usize,
+    },
     Connections {
         proxy: usize,
+    },
+    Liar {
+        script: String,
     },
     Reset {},
 }
@@ -167,21 +222,20 @@ pub(crate) struct Login {
     pub(crate) password: String,
 }
 
-/// What happens to a reply to a publish.
+/// What happens to a publish, or to a reply to one.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(crate) enum ReplyAction {
+pub(crate) enum FrameAction {
     Drop,
     Duplicate,
     Cut,
+    Tear { bytes: usize },
     Delay { ms: u64 },
     Replace { find: String, with: String },
+    Corrupt,
+    ZeroSeqDuplicate { stream: String },
 }
 
 fn patience() -> u64 {
     30_000
-}
-
-fn one() -> u64 {
-    1
 }
