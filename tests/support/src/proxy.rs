@@ -48,9 +48,10 @@ pub enum Action {
 
 type Filter = Box<dyn FnMut(Verb, &[u8]) -> Action + Send>;
 
-/// A proxy on 127.0.0.1 in front of one server. Dropping it ends its connections. All methods may be called from any thread, but from a filter.
+/// A proxy on 127.0.0.1 in front of one server. Dropping it ends its connections. All methods may be called from any thread, but not from a filter.
 ///
-/// Connections under TLS are not understood: no filter is asked about their bytes, and nothing can be injected without breaking them.
+/// Connections under TLS are not understood: a filter sees their bytes as they come, as [`Verb::Other`], and whatever takes some away, or adds some, breaks
+/// them. Holds and links are as good as without.
 pub struct Proxy {
     port: Port,
     shared: Arc<Shared>,

@@ -7,7 +7,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use ackbus_test_support::{Action, Proxy, Reader, Server, Verb, choose};
+use ackbus_test_support::async_nats::ConnectOptions;
+use ackbus_test_support::{Action, Certs, Link, Proxy, Reader, Server, Verb, choose};
 
 const QUIET: Duration = Duration::from_millis(200);
 
@@ -169,4 +170,19 @@ fn acks_are_corrupted_by_choice_and_zero_seq_duplicates_are_not_stored() {
     client.publish("c", "4");
     assert!(client.until("}\r\n").replace(' ', "").contains("\"seq\":3"));
     assert_eq!(reader.message_count("S"), 3);
+}
+
+#[test]
+fn tls_passes_with_filters_and_a_bad_link() {
+    let certs = Certs::new();
+    let server = Server::options().tls(&certs).start();
+    let proxy = Proxy::start(server.address());
+    proxy.filter(|verb, _| if verb == Verb::Msg { Action::Drop } else { Action::Pass });
+    proxy.filter_up(|verb, _| if verb == Verb::Pub { Action::Drop } else { Action::Pass });
+    proxy.link(Link { delay: Duration::from_millis(1), slice: Some(7), ..Link::default() });
+    let options = ConnectOptions::new().require_tls(true).add_root_certificates(certs.ca.clone());
+    let reader = Reader::connect_with(&proxy.url(), options);
+    reader.create_stream("A", &["a"]);
+    assert_eq!(reader.publish("a", &[b'x'; 10_000]), 1);
+    assert_eq!(proxy.connections(), 1);
 }

@@ -32,9 +32,7 @@ impl Setup {
 
     /// One frame has passed in each direction when it returns.
     fn connect(&self) -> Pair {
-        let (client, server) = (connect(&self.proxy), self.listener.accept().unwrap().0);
-        server.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut pair = Pair { client, server };
+        let mut pair = Pair { client: connect(&self.proxy), server: accept(&self.listener) };
         pair.up(b"PING\r\n");
         pair.down(b"PONG\r\n");
         pair
@@ -58,6 +56,15 @@ fn connect(proxy: &Proxy) -> TcpStream {
     let client = TcpStream::connect(proxy.url().trim_start_matches("nats://")).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client
+}
+
+/// With a limit, which a listener has none of.
+fn accept(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).unwrap();
+    let server = wait_for("a connection", PATIENCE, || listener.accept().ok()).0;
+    server.set_nonblocking(false).unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    server
 }
 
 fn take(stream: &mut TcpStream, count: usize) -> Vec<u8> {
@@ -402,8 +409,6 @@ fn new_connections_can_go_elsewhere() {
     let mut first = setup.connect();
     let other = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     setup.proxy.retarget(other.local_addr().unwrap());
-    let (client, server) = (connect(&setup.proxy), other.accept().unwrap().0);
-    server.set_read_timeout(Some(PATIENCE)).unwrap();
-    Pair { client, server }.up(b"PING\r\n");
+    Pair { client: connect(&setup.proxy), server: accept(&other) }.up(b"PING\r\n");
     first.up(b"PING\r\n");
 }
