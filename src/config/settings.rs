@@ -215,6 +215,11 @@ impl TlsSettings {
         }
     }
 
+    /// Whether certificates or keys come from files, which may be replaced while the publisher runs.
+    pub(crate) fn has_files(&self) -> bool {
+        self.ca_file.is_some() || self.cert_file.is_some() || self.key_file.is_some()
+    }
+
     /// The option that asks for TLS without `tls_required`. Whoever names a CA must not get a plain connection because the server offered no TLS.
     pub(super) fn implied_by(&self) -> Option<&'static str> {
         let asking = [

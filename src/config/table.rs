@@ -46,7 +46,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     //
     Opt::switch("tls_required", false, |s, v| s.tls.required = v)
         .opens("TLS", "Certificates are always checked. `tls://` in a server's URL asks for TLS with that server.")
-        .doc("Connect with TLS or not at all. A server that demands TLS gets it in any case. Every other `tls_` option turns this on."),
+        .doc("Connect with TLS or not at all. A server that demands TLS gets it in any case, and from then on no server gets plain text. Every other `tls_` option turns this on."),
     Opt::text("tls_ca_file", "", PATH, is_path, |s, v| s.tls.ca_file = owned(v))
         .doc("A PEM file with the authorities to trust, in place of the system's. It is read again at each connect."),
     Opt::text("tls_cert_file", "", PATH, is_path, |s, v| s.tls.cert_file = owned(v))

@@ -1,5 +1,6 @@
 //! Dial: from a server's name to a connection whose INFO was read and whose TLS is done.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -94,11 +95,14 @@ pub(crate) struct Greeted {
 
 /// Makes connections.
 pub(crate) struct Dialer {
+    /// `None`: no one asked for TLS when the publisher started, or there are files, which are read for each connection.
     tls: Option<Arc<ClientConfig>>,
     settings: crate::config::TlsSettings,
     authenticator: Authenticator,
     timeout: Duration,
     tls_required: bool,
+    /// A server asked for TLS and got it. From then on it is TLS or nothing: a later server, configured or discovered, may be somebody's who wants the credentials.
+    tls_seen: Cell<bool>,
 }
 
 impl Dialer {
@@ -107,11 +111,13 @@ impl Dialer {
         let some_url_wants_it = matches!(&settings.servers, Servers::Nats(servers) if servers.iter().any(|server| server.tls));
         let tls = if settings.tls.required || settings.tls.first || some_url_wants_it { Some(tls::client_config(&settings.tls)?) } else { None };
         Ok(Dialer {
-            tls,
+            // Files may be replaced while the publisher runs; the system's authorities take long to read and seldom change.
+            tls: tls.filter(|_| !settings.tls.has_files()),
             settings: settings.tls.clone(),
             authenticator: Authenticator::new(settings.auth.clone()),
             timeout: settings.connect_timeout,
             tls_required: settings.tls.required || settings.tls.first,
+            tls_seen: Cell::new(false),
         })
     }
 
@@ -147,9 +153,11 @@ impl Dialer {
         let line = read_line(&mut stream).await.map_err(|error| failed("no greeting", &error))?;
         let info = Info::parse(&line).map_err(|error| failed("no NATS server", &error.message()))?;
         let mut over_tls = self.settings.first;
-        if !over_tls && (self.tls_required || server.tls || info.tls_required) {
+        let required = self.tls_required || server.tls;
+        if !over_tls && (required || self.tls_seen.get() || info.tls_required) {
             if !info.tls_required && !info.tls_available {
-                return Err(Error::new(Status::TlsFailed, format!("{server}: TLS is required (tls:// or tls_required), but the server does not offer it")));
+                let who = if required { "tls:// or tls_required" } else { "another server has asked for it" };
+                return Err(Error::new(Status::TlsFailed, format!("{server}: TLS is required ({who}), but the server does not offer it")));
             }
             stream = self.encrypt(stream, &target).await?;
             over_tls = true;
@@ -166,6 +174,7 @@ impl Dialer {
         };
         let name = tls::server_name(&self.settings, &target.tls_name)?;
         let connected = TlsConnector::from(config).connect(name, tcp).await;
+        self.tls_seen.set(self.tls_seen.get() || connected.is_ok());
         connected.map(|tls| Stream::Tls(Box::new(tls))).map_err(|error| self.handshake_error(target, &error))
     }
 }
@@ -221,4 +230,101 @@ async fn read_line(stream: &mut Stream) -> io::Result<Vec<u8>> {
         line.pop();
     }
     Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::path::Path;
+    use std::thread::JoinHandle;
+
+    use ackbus_test_support::Certs;
+    use tokio_rustls::rustls::crypto::ring;
+    use tokio_rustls::rustls::pki_types::pem::PemObject;
+    use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+    use super::*;
+    use crate::Config;
+
+    /// Greets one client, with TLS if there are certificates, and gives what the client then sent, until it hung up.
+    fn greeter(certs: Option<&Certs>) -> (Target, JoinHandle<Vec<u8>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = listener.local_addr().unwrap().to_string();
+        let Servers::Nats(mut servers) = Servers::parse(&url).unwrap() else { unreachable!() };
+        let config = certs.map(|certs| {
+            let chain = vec![CertificateDer::from_pem_file(&certs.server_cert).unwrap()];
+            let key = PrivateKeyDer::from_pem_file(&certs.server_key).unwrap();
+            let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions().unwrap();
+            Arc::new(builder.with_no_client_auth().with_single_cert(chain, key).unwrap())
+        });
+        let served = std::thread::spawn(move || {
+            let (mut tcp, _) = listener.accept().unwrap();
+            let mut heard = Vec::new();
+            writeln!(tcp, "INFO {{\"headers\":true,\"tls_required\":{}}}\r", config.is_some()).unwrap();
+            // A client that refuses the certificate hangs up without a farewell.
+            let _ = match config {
+                Some(config) => StreamOwned::new(ServerConnection::new(config).unwrap(), tcp).read_to_end(&mut heard),
+                None => tcp.read_to_end(&mut heard),
+            };
+            heard
+        });
+        let server = servers.remove(0);
+        (Target { tls_name: server.host.clone(), server }, served)
+    }
+
+    /// Trusts this authority, and has a secret.
+    fn dialer(ca: &Path, required: bool) -> Dialer {
+        let mut settings = Config::new().settings().unwrap();
+        settings.tls.required = required;
+        settings.tls.ca_file = Some(ca.to_str().unwrap().to_owned());
+        settings.auth.token = Some(crate::config::Secret::new("hush"));
+        Dialer::new(&settings).unwrap()
+    }
+
+    fn dial(dialer: &Dialer, target: Target) -> Result<Greeted> {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(dialer.dial(target))
+    }
+
+    #[test]
+    fn after_a_server_with_tls_no_other_gets_plain_text() {
+        let certs = Certs::new();
+        let dialer = dialer(&certs.ca, false);
+        let (first, served) = greeter(None);
+        assert!(!dial(&dialer, first).unwrap().over_tls, "nobody asked for TLS so far");
+        assert_eq!(served.join().unwrap(), b"");
+        let (second, served) = greeter(Some(&certs));
+        assert!(dial(&dialer, second).unwrap().over_tls);
+        served.join().unwrap();
+        let (third, served) = greeter(None);
+        let error = dial(&dialer, third).err().unwrap();
+        assert_eq!(error.status(), Status::TlsFailed);
+        assert!(error.message().contains("another server has asked for it"), "{error}");
+        assert_eq!(served.join().unwrap(), b"");
+    }
+
+    #[test]
+    fn certificates_are_read_again_for_each_connection() {
+        let (old, new) = (Certs::new(), Certs::new());
+        let ca = old.ca.with_file_name("rotated.pem");
+        std::fs::copy(&old.ca, &ca).unwrap();
+        let dialer = dialer(&ca, true);
+        for (certs, trusted) in [(&old, true), (&new, false)] {
+            let (target, served) = greeter(Some(certs));
+            assert_eq!(dial(&dialer, target).is_ok(), trusted);
+            served.join().unwrap();
+        }
+        std::fs::copy(&new.ca, &ca).unwrap();
+        let (target, served) = greeter(Some(&new));
+        dial(&dialer, target).map(drop).unwrap();
+        served.join().unwrap();
+        // A file that is being replaced is an error of one try.
+        std::fs::write(&ca, "").unwrap();
+        let (target, served) = greeter(Some(&new));
+        assert_eq!(dial(&dialer, target).err().unwrap().status(), Status::InvalidOption);
+        served.join().unwrap();
+    }
 }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io::IoSlice;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -43,7 +44,7 @@ type Dialing = Pin<Box<dyn Future<Output = (Target, Result<Greeted>)>>>;
 /// The NATS backend's thread.
 pub(crate) struct NatsDriver {
     handler: Handler<NatsWire>,
-    dialer: Arc<Dialer>,
+    dialer: Rc<Dialer>,
     pool: Pool,
     ages: Ages,
     main: Option<Link>,
@@ -62,7 +63,7 @@ impl NatsDriver {
         let wire = NatsWire::new(Arc::clone(&shared.encoder), settings.jetstream_domain.as_deref(), nanos(settings.ping_interval));
         NatsDriver {
             handler: Handler { core: Core::new(Arc::clone(shared), random), wire },
-            dialer: Arc::new(dialer),
+            dialer: Rc::new(dialer),
             pool: Pool::new(servers, settings, random.rotate_left(17)),
             ages: Ages::new(),
             main: None,
@@ -309,7 +310,7 @@ impl NatsDriver {
     }
 
     fn start_dialing(&mut self, target: Target) {
-        let dialer = Arc::clone(&self.dialer);
+        let dialer = Rc::clone(&self.dialer);
         self.dialing = Some(Box::pin(async move {
             let result = dialer.dial(target.clone()).await;
             (target, result)
