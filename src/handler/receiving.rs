@@ -136,7 +136,7 @@ impl Receiver for Core {
                 self.event(EventKind::LameDuck, Status::Ok, 0, "", format!("{server} announced its shutdown (lame duck)"));
             }
             Notice::Discovered { servers } => self.event(EventKind::ServersDiscovered, Status::Ok, 0, "", format!("also in the cluster: {servers}")),
-            Notice::Denied { topic, text } => self.shared.log(Level::Warn, || format!("{topic}: {text}")),
+            Notice::Denied { topic, text } => self.shared.log(Level::Warn, || format!("{topic:?}: {text}")),
             Notice::AlienReply => self.shared.counters.alien_replies.bump(1),
         }
     }

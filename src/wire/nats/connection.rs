@@ -5,17 +5,23 @@ use std::io::IoSlice;
 use serde::{Deserialize, Serialize};
 
 use super::ack;
+use super::codes::printable;
 use super::fences::{self, Fences};
 use super::frame::{self, TOKEN_LEN};
 use super::outbox::{End, Outbox, PIECES};
 use crate::error::{Error, Status};
 use crate::ledger::Slot;
+use crate::message::subject_fault;
 use crate::wire::{Limits, Loss, Nanos, Token, Verdict, Violation};
 
 /// The longest line: INFO is the only long one.
 const MAX_LINE: usize = 1 << 20;
 /// The largest message to our inbox: acks are short, API replies may list a stream's subjects.
 const MAX_BODY: usize = 1 << 20;
+/// No CONNECT is longer, with a credentials file of the largest size that is read.
+const CONNECT_SIZE: usize = 66 << 10;
+/// The server's limit for a control line: no subject of ours is longer.
+const LONGEST_SUBJECT: usize = 4096;
 /// The id of our one subscription, between its blanks.
 const SID: &[u8] = b" 1 ";
 /// The read buffer while nothing needs more.
@@ -41,7 +47,10 @@ impl Info {
     /// Parses `INFO {…}`, without its line end.
     pub(crate) fn parse(line: &[u8]) -> Result<Info, Error> {
         let json = line.strip_prefix(b"INFO ").ok_or_else(|| broken("the server did not greet with INFO; is it a NATS server?"))?;
-        serde_json::from_slice(json).map_err(|error| broken(format!("the server's INFO is not valid: {error}")))
+        let mut info: Info =
+            serde_json::from_slice(json).map_err(|error| broken(format!("the server's INFO is not valid: {}", printable(&error.to_string()))))?;
+        info.version = printable(&info.version);
+        Ok(info)
     }
 }
 
@@ -140,8 +149,10 @@ impl Connection {
     pub(crate) fn new(epoch: u32, server: String, info: Info, connect: &Connect<'_>, inbox: &[u8], ping_interval: Nanos, now: Nanos) -> Result<Self, Error> {
         let mut out = Outbox::default();
         out.push(b"CONNECT ");
-        let json = zeroize::Zeroizing::new(serde_json::to_vec(connect).map_err(|error| broken(format!("CONNECT cannot be written: {error}")))?);
-        out.push(&json);
+        // Its full size at once: a buffer that grows leaves copies behind.
+        let mut json = zeroize::Zeroizing::new(Vec::with_capacity(CONNECT_SIZE));
+        serde_json::to_writer(&mut *json, connect).map_err(|error| broken(format!("CONNECT cannot be written: {error}")))?;
+        out.push_secret(json);
         out.push(b"\r\nSUB ");
         out.push(inbox);
         out.push(b"* 1\r\nPING\r\n");
@@ -389,12 +400,15 @@ impl Connection {
 
     /// `-ERR '<text>'`.
     fn error(&mut self, line: &[u8], tell: &mut impl FnMut(Told<'_>)) -> Result<(), Loss> {
-        let text = String::from_utf8_lossy(line.strip_prefix(b"-ERR").unwrap_or_default());
-        let text = text.trim().trim_matches('\'');
+        let said = String::from_utf8_lossy(line.strip_prefix(b"-ERR").unwrap_or_default());
+        let said = said.trim().trim_matches('\'');
+        let text = &*printable(said);
         let lower = text.to_ascii_lowercase();
         if let Some(rest) = lower.strip_prefix("permissions violation for ") {
-            let subject = fences::quoted(text).unwrap_or_default();
             if rest.starts_with("publish") {
+                // A subject that we cannot have published to is not worth its memory (P9).
+                let subject = fences::quoted(said).filter(|subject| subject.len() <= LONGEST_SUBJECT && subject_fault(subject, false).is_none());
+                let Some(subject) = subject else { return Ok(()) };
                 self.fences.refused(&subject);
                 tell(Told::PermissionError { subject: &subject, text });
                 return Ok(());

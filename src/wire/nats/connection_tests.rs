@@ -159,6 +159,28 @@ fn refused_handshakes_say_why() {
     }
 }
 
+/// A log holds lines, and an event or an error is kept: what the server says goes into them cut, and without control characters.
+#[test]
+fn what_the_server_says_is_cut_and_clean() {
+    let long = "x".repeat(100_000);
+    let said = |line: &str| feed(&mut connection(), line.as_bytes(), 4096).unwrap_err().error.message().to_owned();
+    let error = said(&format!("-ERR 'no\x1b[31m\rfake {long}'\r\n"));
+    assert!(error.starts_with("nats://test:4222: the server said: no [31m fake xxx") && error.len() < 2_000, "{error}");
+    let info = said(&format!("INFO {{\"max_payload\":\"\\n{long}\"}}\r\n"));
+    assert!(info.contains("INFO is not valid") && !info.contains('\n') && info.len() < 2_000, "{info}");
+
+    let version = Info::parse(format!("INFO {{\"version\":\"2\\nFAKE {long}\"}}").as_bytes()).unwrap().version;
+    assert!(version.starts_with("2 FAKE xxx") && version.len() < 2_000, "{version}");
+
+    // Subjects that were never ours are not kept.
+    let mut connection = ready();
+    let refused = |subject: &str| format!("-ERR 'Permissions Violation for Publish to \"{subject}\"'\r\n");
+    for subject in [long.as_str(), r"a\nb", "a b", ""] {
+        assert_eq!(feed(&mut connection, refused(subject).as_bytes(), 4096).unwrap(), [""; 0], "{subject:.10}");
+    }
+    assert_eq!(feed(&mut connection, refused("a.b").as_bytes(), 4096).unwrap(), ["permission a.b"]);
+}
+
 #[test]
 fn violations_are_remembered_until_the_end() {
     let mut connection = ready();

@@ -100,6 +100,8 @@ pub(crate) fn quoted(text: &str) -> Option<String> {
                         subject.push('\t');
                         continue;
                     }
+                    // Control characters, which no topic of ours has.
+                    'a' | 'b' | 'f' | 'n' | 'r' | 'v' => return None,
                     other => {
                         subject.push(other);
                         continue;
@@ -147,6 +149,7 @@ mod tests {
         assert_eq!(quoted(r#"Publish to "a\"\\\u00e9ü""#).as_deref(), Some("a\"\\éü"));
         assert_eq!(quoted(r#"Publish to "a"#), None);
         assert_eq!(quoted(r#"Publish to "\uD800""#), None);
+        assert_eq!(quoted(r#"Publish to "a\nb""#), None);
         assert_eq!(quoted("no quotes"), None);
     }
 }

@@ -4,8 +4,11 @@
 //! when its last byte was accepted below: that is what [`Outbox::accepted`] tells.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::IoSlice;
 use std::sync::Arc;
+
+use zeroize::Zeroizing;
 
 /// Staged bytes beyond which no frame is added: what is here can neither be taken back nor reordered.
 const ROOM: usize = 128 << 10;
@@ -14,10 +17,11 @@ const LARGE: usize = 16 << 10;
 /// The most pieces of one write.
 pub(crate) const PIECES: usize = 16;
 
-#[derive(Debug)]
 enum Chunk {
     Copied(Vec<u8>),
     Shared(Arc<Vec<u8>>),
+    /// Overwritten in memory as soon as it is out.
+    Secret(Zeroizing<Vec<u8>>),
 }
 
 impl Chunk {
@@ -25,6 +29,7 @@ impl Chunk {
         match self {
             Chunk::Copied(bytes) => bytes,
             Chunk::Shared(bytes) => bytes,
+            Chunk::Secret(bytes) => bytes,
         }
     }
 }
@@ -37,7 +42,7 @@ pub(crate) struct End {
     pub(crate) id: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Outbox {
     chunks: VecDeque<Chunk>,
     /// Of the first chunk, already accepted.
@@ -78,6 +83,12 @@ impl Outbox {
                 self.chunks.push_back(Chunk::Copied(chunk));
             }
         }
+    }
+
+    /// Adds bytes that are credentials.
+    pub(crate) fn push_secret(&mut self, bytes: Zeroizing<Vec<u8>>) {
+        self.staged += bytes.len() as u64;
+        self.chunks.push_back(Chunk::Secret(bytes));
     }
 
     /// Adds a message's frame.
@@ -132,10 +143,33 @@ impl Outbox {
     }
 }
 
+/// Without the bytes: they are users' messages, and our credentials.
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").field("staged", &self.staged).field("taken", &self.taken).finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ledger::Frame;
+
+    #[test]
+    fn credentials_are_copied_nowhere_and_shown_nowhere() {
+        let mut outbox = Outbox::default();
+        outbox.push(b"CONNECT ");
+        let secret = Zeroizing::new(b"hush".to_vec());
+        let place = secret.as_ptr();
+        outbox.push_secret(secret);
+        outbox.push(b"\r\n");
+        let mut pieces = [IoSlice::new(&[]); PIECES];
+        assert_eq!(outbox.pieces(&mut pieces), 3);
+        assert_eq!((&*pieces[1], pieces[1].as_ptr()), (&b"hush"[..], place));
+        assert!(!format!("{outbox:?}").contains(format!("{:?}", b"hush").trim_matches(['[', ']'])));
+        outbox.accepted(13, |_| {});
+        assert_eq!((outbox.chunks.len(), outbox.head, outbox.unsent()), (1, 1, 1));
+    }
 
     #[test]
     fn frames_are_out_when_their_last_byte_is() {
