@@ -12,6 +12,8 @@ target := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 server := .tools/nats-server/bin/nats-server
 data := .tools/data/airportsdata/airports.csv
 python := .tools/python/bin/python
+deny_version := 0.20.2
+deny := .tools/cargo-deny/bin/cargo-deny-$(deny_version)
 wheels := $(target)/wheels
 go := $(shell command -v go)
 go_dirs := bindings/go benches/go examples/go examples/consumer/go tests/faults/drivers/go
@@ -62,9 +64,24 @@ check-fast: tools ## The part of check for every save: format, lints, the core's
 	cargo test --locked -p ackbus --lib
 
 .PHONY: check-full
-check-full: check ## check, and the tests that take long
+check-full: check deny ## check, and the tests that take long
 	$(timed)
 	cargo test --locked --release --workspace --exclude ackbus-python -- --ignored
+
+.PHONY: deny
+deny: $(deny) ## Licences, sources, duplicates and known vulnerabilities of the dependencies, as deny.toml allows
+	$(timed)
+	$(deny) --workspace --locked check licenses bans sources
+	if fetched=$$($(deny) --log-level error fetch db 2>&1); then
+	    $(deny) --workspace --offline check advisories
+	else
+	    echo "advisories skipped: no database: $$(tail -n 1 <<<"$$fetched")"
+	fi
+
+$(deny): | tools
+	$(timed)
+	cargo install --quiet --locked --force --root .tools/cargo-deny cargo-deny@$(deny_version)
+	mv .tools/cargo-deny/bin/cargo-deny $@
 
 .PHONY: build
 build: tools ## Build libackbus (release), as shared and as static library
