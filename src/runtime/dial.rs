@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -29,6 +29,9 @@ const MAX_INFO: usize = 1 << 20;
 const NOT_SENT_LOW_WATER: u32 = 128 << 10;
 /// Bytes that the peer's kernel does not acknowledge for so long end the connection.
 const USER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The likely reason when a server says nothing.
+const WAITS_FOR_TLS: &str = "if it waits for TLS (handshake_first), set tls_first";
 
 /// A connection, with or without TLS.
 pub(crate) enum Stream {
@@ -69,6 +72,11 @@ impl Stream {
 
     pub(crate) fn is_tls(&self) -> bool {
         matches!(self, Stream::Tls(_))
+    }
+
+    /// Whether no other machine can listen. An address that is not known is not trusted.
+    pub(crate) fn is_private(&self) -> bool {
+        self.is_tls() || self.tcp().peer_addr().is_ok_and(|address| is_this_machine(address.ip()))
     }
 
     fn tcp(&self) -> &TcpStream {
@@ -135,13 +143,18 @@ impl Dialer {
     pub(crate) async fn dial(&self, target: Target) -> Result<Greeted> {
         let server = target.server.clone();
         let limit = self.timeout;
-        match tokio::time::timeout(limit, self.greet(target)).await {
+        let listening = Cell::new(false);
+        match tokio::time::timeout(limit, self.greet(target, &listening)).await {
             Ok(result) => result,
-            Err(_) => Err(Error::new(Status::ConnectFailed, format!("{server}: no connection within {} ms (connect_timeout_ms)", limit.as_millis()))),
+            Err(_) => {
+                let (what, hint) = if listening.get() { ("no greeting", format!("; {WAITS_FOR_TLS}")) } else { ("no connection", String::new()) };
+                Err(Error::new(Status::ConnectFailed, format!("{server}: {what} within {} ms (connect_timeout_ms){hint}", limit.as_millis())))
+            }
         }
     }
 
-    async fn greet(&self, target: Target) -> Result<Greeted> {
+    /// `listening` is true while nothing but the first line of a plain connection is awaited.
+    async fn greet(&self, target: Target, listening: &Cell<bool>) -> Result<Greeted> {
         let server = &target.server;
         let failed = |what: &str, error: &dyn std::fmt::Display| Error::new(Status::ConnectFailed, format!("{server}: {what}: {error}"));
         let tcp = connect(server).await?;
@@ -150,7 +163,9 @@ impl Dialer {
         if self.settings.first {
             stream = self.encrypt(stream, &target).await?;
         }
+        listening.set(!self.settings.first);
         let line = read_line(&mut stream).await.map_err(|error| failed("no greeting", &error))?;
+        listening.set(false);
         let info = Info::parse(&line).map_err(|error| failed("no NATS server", &error.message()))?;
         let mut over_tls = self.settings.first;
         let required = self.tls_required || server.tls;
@@ -177,6 +192,11 @@ impl Dialer {
         self.tls_seen.set(self.tls_seen.get() || connected.is_ok());
         connected.map(|tls| Stream::Tls(Box::new(tls))).map_err(|error| self.handshake_error(target, &error))
     }
+}
+
+/// IPv4 inside of IPv6 counts as what it is.
+fn is_this_machine(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
 }
 
 /// Tries every address of the server's name.
@@ -217,10 +237,10 @@ async fn read_line(stream: &mut Stream) -> io::Result<Vec<u8>> {
             Ok(byte) if line.len() < MAX_INFO => line.push(byte),
             Ok(_) => return Err(io::Error::other("the server's first line does not end")),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(io::Error::other(if line.is_empty() {
-                    "the server closed the connection"
-                } else {
-                    "the server closed the connection in its first line"
+                return Err(io::Error::other(match stream {
+                    Stream::Tcp(_) if line.is_empty() => format!("the server closed the connection; {WAITS_FOR_TLS}"),
+                    _ if line.is_empty() => "the server closed the connection".to_owned(),
+                    _ => "the server closed the connection in its first line".to_owned(),
                 }));
             }
             Err(error) => return Err(error),
@@ -287,6 +307,24 @@ mod tests {
 
     fn dial(dialer: &Dialer, target: Target) -> Result<Greeted> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(dialer.dial(target))
+    }
+
+    #[test]
+    fn addresses_of_this_machine_are_told_from_others() {
+        for (address, here) in [("127.0.0.1", true), ("127.8.9.1", true), ("::1", true), ("::ffff:127.0.0.1", true), ("10.0.0.1", false), ("fe80::1", false)] {
+            assert_eq!(is_this_machine(address.parse().unwrap()), here, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_says_nothing_may_wait_for_tls() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let Servers::Nats(mut servers) = Servers::parse(&listener.local_addr().unwrap().to_string()).unwrap() else { unreachable!() };
+        let hangs_up = std::thread::spawn(move || drop(listener.accept().unwrap()));
+        let server = servers.remove(0);
+        let error = dial(&dialer(&Certs::new().ca, false), Target { tls_name: server.host.clone(), server }).err().unwrap();
+        hangs_up.join().unwrap();
+        assert!(error.message().contains("the server closed the connection") && error.message().contains("set tls_first"), "{error}");
     }
 
     #[test]

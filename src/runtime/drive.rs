@@ -13,6 +13,7 @@ use crate::error::{Error, Result, Status};
 use crate::events::EventKind;
 use crate::handler::{Core, Handler};
 use crate::shared::Shared;
+use crate::trace::Level;
 use crate::wire::nats::connection::{Connect, Connection, Info};
 use crate::wire::nats::outbox::PIECES;
 use crate::wire::nats::pool::{Next, Pool, Target};
@@ -51,6 +52,8 @@ pub(crate) struct NatsDriver {
     leaving: Option<(Link, Nanos)>,
     dialing: Option<Dialing>,
     announced: bool,
+    /// Once is enough.
+    warned: bool,
 }
 
 impl NatsDriver {
@@ -70,6 +73,7 @@ impl NatsDriver {
             leaving: None,
             dialing: None,
             announced: false,
+            warned: false,
         }
     }
 
@@ -335,6 +339,12 @@ impl NatsDriver {
         if over_tls && !settings.tls.first {
             // Anybody could write into the plain INFO; the next one comes through TLS.
             info.connect_urls.clear();
+        }
+        if let Some(what) = auth.exposed()
+            && !stream.is_private()
+            && !std::mem::replace(&mut self.warned, true)
+        {
+            core.shared.log(Level::Warn, || format!("{}: {what} goes over the network in plain text; set tls_required, or write tls://", target.server));
         }
         let nonce = info.nonce.clone();
         let connect = Connect {

@@ -25,13 +25,13 @@ pub(crate) struct Authenticator {
 /// The credential fields of CONNECT, under their protocol names. Serialising it writes the secrets: the text must be wiped after use and never logged.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct ConnectAuth {
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "exposed")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "in_the_clear")]
     user: Option<Secret>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "exposed")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "in_the_clear")]
     pass: Option<Secret>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "exposed")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "in_the_clear")]
     auth_token: Option<Secret>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "exposed")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "in_the_clear")]
     jwt: Option<Secret>,
     /// The public key.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,6 +39,17 @@ pub(crate) struct ConnectAuth {
     /// The signature of the server's nonce: base 64 for URLs, without padding.
     #[serde(skip_serializing_if = "Option::is_none")]
     sig: Option<String>,
+}
+
+impl ConnectAuth {
+    /// What could be read and used by whoever listens, if the connection is not encrypted. A signature is good for its nonce alone.
+    pub(crate) fn exposed(&self) -> Option<&'static str> {
+        match (&self.pass, &self.auth_token) {
+            (Some(_), _) => Some("the password"),
+            (None, Some(_)) => Some("the token"),
+            (None, None) => None,
+        }
+    }
 }
 
 /// A key that signs, with its certificate if there is one.
@@ -189,7 +200,7 @@ fn unusable(name: &str, why: &str) -> Error {
 }
 
 #[allow(clippy::ref_option, reason = "the signature that serde asks for")]
-fn exposed<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+fn in_the_clear<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
     match secret {
         Some(secret) => serializer.serialize_str(secret.expose()),
         None => serializer.serialize_none(),
@@ -275,6 +286,17 @@ mod tests {
         assert_eq!(json(by_user, "t@host", Some("n")), serde_json::json!({"user": "me", "pass": "pw\"\r\n"}));
         let by_token = AuthSettings { token: secret("tk"), ..none() };
         assert_eq!(json(by_token, "u:p@host", None), serde_json::json!({"auth_token": "tk"}));
+    }
+
+    #[test]
+    fn what_listeners_could_use_is_known() {
+        let exposed = |settings, url: &str| Authenticator::new(settings).connect_fields(&server(url), Some("n")).unwrap().exposed();
+        let none = AuthSettings::default;
+        assert_eq!(exposed(none(), "host"), None);
+        assert_eq!(exposed(none(), "u:p@host"), Some("the password"));
+        assert_eq!(exposed(AuthSettings { token: Some(Secret::new("tk")), ..none() }, "host"), Some("the token"));
+        let seed = KeyPair::new_user().seed().unwrap();
+        assert_eq!(exposed(AuthSettings { nkey_seed: Some(Secret::new(seed)), ..none() }, "host"), None);
     }
 
     #[test]
