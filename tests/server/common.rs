@@ -236,6 +236,13 @@ impl Bus {
         self.events(kind, 1).remove(0)
     }
 
+    /// Waits for the first event of this kind that is the one looked for.
+    #[track_caller]
+    pub(crate) fn event_where(&self, kind: EventKind, looked_for: impl Fn(&Event) -> bool) -> Event {
+        let found = |event: &&Event| event.kind == kind && looked_for(event);
+        self.recorder.wait(&format!("a certain {} event", kind.name()), |record| record.events.iter().find(found).cloned())
+    }
+
     /// Waits for so many events of this kind.
     #[track_caller]
     pub(crate) fn events(&self, kind: EventKind, count: usize) -> Vec<Event> {
