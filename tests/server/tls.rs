@@ -100,3 +100,77 @@ fn a_server_without_tls_gets_nothing_when_tls_is_required() {
         fails(&url, options, &["TLS is required", "does not offer it"]);
     }
 }
+
+#[test]
+fn a_certificate_that_has_expired() {
+    let certs = Certs::expired();
+    let server = Server::options().tls(&certs).start();
+    fails(&server.url(), &[("tls_ca_file", path(&certs.ca))], &["is not valid now", "renew it"]);
+}
+
+#[test]
+fn files_that_cannot_be_used_are_told_by_name() {
+    let (certs, other) = (Certs::new(), Certs::new());
+    let server = Server::options().tls_verify(&certs).start();
+    let (ca, cert) = (("tls_ca_file", path(&certs.ca)), ("tls_cert_file", path(&certs.client_cert)));
+    let folder = path(certs.ca.parent().unwrap());
+    for (options, says) in [
+        (&[("tls_ca_file", "/no/such/ca.pem")][..], "tls_ca_file \"/no/such/ca.pem\" cannot be read: No such file"),
+        (&[("tls_ca_file", folder)], "cannot be read: Is a directory"),
+        (&[ca, cert, ("tls_key_file", "/no/such/client.key")], "tls_key_file \"/no/such/client.key\" cannot be read: No such file"),
+        (&[ca, cert, ("tls_key_file", path(&other.client_key))], "does not belong to the certificate in tls_cert_file"),
+        (&[ca, cert, ("tls_key_file", path(&certs.ca))], "has no private key in it"),
+        (&[ca, cert], "tls_cert_file is given without tls_key_file"),
+    ] {
+        let error = Bus::refused(&server.url(), options, &[]);
+        assert_eq!(error.status(), Status::InvalidOption, "{error}");
+        assert!(error.message().contains(says), "{says:?} is missing in: {error}");
+    }
+}
+
+#[test]
+fn tls_first_needs_a_server_that_waits_for_it() {
+    let certs = Certs::new();
+    let server = Server::options().tls(&certs).start();
+    let options = [("tls_ca_file", path(&certs.ca)), ("tls_first", "true")];
+    fails(&server.url(), &options, &["what the server sent is not TLS", "tls_first", "handshake_first"]);
+}
+
+#[test]
+fn a_server_that_demands_tls_gets_it_unasked() {
+    let certs = Certs::new();
+    let server = Server::options().tls(&certs).start();
+    // Whether this machine trusts any authority or none: that of this test it does not.
+    fails(&server.url(), &[], &["set tls_ca_file"]);
+}
+
+#[test]
+fn a_server_that_waits_for_tls_is_not_mistaken_for_a_dead_one() {
+    let certs = Certs::new();
+    let server = Server::options().tls_first(&certs).start();
+    let error = Bus::refused(&server.url(), &[("tls_ca_file", path(&certs.ca)), ("connect_timeout_ms", "500")], &[]);
+    assert_eq!(error.status(), Status::ConnectFailed, "{error}");
+    assert!(error.message().contains("tls_first"), "{error}");
+}
+
+#[test]
+fn certificates_are_read_again_at_each_connect() {
+    let (certs, next) = (Certs::new(), Certs::new());
+    let server = Server::options().tls_verify(&certs).start();
+    let options = [("tls_ca_file", path(&certs.ca)), ("tls_cert_file", path(&certs.client_cert)), ("tls_key_file", path(&certs.client_key))];
+    let rules = [("orders.>", "stream", "ORDERS"), ("orders.>", "create", "if_missing")];
+    let bus = Bus::connect(&server.url(), &[&options[..], &[("delivery_timeout_ms", "3600000")]].concat(), &rules);
+    bus.series("orders.created", 100);
+    bus.reported(100);
+    // Neither side takes the other's old certificates any more.
+    certs.replace_with(&next);
+    server.restart();
+    bus.event(EventKind::Reconnected);
+    bus.series("orders.created", 100);
+    let books = bus.finish();
+    books.all_persisted();
+    let options = ConnectOptions::new().require_tls(true).add_root_certificates(certs.ca.clone());
+    let reader = Reader::connect_with(&server.url(), options.add_client_certificate(certs.client_cert.clone(), certs.client_key.clone()));
+    let stored = books.compare(&reader, &["ORDERS"]);
+    books.in_order(&stored);
+}

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd};
 use tempfile::TempDir;
 
 /// An authority, a server certificate and a client certificate, as PEM files in a folder that is removed with this value.
@@ -35,6 +35,27 @@ impl Certs {
     /// When a name is not one of DNS or an IP address.
     #[must_use]
     pub fn for_names(names: &[&str]) -> Self {
+        Certs::made(names, false)
+    }
+
+    /// Certificates that were valid once, to be refused by who looks at the time.
+    #[must_use]
+    pub fn expired() -> Self {
+        Certs::made(&["127.0.0.1", "localhost"], true)
+    }
+
+    /// Puts other certificates, and their authority, into the place of these files: what an operator does when they near their end.
+    ///
+    /// # Panics
+    /// When the files cannot be written.
+    pub fn replace_with(&self, other: &Certs) {
+        let files = |certs: &Certs| [&certs.ca, &certs.server_cert, &certs.server_key, &certs.client_cert, &certs.client_key].map(PathBuf::clone);
+        for (old, new) in files(self).iter().zip(files(other)) {
+            fs::copy(new, old).expect("a certificate file");
+        }
+    }
+
+    fn made(names: &[&str], expired: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("ackbus-certs-").tempdir().expect("a folder for certificates");
         let write = |name: &str, pem: String| {
             let path = folder.path().join(name);
@@ -48,6 +69,9 @@ impl Certs {
             let mut params = CertificateParams::new(names).expect("names for a certificate");
             params.distinguished_name.push(DnType::CommonName, common_name);
             params.extended_key_usages.push(purpose);
+            if expired {
+                (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+            }
             let key = KeyPair::generate().expect("a key");
             (params.signed_by(&key, &authority).expect("a certificate").pem(), key.serialize_pem())
         };
