@@ -368,6 +368,23 @@ mod tests {
     }
 
     #[test]
+    fn the_inbox_has_96_random_bits_that_no_message_id_tells() {
+        let made = |random: &[u8; 32]| {
+            let encoder = Encoder::new("_INBOX", MsgIdMode::Auto, random);
+            (encoder.inbox, encoder.id_prefix)
+        };
+        let (inbox, id_prefix) = made(&[0; 32]);
+        for byte in 0..32 {
+            for bit in 0..6 {
+                let mut random = [0; 32];
+                random[byte] = 1 << bit;
+                let (other_inbox, other_prefix) = made(&random);
+                assert_eq!((other_inbox != inbox, other_prefix != id_prefix), (byte < 16, byte >= 16), "bit {bit} of byte {byte}");
+            }
+        }
+    }
+
+    #[test]
     fn control_line_limit() {
         let topic = "t".repeat(4090);
         assert_eq!(encoder(MsgIdMode::Auto).plan(&Message::new(&topic, b""), false).unwrap_err().status(), Status::InvalidTopic);
