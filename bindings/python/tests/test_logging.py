@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 import programs
 import pytest
-from conftest import wait_for
+from conftest import Server, wait_for
 
 import ackbus
 from ackbus import _native
@@ -32,6 +33,23 @@ def test_a_level_of_ones_own(caplog: pytest.LogCaptureFixture) -> None:
         pass
     assert _native.flush_log(20)
     assert caplog.records == []
+
+
+def test_no_record_and_no_error_has_a_secret_in_it(start_server: Callable[..., Server], caplog: pytest.LogCaptureFixture) -> None:
+    right, wrong = "right-7c2f0f8b6f0e4a5d", "wrong-2b1d9a7e4c3f5e60"
+    server = start_server("--user", "app", "--pass", right)
+    with caplog.at_level(logging.NOTSET + 1, "ackbus"):
+        with ackbus.connect(server.url, user="app", password=right, log_level="trace") as bus:
+            told = f"{bus!r} {bus.info!r}"
+        with pytest.raises(ackbus.AuthFailedError) as refused:
+            ackbus.connect(server.url, user="app", password=wrong, log_level="trace")
+        with pytest.raises(ackbus.InvalidOptionError) as unfit:
+            ackbus.connect(server.url, user="app", password=f"{wrong}\n")
+        assert _native.flush_log(20)
+    records = [record.getMessage() for record in caplog.records]
+    assert any("AUTH_FAILED" in record for record in records) and any("CONNECTED" in record for record in records), records
+    for text in (*records, told, str(refused.value), repr(refused.value), str(unfit.value), repr(unfit.value)):
+        assert right not in text and wrong not in text
 
 
 def test_a_handler_that_holds_its_lock_stops_nobody() -> None:
