@@ -77,3 +77,18 @@ impl Settings {
         self.keep && side == Side::Up
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_is_what_is_left_what_was_asked_for_or_what_takes_20_ms() {
+        let link = |bytes_per_second, slice| Link { delay: Duration::ZERO, bytes_per_second, slice };
+        let links = [link(None, None), link(None, Some(3)), link(Some(5_000), None), link(Some(5_000), Some(3)), link(Some(1), None)];
+        assert_eq!(links.map(|link| link.slice(1_000)), [1_000, 3, 100, 3, 1]);
+        assert_eq!(link(None, Some(3)).slice(2), 2);
+        assert_eq!(link(Some(5_000), None).time_for(100), Duration::from_millis(20));
+        assert_eq!(link(None, Some(3)).time_for(100), Duration::ZERO);
+    }
+}
