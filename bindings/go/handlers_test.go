@@ -3,6 +3,7 @@ package ackbus
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"runtime"
 	"strings"
@@ -269,6 +270,26 @@ func TestTheLibrarysLog(t *testing.T) {
 	text := log.String()
 	if !strings.Contains(text, "level=INFO") || !strings.Contains(text, "target=ackbus") {
 		t.Error(text)
+	}
+}
+
+// No record of any level and no error holds a password.
+func TestNoSecretIsLogged(t *testing.T) {
+	const right, wrong = "right-7c2f0f8b6f0e4a5d", "wrong-2b1d9a7e4c3f5e60"
+	url, _ := server(t, fields{"config": fmt.Sprintf("authorization { user: app, password: %q }", right)})
+	var log lockedBuffer
+	must(t, SetLogger(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.Level(-100)}))))
+	defer SetLogger(nil)
+	bus, err := Connect(testContext(t), WithServers(url), WithUser("app", right), WithLogLevel(LogTrace))
+	must(t, err)
+	must(t, bus.Close(testContext(t)))
+	_, err = Connect(testContext(t), WithServers(url), WithUser("app", wrong), WithLogLevel(LogTrace))
+	wants(t, err, ErrAuthFailed)
+	until(t, "the log", func() bool { return strings.Contains(log.String(), "AUTH_FAILED") })
+	for _, text := range []string{log.String(), fmt.Sprintf("%v %+v %#v", err, err, err)} {
+		if strings.Contains(text, right) || strings.Contains(text, wrong) {
+			t.Error("a secret is told:", text)
+		}
 	}
 }
 
