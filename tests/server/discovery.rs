@@ -3,12 +3,13 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
 use ackbus::{EventKind, Message, Status};
 use ackbus_test_support::{Certs, Cluster, Options, Server};
 
-use crate::common::Bus;
+use crate::common::{Bus, PATIENCE};
 
 fn path(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -70,11 +71,12 @@ fn a_server_with_a_strangers_certificate_is_refused() {
 }
 
 /// Takes two clients and says what they sent until they hung up: to a server that has no TLS, and to one that has it and does not demand it.
-fn eavesdropper() -> (String, thread::JoinHandle<[Vec<u8>; 2]>) {
+fn eavesdropper() -> (String, Receiver<[Vec<u8>; 2]>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let heard = thread::spawn(move || {
-        [false, true].map(|tls_available| {
+    let (tell, heard) = mpsc::channel();
+    thread::spawn(move || {
+        let all = [false, true].map(|tls_available| {
             let (mut client, _) = listener.accept().unwrap();
             write!(client, "INFO {{\"server_id\":\"X\",\"version\":\"2.15.1\",\"headers\":true,\"tls_available\":{tls_available}}}\r\n").unwrap();
             let mut sent = vec![0; 4096];
@@ -89,7 +91,8 @@ fn eavesdropper() -> (String, thread::JoinHandle<[Vec<u8>; 2]>) {
             sent.truncate(length);
             sent.extend(rest);
             sent
-        })
+        });
+        drop(tell.send(all));
     });
     (address, heard)
 }
@@ -107,7 +110,7 @@ fn a_server_in_plain_text_learns_nothing() {
     let failed = bus.event_where(EventKind::ConnectFailed, |event| event.server.ends_with(&address));
     assert_eq!(failed.status, Status::TlsFailed, "{failed:?}");
     assert!(failed.text.contains("does not offer it"), "{failed:?}");
-    let [plain, offered] = heard.join().unwrap();
+    let [plain, offered] = heard.recv_timeout(PATIENCE).unwrap();
     assert_eq!(plain, b"");
     // A TLS record with a ClientHello, and no name in it that an address would not have.
     assert_eq!((offered.first(), offered.get(5)), (Some(&0x16), Some(&1)));
