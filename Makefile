@@ -17,13 +17,8 @@ deny := .tools/cargo-deny/bin/cargo-deny-$(deny_version)
 wheels := $(target)/wheels
 go := $(shell command -v go)
 go_dirs := bindings/go benches/go examples/go examples/consumer/go tests/faults/drivers/go
-faults := $(target)/faults
-python_drivers := $(CURDIR)/tests/faults/drivers/python
-peers_python := .tools/faults-python
 c_examples := $(patsubst examples/c/%.c,$(target)/examples-c/%,$(wildcard examples/c/*.c))
 cpp_examples := $(patsubst examples/cpp/%.cpp,$(target)/examples-cpp/%,$(wildcard examples/cpp/*.cpp))
-faults := $(target)/faults
-driver_c := tests/faults/drivers/c
 CC ?= cc
 CXX ?= c++
 CFLAGS ?= -O2 -g
@@ -134,35 +129,8 @@ test-cpp: build server clang ## The tests of ackbus.hpp and of what is installed
 	$(timed)
 	cargo test --locked -p ackbus-cpp-tests
 
-.PHONY: test-faults
-test-faults: fault-drivers server ## The fault suite, as far as it is short: its drivers, and the short selection for ackbus
-	$(timed)
-	ACKBUS_FAULT_DRIVERS="$(faults)" cargo test --locked -p ackbus-faults
-
-# Optimised, as users have them: the fault suite compares clients.
-.PHONY: fault-drivers
-fault-drivers: build $(faults)/ackbus-c ## Build the drivers of the fault suite for ackbus
-	$(timed)
-	cargo build --locked --release -p ackbus-faults --bin fault-driver-ackbus
-	ln -sf ../release/fault-driver-ackbus $(faults)/ackbus-rust
-
-.PHONY: fault-peers
-fault-peers: tools libnats ## Build the drivers of the fault suite for ackbus' peers, nats.c from Debian's package
-	$(timed)
-	cargo build --locked --release -p ackbus-faults --bin fault-driver-async-nats
-	mkdir -p $(faults)
-	ln -sf ../release/fault-driver-async-nats $(faults)/async-nats
-	if [ -f /usr/include/nats/nats.h ]; then $(MAKE) $(faults)/nats-c; fi
-
-$(faults)/ackbus-c: libraries = -L$(target)/release -lackbus -Wl,-rpath,$(target)/release
-$(faults)/nats-c: libraries = -lnats
-$(faults)/ackbus-c: include/ackbus.h | build
-$(faults)/%-c: $(driver_c)/%.c $(wildcard $(driver_c)/driver.[ch] $(driver_c)/lines.[ch])
-	@mkdir -p $(@D)
-	$(CC) -std=c11 -Wall -Wextra -Wpedantic -Werror $(CFLAGS) -Iinclude $(filter %.c,$^) -o $@ $(libraries) -pthread
-
 .PHONY: wheel
-wheel: $(python) ## Build the Python wheel, for the stable ABI of Python 3.11 and later, into target/wheels
+wheel: .tools/python/pyvenv.cfg ## Build the Python wheel, for the stable ABI of Python 3.11 and later, into target/wheels
 	$(timed)
 	rm -rf $(wheels)
 	$(python) -m maturin build --quiet --release --locked --manifest-path bindings/python/Cargo.toml --out $(wheels)
@@ -183,8 +151,8 @@ test-python: python-package server ## The Python package: format, lints, types, 
 	.tools/empty/bin/python -W error bindings/python/tests/empty_environment.py
 	cd bindings/python
 	export PATH="$(CURDIR)/.tools/python/bin:$$PATH" MYPY_CACHE_DIR="$(CURDIR)/.tools/mypy"
-	ruff format --check --quiet . $(python_drivers)
-	ruff check --quiet . $(python_drivers)
+	ruff format --check --quiet . $(CURDIR)/tests/faults
+	ruff check --quiet . $(CURDIR)/tests/faults
 	mypy -p ackbus
 	cd tests # away from the sources: the module that is installed is compared
 	stubtest ackbus._native --concise
@@ -198,11 +166,14 @@ test-go: build server ## The Go package: format, vet, tests and examples against
 	$(test_programs)
 	scripts/test-go.sh
 
-$(python): bindings/python/requirements.txt | tools
+# Environments of Python. The file and not the interpreter says when it was made: that is a link to the system's.
+.tools/python/pyvenv.cfg: bindings/python/requirements.txt
+.tools/plots/pyvenv.cfg: scripts/plots-requirements.txt
+.tools/%/pyvenv.cfg: | tools
 	$(timed)
-	rm -rf .tools/python
-	python3 -m venv .tools/python
-	$(pip_quiet) $(python) -m pip install --quiet --require-hashes --no-deps --only-binary :all: -r $<
+	rm -rf $(@D)
+	python3 -m venv $(@D)
+	$(pip_quiet) $(@D)/bin/python -m pip install --quiet --require-hashes --no-deps --only-binary :all: -r $<
 	touch $@
 
 .PHONY: doc
@@ -242,46 +213,7 @@ uninstall: ## Remove what `install` installed, with the same variables
 	$(timed)
 	scripts/install.sh uninstall
 
-# The fault suite's drivers in Go and Python: those of ackbus, and those of its peers, which `check` does without.
-.PHONY: fault-drivers-go fault-drivers-python fault-peers-go fault-peers-python
-fault-drivers-go: build
-	$(timed)
-	$(call go_driver,ackbus,ackbus-go)
-
-fault-peers-go:
-	$(timed)
-	$(call go_driver,natsgo,nats-go)
-
-fault-drivers-python: python-package
-	$(timed)
-	$(call python_driver,ackbus_driver.py,$(python),ackbus-python)
-
-fault-peers-python: $(peers_python)/pyvenv.cfg
-	$(timed)
-	$(call python_driver,nats_driver.py,$(peers_python)/bin/python,nats-py)
-
-# $(call go_driver,PACKAGE,EXECUTABLE). bindings/go looks for the library in the checkout's own target.
-define go_driver
-	command -v go >/dev/null || { echo "skipped: $(2): go is not installed"; exit 0; }
-	[ -z "$(CARGO_TARGET_DIR)" ] || export CGO_LDFLAGS="-L$(abspath $(target))/release -Wl,-rpath,$(abspath $(target))/release"
-	cd tests/faults/drivers/go
-	go build -o $(abspath $(faults))/$(2) ./$(1)
-endef
-
-# $(call python_driver,SCRIPT,INTERPRETER,EXECUTABLE)
-define python_driver
-	mkdir -p $(faults)
-	printf '#!/bin/sh\nexec "%s" "%s" "$$@"\n' "$(CURDIR)/$(2)" "$(python_drivers)/$(1)" >$(faults)/$(3)
-	chmod +x $(faults)/$(3)
-endef
-
-# An environment of its own: the peer is as its users install it.
-$(peers_python)/pyvenv.cfg: tests/faults/drivers/python/requirements.txt | tools
-	$(timed)
-	rm -rf $(@D)
-	python3 -m venv $(@D)
-	$(pip_quiet) $(@D)/bin/python -m pip install --quiet --require-hashes --no-deps --only-binary :all: -r $<
-	touch $@ # not the interpreter: it is a link to that of the system
+include tests/faults/faults.mk
 
 .PHONY: bench
 bench: tools server ## The benchmark beside the raw-socket loop and async-nats; prints a table
@@ -349,12 +281,3 @@ clang:
 	fi
 
 # The peer that C programs have: what Debian ships.
-.PHONY: libnats
-libnats:
-	@[ -f /usr/include/nats/nats.h ] && exit 0
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-	    { apt-get update && apt-get install --yes --no-install-recommends libnats-dev; } >/dev/null 2>&1 && exit 0
-	    echo "nats.c skipped: apt-get could not install libnats-dev"
-	else
-	    echo "nats.c skipped: libnats-dev is not installed, and this is not root on Debian"
-	fi

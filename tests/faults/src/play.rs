@@ -1,6 +1,6 @@
 //! Plays rows with clients, some at a time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -54,7 +54,7 @@ pub fn play(arguments: &Arguments) -> Result<bool, String> {
 
 /// Who plays what: in the short selection all that is ackbus; else the first client all rows with all seeds, the others of ackbus the short rows, and peers all rows that are theirs.
 fn jobs(arguments: &Arguments) -> Result<VecDeque<Job>, String> {
-    let mut jobs = VecDeque::new();
+    let (mut jobs, mut missing) = (VecDeque::new(), BTreeSet::new());
     let named = |client: &Client| arguments.clients.iter().any(|one| one.name == client.name);
     for row in rows::all() {
         for (index, client) in CLIENTS.iter().enumerate() {
@@ -65,11 +65,17 @@ fn jobs(arguments: &Arguments) -> Result<VecDeque<Job>, String> {
             if !plays_client || !plays_row || client.peer && !row.peers {
                 continue;
             }
-            client.program(&arguments.drivers)?;
+            let driver = client.program(&arguments.drivers);
+            if client.peer && driver.is_err() {
+                missing.insert(client.name);
+                continue;
+            }
+            driver?;
             let seeds = if index == 0 { arguments.seeds } else { 1 };
             jobs.extend((0..seeds).map(|seed| Job { row, client, seed: arguments.seed + seed }));
         }
     }
+    missing.iter().for_each(|client| println!("{client} skipped: it has no driver; `make fault-peers` builds them"));
     Ok(jobs)
 }
 
