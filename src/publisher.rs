@@ -305,7 +305,9 @@ impl Publisher {
     pub fn pending(&self) -> u64 {
         let stats = &self.shared.counters;
         let settled = stats.published.get() + stats.publish_errors.get() + stats.ephemeral.get() + stats.ephemeral_dropped.get();
-        self.shared.queue.last_id().saturating_sub(settled)
+        // What is accepted is read after what is settled, so it is never too small: who waits for 0 waits for the end. Messages that came and went between the two
+        // readings count; but more than the window's size was never pending (P3).
+        self.shared.queue.last_id().saturating_sub(settled).min(self.shared.settings.max_pending as u64)
     }
 
     /// Bytes that pending messages and unread reports take in the window.

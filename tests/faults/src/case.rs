@@ -187,7 +187,7 @@ impl Run {
 
     /// Waits until all is offered and has an outcome; a client that does neither is told to stop.
     pub fn settle(&mut self) {
-        let nominal = if self.load.rate == 0 { 0 } else { self.load.count.min(10_000_000) / self.load.rate };
+        let nominal = self.load.count.min(10_000_000).checked_div(self.load.rate).unwrap_or(0);
         let patience = Duration::from_millis(self.load.deadline_ms + 25_000);
         if !self.published(Duration::from_secs(nominal) + Duration::from_secs(90)) {
             self.stop();

@@ -186,3 +186,7 @@ pub fn millis(micros: Micros) -> f64 {
 fn percentile(sorted: &[Micros], percent: usize) -> f64 {
     sorted.get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1))).map_or(0.0, |&micros| millis(micros))
 }
+
+#[cfg(test)]
+#[path = "checker_tests.rs"]
+mod tests;

@@ -71,6 +71,8 @@ fn page(all: &[Figures]) -> String {
     for (client, version) in versions {
         let _ = writeln!(text, "* {client}: {version}");
     }
+    in_short(&mut text, all);
+    recovery(&mut text, all);
     text.push_str("\n## Every row\n");
     for row in rows::all() {
         let of_row: Vec<&Figures> = all.iter().filter(|figures| figures.row == row.id).collect();
@@ -92,6 +94,62 @@ fn page(all: &[Figures]) -> String {
     }
     text.push_str(LEFT_OUT);
     text
+}
+
+/// Sums over all rows, per client.
+fn in_short(text: &mut String, all: &[Figures]) {
+    text.push_str(
+        "\n## In short\n\nSums over all rows that the client played. `told wrong` is `false_fail` + `mislabelled`; `dups` leaves out the row that P4 excludes (T17).\n\n\
+         | client | runs | accepted | told wrong | lost | hung | multi | dups | unexpected | over | late_cb | crashes |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+    );
+    for client in crate::clients::CLIENTS.iter().map(|client| client.name) {
+        let runs: Vec<&Figures> = all.iter().filter(|figures| figures.client == client).collect();
+        if runs.is_empty() {
+            continue;
+        }
+        let sum = |of: fn(&Figures) -> u64| runs.iter().map(|figures| of(figures)).sum::<u64>();
+        let _ = writeln!(
+            text,
+            "| {client} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            runs.len(),
+            sum(|f| f.accepted),
+            sum(|f| f.false_fail + f.mislabelled),
+            sum(|f| f.lost),
+            sum(|f| f.hung),
+            sum(|f| f.multi),
+            sum(|f| if f.row == "T17" { 0 } else { f.dups }),
+            sum(|f| f.unexpected),
+            sum(|f| f.over),
+            sum(|f| f.late_cb),
+            sum(|f| u64::from(f.crash.is_some())),
+        );
+    }
+}
+
+/// From the end of the fault to the first ack: the median of the seeds.
+fn recovery(text: &mut String, all: &[Figures]) {
+    let played: Vec<&crate::clients::Client> =
+        crate::clients::CLIENTS.iter().filter(|client| all.iter().any(|figures| figures.client == client.name)).collect();
+    let names: Vec<&str> = played.iter().map(|client| client.name).collect();
+    let _ = write!(
+        text,
+        "\n## Recovery\n\nMilliseconds from the end of the fault (of the last one, where there are several) to the first ack; the median where there are several seeds.\n\n| row | {} |\n|---|{}\n",
+        names.join(" | "),
+        "--:|".repeat(names.len())
+    );
+    for row in rows::all() {
+        let of = |client: &str| {
+            let mut times: Vec<f64> = all.iter().filter(|f| f.row == row.id && f.client == client).filter_map(|f| f.recover_ms).collect();
+            times.sort_by(f64::total_cmp);
+            times.get(times.len() / 2).copied()
+        };
+        let line: Vec<Option<f64>> = names.iter().map(|name| of(name)).collect();
+        // Where the client is never without acks there is nothing to recover from.
+        if line.iter().flatten().any(|&time| time >= 20.0) {
+            let cells: Vec<String> = line.into_iter().map(optional).collect();
+            let _ = writeln!(text, "| {} {} | {} |", row.id, row.name, cells.join(" | "));
+        }
+    }
 }
 
 fn table_line(text: &mut String, client: &str, runs: &[&Figures]) {
