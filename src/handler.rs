@@ -184,11 +184,12 @@ impl Core {
         self.jitter.pause(pause)
     }
 
-    /// A probe is one message: it may come often, and who waited for the end of an election wants to know of it at once. So the pause is a part of the time
-    /// waited so far. Rejected: doubling, which is 2 s late after an election of 4.
+    /// A probe is one message: it may come often, and who waited for the end of an election wants to know of it at once. So the pause is a part of the time waited so
+    /// far, and short at first: a server that has just started says for some milliseconds that nobody takes the subject. Rejected: doubling, which is 2 s late
+    /// after an election of 4.
     pub(crate) fn probe_pause(&mut self, since: Nanos) -> Nanos {
         let settings = &self.shared.settings;
-        let (first, most) = (nanos(settings.retry_backoff), nanos(settings.retry_backoff_max));
+        let (first, most) = (nanos(settings.retry_backoff) / 10, nanos(settings.retry_backoff_max));
         self.jitter.pause(((self.now - since) / PATIENCE_PART).max(first).min(most))
     }
 
