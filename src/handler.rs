@@ -189,7 +189,7 @@ impl Core {
     /// after an election of 4.
     pub(crate) fn probe_pause(&mut self, since: Nanos) -> Nanos {
         let settings = &self.shared.settings;
-        let (first, most) = (nanos(settings.retry_backoff) / 10, nanos(settings.retry_backoff_max));
+        let (first, most) = (nanos(settings.retry_backoff) / 4, nanos(settings.retry_backoff_max));
         self.jitter.pause(((self.now - since) / PATIENCE_PART).max(first).min(most))
     }
 

@@ -80,7 +80,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     Opt::number("retry_backoff_ms", 100, 1..=HOUR, "ms", |s, v| s.retry_backoff = Duration::from_millis(v))
         .doc(
         "The pause before the first retry after a refusal. It doubles with each one, with jitter. While a stream takes nothing, one message at a time is tried, \
-         with pauses of a twentieth of the time so far, and a tenth of this at least.",
+         with pauses of a hundredth of the time so far, and a quarter of this at least.",
     ),
     Opt::number("retry_backoff_max_ms", 2_000, 1..=HOUR, "ms", |s, v| s.retry_backoff_max = Duration::from_millis(v))
         .doc("The longest pause between retries; at least `retry_backoff_ms`."),
@@ -105,7 +105,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     Opt::switch("retry_on_connect", false, |s, v| s.retry_on_connect = v)
         .doc("Let `connect` succeed while no server can be reached, and go on trying in the background."),
     Opt::number("reconnect_wait_ms", 50, 1..=60_000, "ms", |s, v| s.reconnect_wait = Duration::from_millis(v))
-        .doc("The first pause between tries to reconnect; the first try comes at once. The pause grows with the time lost, a twentieth of it, up to 2,000 ms, with jitter; it stays if it is longer."),
+        .doc("The first pause between tries to reconnect; the first try comes at once. The pause grows with the time lost, a hundredth of it, up to 2,000 ms, with jitter; it stays if it is longer."),
     Opt::limit("max_reconnects", 0..=1_000_000, "tries", NO_LIMIT, |s, v| s.max_reconnects = v.map(count)).doc(
         "How many tries in a row to reconnect may fail before the publisher fails for good and settles what is pending. The same refusal of the credentials \
          twice in a row has this effect too.",

@@ -84,8 +84,8 @@ fn pauses_grow_with_the_time_lost_up_to_the_limit_with_jitter() {
     let mut pool = pool("a", &settings());
     let mut seen = Vec::new();
     let mut now = 0;
-    // A twentieth of the time since the first failure, from 50 ms to 2 s.
-    for (at, full) in [(0, 50), (900, 50), (2_000, 100), (5_000, 250), (20_000, 1_000), (40_000, 2_000), (400_000, 2_000)] {
+    // A hundredth of the time since the first failure, from 50 ms to 2 s.
+    for (at, full) in [(0, 50), (4_900, 50), (10_000, 100), (25_000, 250), (100_000, 1_000), (200_000, 2_000), (4_000_000, 2_000)] {
         now = at * MS;
         fail(&mut pool, now, refused());
         let pause = pause(&mut pool, now);

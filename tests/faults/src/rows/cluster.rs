@@ -39,8 +39,7 @@ fn leader_killed(case: &mut Case) -> Figures {
         sleep(Duration::from_secs(5));
         leader.restart();
     }
-    run.acked_more(1_000);
-    run.stop();
+    run.recovers();
     let mut figures = case.finish(run, &reader);
     figures.all_persisted();
     figures
@@ -57,8 +56,7 @@ fn step_downs(case: &mut Case) -> Figures {
         sleep(Duration::from_secs(2));
     }
     run.heals();
-    run.acked_more(1_000);
-    run.stop();
+    run.recovers();
     let mut figures = case.finish(run, &reader);
     figures.all_persisted();
     figures
@@ -66,10 +64,8 @@ fn step_downs(case: &mut Case) -> Figures {
 
 fn no_quorum(case: &mut Case) -> Figures {
     let (cluster, reader) = cluster(Server::options());
-    let load = case.load();
-    let middle = case.middle(load.count);
-    let mut run = case.start(&cluster.url(), load);
-    run.acked(middle);
+    let mut run = case.start(&cluster.url(), case.load().endless());
+    run.acked(case.between(4_000, 12_000));
     let spared = usize::try_from(case.between(0, 2)).unwrap_or(0);
     let stopped: Vec<&Server> = cluster.servers().iter().enumerate().filter(|(index, _)| *index != spared).map(|(_, server)| server).collect();
     run.breaks();
@@ -77,6 +73,7 @@ fn no_quorum(case: &mut Case) -> Figures {
     sleep(Duration::from_secs(15));
     stopped.iter().for_each(|server| server.resume());
     run.heals();
+    run.recovers();
     let mut figures = case.finish(run, &reader);
     figures.all_persisted();
     figures
@@ -96,8 +93,7 @@ fn rolling_restart(case: &mut Case) -> Figures {
         wait_for("all replicas are current", PATIENCE, current);
     }
     run.heals();
-    run.acked_more(1_000);
-    run.stop();
+    run.recovers();
     let mut figures = case.finish(run, &reader);
     figures.all_persisted();
     figures
@@ -132,8 +128,7 @@ fn lame_duck(case: &mut Case) -> Figures {
         sleep(Duration::from_millis(100));
     }
     run.heals();
-    run.acked_more(1_000);
-    run.stop();
+    run.recovers();
     let mut figures = case.finish(run, &reader);
     figures.all_persisted();
     figures

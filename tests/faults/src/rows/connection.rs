@@ -45,15 +45,14 @@ fn cut_in_mid_frame(case: &mut Case) -> Figures {
 fn network_gone(case: &mut Case) -> Figures {
     let (server, reader) = server();
     let proxy = Proxy::start(server.address());
-    let load = case.load();
-    let middle = case.middle(load.count);
-    let mut run = case.start(&proxy.url(), load);
-    run.acked(middle);
+    let mut run = case.start(&proxy.url(), case.load().endless());
+    run.acked(case.between(4_000, 12_000));
     run.breaks();
     proxy.hold();
     sleep(Duration::from_secs(60));
     proxy.resume();
     run.heals();
+    run.recovers();
     case.finish(run, &reader)
 }
 
@@ -91,10 +90,8 @@ fn slow_link(case: &mut Case) -> Figures {
 fn refused(case: &mut Case) -> Figures {
     let (server, reader) = server();
     let proxy = Proxy::start(server.address());
-    let load = case.load();
-    let middle = case.middle(load.count);
-    let mut run = case.start(&proxy.url(), load);
-    run.acked(middle);
+    let mut run = case.start(&proxy.url(), case.load().endless());
+    run.acked(case.between(4_000, 12_000));
     run.breaks();
     proxy.refuse();
     proxy.reset();
@@ -105,6 +102,7 @@ fn refused(case: &mut Case) -> Figures {
     proxy.accept_silently(false);
     proxy.reset();
     run.heals();
+    run.recovers();
     let mut figures = case.finish(run, &reader);
     figures.all_persisted();
     figures
@@ -124,8 +122,7 @@ fn reset_loop(case: &mut Case) -> Figures {
         sleep(Duration::from_millis(50));
     }
     run.heals();
-    run.acked_more(1_000);
-    run.stop();
+    run.recovers();
     let mut figures = case.finish(run, &reader);
     figures.all_persisted();
     figures

@@ -20,15 +20,14 @@ pub(super) const ROWS: &[Row] = &[
 
 fn stopped(case: &mut Case) -> Figures {
     let (server, reader) = server();
-    let load = case.load();
-    let middle = case.middle(load.count);
-    let mut run = case.start(&server.url(), load);
-    run.acked(middle);
+    let mut run = case.start(&server.url(), case.load().endless());
+    run.acked(case.between(4_000, 12_000));
     run.breaks();
     run.driver.signal(Signal::SIGSTOP);
     sleep(Duration::from_secs(10));
     run.driver.signal(Signal::SIGCONT);
     run.heals();
+    run.recovers();
     let mut figures = case.finish(run, &reader);
     figures.all_persisted();
     figures
@@ -47,10 +46,8 @@ fn killed(case: &mut Case) -> Figures {
 fn no_descriptors(case: &mut Case) -> Figures {
     let (server, reader) = server();
     let proxy = Proxy::start(server.address());
-    let load = case.load();
-    let middle = case.middle(load.count);
-    let mut run = case.start(&proxy.url(), load);
-    run.acked(middle);
+    let mut run = case.start(&proxy.url(), case.load().endless());
+    run.acked(case.between(4_000, 12_000));
     let pid = run.driver.pid().to_string();
     let limit = |value: &str| {
         let done = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={value}:")]).status();
@@ -62,6 +59,7 @@ fn no_descriptors(case: &mut Case) -> Figures {
     sleep(Duration::from_secs(5));
     limit("1024");
     run.heals();
+    run.recovers();
     let mut figures = case.finish(run, &reader);
     figures.all_persisted();
     figures

@@ -41,8 +41,7 @@ fn killed(case: &mut Case) -> Figures {
         server.restart();
         run.heals();
     }
-    run.acked_more(1_000);
-    run.stop();
+    run.recovers();
     let mut figures = case.finish(run, &reader);
     figures.all_persisted();
     figures
@@ -57,8 +56,7 @@ fn restarted(case: &mut Case) -> Figures {
         server.restart();
         run.heals();
     }
-    run.acked_more(1_000);
-    run.stop();
+    run.recovers();
     let mut figures = case.finish(run, &reader);
     figures.all_persisted();
     figures
@@ -66,15 +64,14 @@ fn restarted(case: &mut Case) -> Figures {
 
 fn paused(case: &mut Case) -> Figures {
     let (server, reader) = server();
-    let load = case.load();
-    let middle = case.middle(load.count);
-    let mut run = case.start(&server.url(), load);
-    run.acked(middle);
+    let mut run = case.start(&server.url(), case.load().endless());
+    run.acked(case.between(4_000, 12_000));
     run.breaks();
     server.pause();
     sleep(Duration::from_secs(20));
     server.resume();
     run.heals();
+    run.recovers();
     let mut figures = case.finish(run, &reader);
     figures.all_persisted();
     figures
