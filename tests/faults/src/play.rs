@@ -24,7 +24,7 @@ struct Job {
 /// # Errors
 /// When a driver is missing, or the report cannot be written.
 pub fn play(arguments: &Arguments) -> Result<bool, String> {
-    let (start, jobs) = (Instant::now(), Mutex::new(jobs(arguments)?));
+    let (start, jobs, unwritten) = (Instant::now(), Mutex::new(jobs(arguments)?), Mutex::new(None));
     let (total, results) = (jobs.lock().unwrap_or_else(PoisonError::into_inner).len(), Mutex::new(Vec::with_capacity(64)));
     thread::scope(|scope| {
         for _ in 0..arguments.jobs {
@@ -35,6 +35,12 @@ pub fn play(arguments: &Arguments) -> Result<bool, String> {
                     let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
                     results.push(figures.clone());
                     println!("{} {:3}/{total} {}", duration(start.elapsed()), results.len(), report::line(&figures));
+                    // Each time: who stops it after half an hour keeps what there is.
+                    if let Some(out) = &arguments.out
+                        && let Err(error) = report::write(out, &results)
+                    {
+                        unwritten.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(format!("cannot write to {}: {error}", out.display()));
+                    }
                 }
             });
         }
@@ -46,10 +52,10 @@ pub fn play(arguments: &Arguments) -> Result<bool, String> {
         figures.problems.iter().for_each(|problem| println!("  {problem}"));
     }
     println!("\n{} of {total} hold, in {}", total - failed.len(), duration(start.elapsed()));
-    if let Some(out) = &arguments.out {
-        report::write(out, &results).map_err(|error| format!("cannot write to {}: {error}", out.display()))?;
+    match unwritten.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(failed.is_empty()),
     }
-    Ok(failed.is_empty())
 }
 
 /// Who plays what: in the short selection all that is ackbus; else the first client all rows with all seeds, the others of ackbus the short rows, and peers all rows that are theirs.
