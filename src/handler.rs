@@ -16,7 +16,7 @@ use crate::error::{Persistence, Status};
 use crate::events::{Event, EventKind};
 use crate::gate::Gates;
 use crate::hold::Asked;
-use crate::jitter::{Jitter, PATIENCE_PART};
+use crate::jitter::{Jitter, PROBE_PART};
 use crate::ledger::{MAX_ATTEMPT, Slot, Stage, Table};
 use crate::resend::{Leftover, Quarantine};
 use crate::settle::Ending;
@@ -190,7 +190,7 @@ impl Core {
     pub(crate) fn probe_pause(&mut self, since: Nanos) -> Nanos {
         let settings = &self.shared.settings;
         let (first, most) = (nanos(settings.retry_backoff) / 4, nanos(settings.retry_backoff_max));
-        self.jitter.pause(((self.now - since) / PATIENCE_PART).max(first).min(most))
+        self.jitter.pause(((self.now - since) / PROBE_PART).max(first).min(most))
     }
 
     /// Puts a message in line for (another) sending. Its place at a gate it keeps, as long as that is open.

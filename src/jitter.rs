@@ -2,9 +2,11 @@
 
 use crate::wire::Nanos;
 
-/// While something is waited for, the pause between two tries is this part of the time waited so far: its end is noticed at most a hundredth late, and the number of
-/// tries grows with the logarithm of the time.
-pub(crate) const PATIENCE_PART: u64 = 100;
+/// While a connection is waited for, the pause between two tries is this part of the time waited so far: its end is noticed at most a hundredth late, and the number
+/// of tries grows with the logarithm of the time.
+pub(crate) const RECONNECT_PART: u64 = 100;
+/// The same for a stream that takes nothing. Each try is a message, so half as often.
+pub(crate) const PROBE_PART: u64 = 50;
 
 /// A small generator of chance for pauses (SplitMix64): not for secrets, and the same numbers for the same seed.
 #[derive(Clone, Debug)]

@@ -80,7 +80,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     Opt::number("retry_backoff_ms", 100, 1..=HOUR, "ms", |s, v| s.retry_backoff = Duration::from_millis(v))
         .doc(
         "The pause before the first retry after a refusal. It doubles with each one, with jitter. While a stream takes nothing, one message at a time is tried, \
-         with pauses of a hundredth of the time so far, and a quarter of this at least.",
+         with pauses of a fiftieth of the time so far, and a quarter of this at least.",
     ),
     Opt::number("retry_backoff_max_ms", 2_000, 1..=HOUR, "ms", |s, v| s.retry_backoff_max = Duration::from_millis(v))
         .doc("The longest pause between retries; at least `retry_backoff_ms`."),

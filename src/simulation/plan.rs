@@ -106,7 +106,7 @@ impl Plan {
                 outbox: 15_000 * MS,
                 client_pauses: Vec::new(),
                 suspends: Vec::new(),
-                max_attempts: if max_attempts == 0 { 400 } else { max_attempts },
+                max_attempts: if max_attempts == 0 { 1_000 } else { max_attempts },
                 max_attempts_total: usize::MAX,
                 strictly_ordered: std::collections::BTreeSet::new(),
             },

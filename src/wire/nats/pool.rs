@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use super::url::{MAX_SERVERS, ServerUrl};
 use crate::config::Settings;
 use crate::error::{Error, Status};
-use crate::jitter::{Jitter, PATIENCE_PART};
+use crate::jitter::{Jitter, RECONNECT_PART};
 use crate::wire::nanos;
 
 const MS: u64 = 1_000_000;
@@ -150,7 +150,7 @@ impl Pool {
         if self.tried >= self.entries.len() {
             self.tried = 0;
             let waited = now.saturating_sub(*self.since.get_or_insert(now));
-            self.due = now.saturating_add(self.pause(waited / PATIENCE_PART));
+            self.due = now.saturating_add(self.pause(waited / RECONNECT_PART));
         }
         if self.is_locked_out() {
             self.gave_up = Some(self.final_error());
