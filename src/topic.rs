@@ -332,6 +332,11 @@ pub(crate) fn check_stream_name(field: &str, name: &str, status: Status) -> Resu
     }
 }
 
+/// Whether a stream can have this name.
+pub(crate) fn is_stream_name(name: &str) -> bool {
+    stream_fault(name).is_none()
+}
+
 fn stream_fault(name: &str) -> Option<&'static str> {
     if name.is_empty() {
         return Some("is empty");

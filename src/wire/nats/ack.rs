@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::codes;
 use crate::error::Status;
+use crate::topic::is_stream_name;
 use crate::wire::{Refusal, Retry, Trouble, Verdict};
 
 /// What a JetStream reply can say. Unknown fields are ignored.
@@ -51,7 +52,7 @@ pub(crate) fn parse(body: &[u8]) -> Verdict<'_> {
         return Verdict::Alien;
     }
     match reply.stream {
-        std::borrow::Cow::Borrowed(stream) if !stream.is_empty() => Verdict::Stored { stream, seq: reply.seq, duplicate: reply.duplicate },
+        std::borrow::Cow::Borrowed(stream) if is_stream_name(stream) => Verdict::Stored { stream, seq: reply.seq, duplicate: reply.duplicate },
         // A stream's name holds nothing that JSON escapes.
         _ => Verdict::Alien,
     }
@@ -70,12 +71,12 @@ fn parse_template(body: &[u8]) -> Option<Verdict<'_>> {
         b",\"duplicate\": true}" => true,
         _ => return None,
     };
-    if stream.is_empty() || number.is_empty() || number.len() > 19 {
+    if number.is_empty() || number.len() > 19 || number.starts_with(b"0") {
         return None;
     }
     let seq = number.iter().fold(0u64, |seq, digit| seq * 10 + u64::from(digit - b'0'));
     let stream = std::str::from_utf8(stream).ok()?;
-    (seq > 0).then_some(Verdict::Stored { stream, seq, duplicate })
+    is_stream_name(stream).then_some(Verdict::Stored { stream, seq, duplicate })
 }
 
 /// A reply with headers: a status, perhaps with a body.
@@ -131,6 +132,11 @@ mod tests {
             r#"{"stream":"S","seq":-1}"#,
             r#"{"stream":"S","seq":18446744073709551616}"#,
             r#"{"stream":"S","seq":1}}"#,
+            r#"{"stream":"S","seq":0022}"#,
+            // Names that no stream can have: whoever sends them would have them kept, and shown.
+            "{\"stream\":\"S\u{1b}[31m\",\"seq\":1}",
+            r#"{"stream":"S.T","seq":1}"#,
+            &format!(r#"{{"stream":"{}","seq":1}}"#, "S".repeat(256)),
         ] {
             assert!(matches!(parse(body.as_bytes()), Verdict::Alien), "{body}");
         }

@@ -143,7 +143,7 @@ fn differences(creation: &Creation, config: &Config) -> Vec<String> {
     let mut found = Vec::new();
     let mut compare = |what: &str, wanted: Option<String>, actual: String| {
         if let Some(wanted) = wanted.filter(|wanted| *wanted != actual) {
-            found.push(format!("{what} is {actual}, not {wanted}"));
+            found.push(format!("{what} is {}, not {}", printable(&actual), printable(&wanted)));
         }
     };
     let missing: Vec<&str> = creation.subjects.iter().filter(|wanted| !config.subjects.iter().any(|own| covers(own, wanted))).map(String::as_str).collect();
