@@ -5,12 +5,11 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result, Status};
 use crate::ledger::{CHUNK, KEPT_FRAME, KEPT_TOTAL, Slot};
+use crate::sync::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering, PoisonError, thread_local};
 use crate::wait;
 
 /// The most reports that one callback gets, and so the slots that the table has beyond the window (P3).

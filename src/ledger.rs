@@ -3,14 +3,12 @@
 //! A slot is a box that one thread at a time owns: the publisher fills it, the send queue carries it to the I/O thread, whose [`Table`] keeps it until it is
 //! settled, the report queue carries it to the user, and the window takes it back. Ownership moves with the box, so no slot needs a lock, and no message an allocation.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use tokio::sync::Notify;
+use std::sync::Arc;
 
 use crate::error::{Persistence, Status};
 use crate::report::Waiter;
 use crate::stats::Counter;
+use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Notify, Ordering, PoisonError};
 use crate::wire::Nanos;
 
 /// How many slots are made at once.

@@ -29,6 +29,7 @@ mod shared;
 #[cfg(test)]
 mod simulation;
 mod stats;
+mod sync;
 mod sys;
 mod topic;
 mod trace;

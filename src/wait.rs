@@ -1,10 +1,10 @@
 //! How a call waits: until it is woken, its time is up, or its thread is wanted back.
 
 use std::cell::Cell;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Status};
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// How often a waiting call asks whether its thread is wanted back: Ctrl-C feels immediate, and ten questions a second cost nothing (T27).
 const ASK: Duration = Duration::from_millis(100);

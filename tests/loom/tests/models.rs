@@ -1,0 +1,11 @@
+//! The models, one test each. `LOOM_MAX_PREEMPTIONS` bounds how often a thread is interrupted where it need not be; without it every order is tried.
+
+macro_rules! models {
+    ($($room:ident: $($model:ident)*;)*) => { $($(#[test] fn $model() { ackbus_loom::$room::$model(); })*)* };
+}
+
+models! {
+    window: one_place two_places_come_back_together waiting_for_bytes closing_wakes_all a_callback_keeps_its_places a_callback_gives_its_places_back a_gate_opens
+        who_was_refused_hears_of_room;
+    queue: the_sleeper_misses_nothing the_end_loses_nothing slots_go_round;
+}
