@@ -66,26 +66,32 @@ pub fn two_places_come_back_together() {
     loom::model(|| {
         let window = window(2, 100);
         let held = [enter(&window, 1).unwrap(), enter(&window, 1).unwrap()];
-        let waiting = [visitor(&window, 1), visitor(&window, 1)];
+        // They stay: nobody's leaving wakes the other.
+        let waiting = [(); 2].map(|()| {
+            let window = Arc::clone(&window);
+            thread::spawn(move || enter(&window, 1).unwrap())
+        });
         leave(&window, held);
-        for thread in waiting {
-            thread.join().unwrap();
-        }
+        let inside = waiting.map(|thread| thread.join().unwrap());
+        leave(&window, inside);
         is_empty(&window);
     });
 }
 
-/// A large message and a small one wait for bytes; neither starves, and there are never too many bytes.
+/// A large message and a small one wait for bytes. When there is room for both, both come in and stay, whoever was woken first; there are never too many bytes.
 pub fn waiting_for_bytes() {
     loom::model(|| {
         let window = window(3, 10);
         let held = enter(&window, 6).unwrap();
-        let waiting = [visitor(&window, 9), visitor(&window, 5)];
-        assert!(window.usage().1 <= 10);
+        let waiting = [5, 4].map(|bytes| {
+            let window = Arc::clone(&window);
+            thread::spawn(move || enter(&window, bytes).unwrap())
+        });
+        assert!(window.usage().1 <= 10, "P3: the limit is 10 bytes");
         leave(&window, [held]);
-        for thread in waiting {
-            thread.join().unwrap();
-        }
+        let inside = waiting.map(|thread| thread.join().unwrap());
+        assert_eq!(window.usage(), (2, 9));
+        leave(&window, inside);
         is_empty(&window);
     });
 }
