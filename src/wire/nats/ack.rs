@@ -34,7 +34,8 @@ pub(crate) fn parse(body: &[u8]) -> Verdict<'_> {
     if let Some(stored) = parse_template(body) {
         return stored;
     }
-    let Ok(reply) = serde_json::from_slice::<Reply<'_>>(body) else { return Verdict::Alien };
+    // As text: fields that are ignored would not be looked at, and a reply that was damaged there may be damaged elsewhere.
+    let Some(reply) = std::str::from_utf8(body).ok().and_then(|text| serde_json::from_str::<Reply<'_>>(text).ok()) else { return Verdict::Alien };
     if let Some(error) = reply.error {
         return Verdict::Refused(codes::refusal(error.err_code, error.code, &error.description));
     }
@@ -144,6 +145,7 @@ mod tests {
             assert!(matches!(parse(&br#"{"stream":"S","seq":22}"#[..23 - cut]), Verdict::Alien));
         }
         assert!(matches!(parse(b"{\"stream\":\"S\xff\",\"seq\":22}"), Verdict::Alien));
+        assert!(matches!(parse(b"{\"stream\":\"S\",\"domain\":\"\xff\",\"seq\":22}"), Verdict::Alien));
     }
 
     #[test]
