@@ -15,6 +15,7 @@ python := .tools/python/bin/python
 deny_version := 0.20.2
 deny := .tools/cargo-deny/bin/cargo-deny-$(deny_version)
 wheels := $(target)/wheels
+cargo_fuzz := .tools/cargo-fuzz/bin/cargo-fuzz
 go := $(shell command -v go)
 go_dirs := bindings/go benches/go examples/go examples/consumer/go tests/faults/drivers/go
 c_examples := $(patsubst examples/c/%.c,$(target)/examples-c/%,$(wildcard examples/c/*.c))
@@ -214,6 +215,38 @@ uninstall: ## Remove what `install` installed, with the same variables
 	scripts/install.sh uninstall
 
 include tests/faults/faults.mk
+
+# The same bodies with two drivers: libFuzzer here, and the stable compiler's replay below, which is part of `test` too.
+FUZZ_SECONDS ?= 180
+.PHONY: fuzz
+fuzz: tools $(cargo_fuzz) ## Fuzz every target for FUZZ_SECONDS (180): parsers, arguments, a hostile server; needs the nightly compiler
+	$(timed)
+	cargo +$${FUZZ_TOOLCHAIN:-nightly} --version >/dev/null 2>&1 || { echo "make: no nightly compiler: rustup toolchain install nightly, or name one with FUZZ_TOOLCHAIN" >&2; exit 1; }
+	scripts/fuzz.sh run $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+$(cargo_fuzz): | tools
+	$(timed)
+	cargo install --locked --quiet --root .tools/cargo-fuzz --target-dir $(target)/cargo-fuzz cargo-fuzz@0.13.1
+
+.PHONY: fuzz-replay
+fuzz-replay: tools ## Replay the seeds of all fuzz targets, with the stable compiler
+	$(timed)
+	cargo test --locked -p ackbus -p ackbus-capi --lib -- fuzzing::
+
+# Two unforced interruptions find nearly all; without the bound every order is tried.
+.PHONY: test-loom test-loom-full
+test-loom: export LOOM_MAX_PREEMPTIONS ?= 2
+test-loom test-loom-full: tools
+	$(timed)
+	cargo test --locked --manifest-path tests/loom/Cargo.toml --target-dir $(target)/loom
+
+test-loom: ## Admission and ledger under loom: every order of two or three threads, with two interruptions at most
+test-loom-full: ## The same with any number of interruptions
+
+.PHONY: test-tsan
+test-tsan: tools server ## The C program with many threads, and the library, under ThreadSanitizer; needs the nightly compiler
+	$(timed)
+	scripts/test-tsan.sh
 
 .PHONY: bench
 bench: tools server ## The benchmark beside the raw-socket loop and async-nats; prints a table

@@ -13,6 +13,9 @@ mod deadline;
 mod dispatch;
 mod error;
 mod events;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod handler;
 mod hold;

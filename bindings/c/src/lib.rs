@@ -15,6 +15,8 @@ pub mod callback;
 pub mod config;
 pub mod error;
 pub mod event;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod guard;
 mod handle;
 pub mod info;
