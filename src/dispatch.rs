@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use crate::events::{Event, EventQueue};
 use crate::ledger::Slot;
 use crate::report::{Report, Reports};
 use crate::stats::Counters;
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::sys::WakeFd;
 use crate::wait::{self, Over};
 

@@ -1,10 +1,10 @@
 //! What happens to the publisher as a whole: connections, streams, gates, limits. Messages have reports; events are for operators.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::Status;
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 macro_rules! event_kinds {
     ($($(#[doc = $doc:literal])* $name:ident = $value:literal, $upper:literal;)*) => {

@@ -1,7 +1,7 @@
 //! The publisher: what users call. Every call checks, then hands over; decisions are made elsewhere.
 
 use std::os::fd::RawFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::admission::{Patience, in_callback, not_in_callback};
@@ -13,6 +13,7 @@ use crate::message::{Message, StallWait};
 use crate::report::{Reports, Ticket, Waiter};
 use crate::shared::{Clock, Command, FlushTicket, Info, Purge, Shared, State};
 use crate::stats::Stats;
+use crate::sync::{Mutex, PoisonError};
 use crate::sys;
 use crate::topic::Rules;
 use crate::trace;

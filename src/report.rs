@@ -1,12 +1,13 @@
 //! Reports: the settled outcome as users see it.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use crate::dispatch::Desk;
 use crate::error::{Error, Persistence, Result, Status};
 use crate::ledger::Slot;
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::sys;
 use crate::wait::{self, Over};
 
@@ -258,7 +259,7 @@ enum Waiting {
 }
 
 impl Waiter {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

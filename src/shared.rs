@@ -1,7 +1,7 @@
 //! Shared: what all threads of a publisher have in common, and the way of a message from the call to its place in line.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -15,6 +15,7 @@ use crate::ledger::SendQueue;
 use crate::message::{Message, StallWait};
 use crate::report::Waiter;
 use crate::stats::{Counters, Given, Stats};
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::topic::{Mode, Rules};
 use crate::trace::Level;
 use crate::wait::{self, Over};

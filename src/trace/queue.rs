@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{CAPACITY, CHANGES, Level, LogSink, ON_LOG_THREAD};
 use crate::error::{Error, Result, Status};
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::sys;
 
 /// One process' queue and the thread that empties it. The thread lives while there is a sink or something to deliver.

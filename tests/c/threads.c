@@ -15,7 +15,7 @@ enum { PUBLISHERS = 4, MESSAGES = 500, ROUNDS = 4 };
 struct world {
     ackbus_publisher *bus;
     bool polled;
-    atomic_uint_fast64_t accepted, reported, dead_letters;
+    atomic_uint_fast64_t accepted, reported;
     atomic_bool over;
     /* One place for each tag: no message may be reported twice. Only the thread that has the report writes it. */
     atomic_uchar seen[PUBLISHERS * MESSAGES + 1];
