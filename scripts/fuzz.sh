@@ -2,7 +2,7 @@
 # Fuzzing with libFuzzer: needs the nightly compiler, and cargo-fuzz, which `make fuzz` installs.
 #
 #   scripts/fuzz.sh run SECONDS [TARGET…]   fuzzes each target (all of them) for so long, one after the other
-#   scripts/fuzz.sh min [TARGET…]           adds to fuzz/seeds the smallest inputs that reach what the seeds do not
+#   scripts/fuzz.sh min [TARGET…]           adds inputs to fuzz/seeds that reach what the seeds do not
 #
 # What a run finds grows fuzz/corpus, which is not checked in; a failing input lands in fuzz/artifacts and the run ends. Copy it to fuzz/seeds/TARGET: then it is
 # replayed by every `cargo test`.
@@ -40,10 +40,15 @@ for target in "${targets[@]}"; do
         min)
             merged=$(mktemp -d)
             cp "fuzz/seeds/$target"/* "$merged"
-            cargo "$toolchain" fuzz run "$target" "$merged" "fuzz/corpus/$target" -- "${limits[@]}" -merge=1 >/dev/null 2>&1
+            cargo "$toolchain" fuzz run "$target" "$merged" "fuzz/corpus/$target" -- "${limits[@]}" -set_cover_merge=1 >/dev/null 2>&1
+            # As many as are replayed in a moment; long ones say little more.
+            added=0
             for file in "$merged"/*; do
                 name=$(basename "$file")
-                [ -e "fuzz/seeds/$target/$name" ] || { [ "$(stat -c %s "$file")" -le 600 ] && cp "$file" "fuzz/seeds/$target/$name"; } || true
+                if [ ! -e "fuzz/seeds/$target/$name" ] && [ "$(stat -c %s "$file")" -le 700 ] && [ $added -lt 96 ]; then
+                    cp "$file" "fuzz/seeds/$target/$name"
+                    added=$((added + 1))
+                fi
             done
             rm -r "$merged"
             echo "$target: $(find "fuzz/seeds/$target" -type f | wc -l) seeds, $(du -sb "fuzz/seeds/$target" | cut -f1) bytes"
