@@ -34,9 +34,19 @@ class Driver:
             options["max_pending"] = arguments.max_pending
         rules: dict[str, Any] = {pattern: _keywords(rule) for pattern, rule in arguments.rules.items()}
         self.in_handler = _MODES.get(arguments.mode)
+        self.closing = False
+        self.in_handlers = 0.0
         self.bus = ackbus.connect(arguments.url, topics=rules, on_report=self.on_outcome, on_error=self.on_outcome, on_event=self.on_event, **options)
 
     def on_outcome(self, report: Report) -> None:
+        if self.closing:
+            begin = time.monotonic()
+            self.tell(report)
+            self.in_handlers += time.monotonic() - begin
+        else:
+            self.tell(report)
+
+    def tell(self, report: Report) -> None:
         k = report.tag
         if k is None:
             self.bad_outcome.put(f"{report.persistence.name}: {report.text}")
@@ -148,6 +158,7 @@ class Driver:
 
     def close(self, limit: float) -> None:
         self.output.line("close_begin")
+        self.closing = True
         text = "OK"
         while True:
             try:
@@ -158,7 +169,7 @@ class Driver:
             except ackbus.Error as error:
                 text = str(error)
             break
-        self.output.line("close_end", text=text)
+        self.output.line("close_end", text=text, handlers_ms=round(self.in_handlers * 1000))
 
     def sample(self) -> None:
         self.output.line("pending", n=self.bus.pending)
