@@ -8,9 +8,7 @@ import pathlib
 import sys
 
 import matplotlib
-
-matplotlib.use("svg")
-import matplotlib.pyplot as plt  # noqa: E402 (the backend is chosen first)
+import matplotlib.pyplot as plt
 
 # What a user wants is calm, what misleads him is loud.
 SHARES = [
