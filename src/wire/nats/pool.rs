@@ -59,6 +59,8 @@ pub(crate) struct Pool {
     since: Option<u64>,
     /// Connections in a row that were lost soon after they were made.
     short_lives: u32,
+    /// When the first of them ended.
+    unsteady_since: u64,
     /// No attempt starts before this time.
     due: u64,
     gave_up: Option<Error>,
@@ -101,6 +103,7 @@ impl Pool {
             tried: 0,
             since: None,
             short_lives: 0,
+            unsteady_since: 0,
             due: 0,
             gave_up: None,
             jitter: Jitter::new(seed),
@@ -171,11 +174,14 @@ impl Pool {
         if let Phase::Connected { since } = self.phase {
             let young = now.saturating_sub(since) < SHORT_LIFE;
             self.short_lives = if young { self.short_lives.saturating_add(1) } else { 0 };
+            if self.short_lives < 2 {
+                self.unsteady_since = now;
+            }
         }
         (self.attempts, self.tried, self.since) = (0, 0, Some(now));
         self.phase = Phase::Lost;
-        // Doubled with each short life.
-        self.due = if self.short_lives < 2 { now } else { now.saturating_add(self.pause(self.wait.saturating_mul(1 << (self.short_lives - 2).min(16)))) };
+        let unsteady = now.saturating_sub(self.unsteady_since);
+        self.due = if self.short_lives < 2 { now } else { now.saturating_add(self.pause(unsteady / RECONNECT_PART)) };
     }
 
     /// `connect_urls` of an INFO from this server: new servers come in and are returned, those no longer told of go. An empty list says nothing. An INFO that

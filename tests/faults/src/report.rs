@@ -61,7 +61,8 @@ fn page(all: &[Figures]) -> String {
     let mut text = String::from(
         "# What clients tell their users when things break\n\n\
          Written by `make faults`; the words and the way it is measured are explained in [tests/faults](../../tests/faults/README.md).\n\
-         Each client runs with its best documented options and no retry of the tests' own; ackbus runs with its defaults. Figures of several seeds are sums, times are the worst.\n\n\
+         Each client runs with its best documented options and no retry of the tests' own; ackbus runs with its defaults. Figures of several seeds are sums, times are the worst.\n\
+         A fault of a client is reproduced by its row: `make faults ROWS=\"--rows T5 --clients nats.go\"`; the seeds are in `results.json`.\n\n\
          ![Shares of the outcomes, per client and fault](faults.svg)\n\n",
     );
     let mut versions: BTreeMap<&str, &str> = BTreeMap::new();

@@ -43,11 +43,9 @@ fn deleted_with_a_subscriber(case: &mut Case) -> Figures {
 
 fn lose_the_stream(case: &mut Case, with_a_subscriber: bool) -> Figures {
     let (server, reader) = server();
-    let load = case.load();
-    let middle = case.middle(load.count);
-    let mut run = case.start(&server.url(), load);
+    let mut run = case.start(&server.url(), case.load().endless());
     let subscription = with_a_subscriber.then(|| reader.subscribe(crate::load::SUBJECTS));
-    run.acked(middle);
+    run.acked(case.between(4_000, 12_000));
     run.breaks();
     let before = reader.read_all(STREAM);
     reader.delete_stream(STREAM);
@@ -55,6 +53,7 @@ fn lose_the_stream(case: &mut Case, with_a_subscriber: bool) -> Figures {
     reader.create_stream_with(stream());
     let until = now();
     run.heals();
+    run.recovers();
     let figures = case.finish_with(run, || Evidence { stored: reader.read_all(STREAM), before: Some((before, until)), ..Evidence::default() });
     drop(subscription);
     figures
