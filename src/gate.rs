@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use crate::ledger::Slot;
 use crate::wire::{Nanos, Trouble};
 
 /// The most gates at a time. A message in trouble that finds none retries alone.
@@ -172,10 +173,12 @@ impl Gates {
 
     /// The gate of a topic in trouble.
     pub(crate) fn of_topic(&self, topic: &str) -> Option<u32> {
-        if self.topics == 0 {
-            return None;
-        }
         self.by_key.get(&Key::Topic(topic.into())).copied()
+    }
+
+    /// The gate of a message's topic, if that is in trouble: while none is, nobody's topic is read.
+    pub(crate) fn of_message(&self, slot: &Slot) -> Option<u32> {
+        if self.topics == 0 { None } else { self.of_topic(slot.topic()) }
     }
 
     pub(crate) fn find(&self, key: &Key) -> Option<u32> {

@@ -27,7 +27,7 @@ impl Core {
         let (id, rule) = (s.id, s.rule);
         let gate = match self.gates.rule(rule).gate {
             Some(gate) => Some(gate),
-            None => self.make_rule_gate(rule).or_else(|| self.gates.of_topic(self.table.get(slot)?.topic())),
+            None => self.make_rule_gate(rule).or_else(|| self.gates.of_message(self.table.get(slot)?)),
         };
         let Some(index) = gate else { return true };
         let Some(gate) = self.gates.get_mut(index) else { return true };

@@ -304,7 +304,7 @@ impl Core {
 
     /// The message goes out: a suspect alone.
     pub(crate) fn note_alone(&mut self, slot: u32, id: u64) {
-        if self.quarantine.suspects.remove(&id) {
+        if !self.quarantine.suspects.is_empty() && self.quarantine.suspects.remove(&id) {
             self.quarantine.alone = Some((slot, id));
         }
     }
