@@ -59,25 +59,58 @@ pub(crate) fn parse(body: &[u8]) -> Verdict<'_> {
     }
 }
 
+/// Reads the acks of one connection. Most publishers have one stream: the first ack tells how nearly all others begin.
+#[derive(Debug, Default)]
+pub(crate) struct Acks {
+    /// `{"stream":"S","seq":`
+    opening: Box<[u8]>,
+    stream: Box<str>,
+}
+
+impl Acks {
+    /// The body of a reply without headers.
+    pub(crate) fn parse<'a>(&'a mut self, body: &'a [u8]) -> Verdict<'a> {
+        if self.opening.is_empty()
+            && let Some(Verdict::Stored { stream, .. }) = parse_template(body)
+        {
+            self.opening = [OPENING, stream.as_bytes(), NUMBER].concat().into();
+            self.stream = stream.into();
+        }
+        match body.strip_prefix(&*self.opening).and_then(parse_end) {
+            Some((seq, duplicate)) => Verdict::Stored { stream: &self.stream, seq, duplicate },
+            None => parse(body),
+        }
+    }
+}
+
+const OPENING: &[u8] = b"{\"stream\":\"";
+const NUMBER: &[u8] = b"\",\"seq\":";
+
 /// `{"stream":"S","seq":22}` and the same with `,"duplicate": true`: what the server prints from a template, and nearly every reply.
 fn parse_template(body: &[u8]) -> Option<Verdict<'_>> {
-    let rest = body.strip_prefix(b"{\"stream\":\"")?;
+    let rest = body.strip_prefix(OPENING)?;
     let quote = memchr::memchr2(b'"', b'\\', rest)?;
     let (stream, rest) = rest.split_at_checked(quote)?;
-    let rest = rest.strip_prefix(b"\",\"seq\":")?;
-    let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
-    let (number, rest) = rest.split_at_checked(digits)?;
-    let duplicate = match rest {
+    let (seq, duplicate) = parse_end(rest.strip_prefix(NUMBER)?)?;
+    let stream = std::str::from_utf8(stream).ok().filter(|stream| is_stream_name(stream))?;
+    Some(Verdict::Stored { stream, seq, duplicate })
+}
+
+/// `22}` or `22,"duplicate": true}`, and no zero in front.
+fn parse_end(bytes: &[u8]) -> Option<(u64, bool)> {
+    let mut seq = 0u64;
+    let mut digits = 0;
+    while let Some(digit) = bytes.get(digits).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
+        seq = seq.wrapping_mul(10).wrapping_add(u64::from(digit));
+        digits += 1;
+    }
+    let duplicate = match bytes.get(digits..)? {
         b"}" => false,
         b",\"duplicate\": true}" => true,
         _ => return None,
     };
-    if number.is_empty() || number.len() > 19 || number.starts_with(b"0") {
-        return None;
-    }
-    let seq = number.iter().fold(0u64, |seq, digit| seq * 10 + u64::from(digit - b'0'));
-    let stream = std::str::from_utf8(stream).ok()?;
-    is_stream_name(stream).then_some(Verdict::Stored { stream, seq, duplicate })
+    // 19 digits always fit into 64 bits.
+    ((1..=19).contains(&digits) && bytes.first() != Some(&b'0')).then_some((seq, duplicate))
 }
 
 /// A reply with headers: a status, perhaps with a body.
@@ -118,6 +151,32 @@ mod tests {
         assert_eq!(stored(r#"{"stream":"S","domain":"hub","seq":22}"#), Some(("S", 22, false)));
         assert_eq!(stored(r#"{ "seq": 7, "stream": "S", "val": "1" }"#), Some(("S", 7, false)));
         assert_eq!(stored(r#"{"stream":"S","seq":18446744073709551615}"#), Some(("S", u64::MAX, false)));
+    }
+
+    #[test]
+    fn the_first_stream_is_known_and_others_are_read_all_the_same() {
+        let mut acks = Acks::default();
+        for (body, expected) in [
+            (r#"{"seq":1,"stream":"S"}"#, Some(("S", 1, false))),
+            (r#"{"stream":"ONE","seq":22}"#, Some(("ONE", 22, false))),
+            (r#"{"stream":"ONE","seq":9223372036854775807,"duplicate": true}"#, Some(("ONE", u64::MAX / 2, true))),
+            (r#"{"stream":"ONE","seq":18446744073709551615}"#, Some(("ONE", u64::MAX, false))),
+            (r#"{"stream":"ONE","seq":18446744073709551616}"#, None),
+            (r#"{"stream":"ONE","seq":0}"#, None),
+            (r#"{"stream":"ONE","seq":}"#, None),
+            (r#"{"stream":"ONE","seq":22"#, None),
+            (r#"{"stream":"TWO","seq":22}"#, Some(("TWO", 22, false))),
+            (r#"{"stream":"ON","seq":22}"#, Some(("ON", 22, false))),
+            (r#"{"stream":"ONE","seq":23,"domain":"hub"}"#, Some(("ONE", 23, false))),
+            ("", None),
+        ] {
+            let seen = match acks.parse(body.as_bytes()) {
+                Verdict::Stored { stream, seq, duplicate } => Some((stream, seq, duplicate)),
+                _ => None,
+            };
+            assert_eq!(seen, expected, "{body}");
+        }
+        assert_eq!(&*acks.stream, "ONE");
     }
 
     #[test]

@@ -4,11 +4,12 @@ use std::io::IoSlice;
 
 use serde::{Deserialize, Serialize};
 
-use super::ack;
+use super::ack::{self, Acks};
 use super::codes::printable;
 use super::fences::{self, Fences};
 use super::frame::{self, TOKEN_LEN};
 use super::outbox::{End, Outbox, PIECES};
+use super::reply::{Replies, SID};
 use crate::error::{Error, Status};
 use crate::ledger::Slot;
 use crate::message::subject_fault;
@@ -22,8 +23,6 @@ const MAX_BODY: usize = 1 << 20;
 const CONNECT_SIZE: usize = 66 << 10;
 /// The server's limit for a control line: no subject of ours is longer.
 const LONGEST_SUBJECT: usize = 4096;
-/// The id of our one subscription, between its blanks.
-const SID: &[u8] = b" 1 ";
 /// The read buffer while nothing needs more.
 const READ_BUFFER: usize = 256 << 10;
 
@@ -119,6 +118,8 @@ pub(crate) struct Connection {
     phase: Phase,
     info: Info,
     inbox: Box<[u8]>,
+    replies: Replies,
+    acks: Acks,
     out: Outbox,
     fences: Fences,
     buffer: Vec<u8>,
@@ -162,6 +163,8 @@ impl Connection {
             phase: Phase::Handshake,
             info,
             inbox: inbox.into(),
+            replies: Replies::new(inbox),
+            acks: Acks::default(),
             out,
             fences: Fences::default(),
             buffer: vec![0; READ_BUFFER],
@@ -290,6 +293,10 @@ impl Connection {
 
     /// One protocol operation. Returns the bytes it took, 0 if it is not whole yet.
     fn operation(&mut self, bytes: &[u8], tell: &mut impl FnMut(Told<'_>)) -> Result<usize, Loss> {
+        if let Some((token, body, used)) = self.replies.read(bytes) {
+            tell(Told::Verdict(token, self.acks.parse(body)));
+            return Ok(used);
+        }
         let Some(newline) = memchr::memchr(b'\n', bytes) else {
             if bytes.len() > MAX_LINE {
                 return Err(self.loss(broken(format!("the server sent a line of more than {MAX_LINE} bytes"))));

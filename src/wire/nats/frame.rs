@@ -35,29 +35,30 @@ const VALUES: [u8; 256] = {
 };
 
 /// Writes the lowest digits of a number, lowest first.
-pub(crate) fn write_digits(into: &mut [u8], mut value: u64) {
+fn write_digits<const N: usize>(into: &mut [u8; N], mut value: u64) {
     for digit in into {
         *digit = DIGITS[(value & 63) as usize];
         value >>= 6;
     }
 }
 
-fn read_digits(from: &[u8]) -> Option<u64> {
+/// Every reply has 15 of them: one look-up for each, and one branch at the end.
+fn read_digits<const N: usize>(from: &[u8; N]) -> Option<u64> {
     let mut value = 0;
+    let mut seen = 0;
     for (i, &digit) in from.iter().enumerate() {
         let digit = VALUES[digit as usize];
-        if digit == 0xff {
-            return None;
-        }
-        value |= u64::from(digit) << (6 * i);
+        seen |= digit;
+        value |= u64::from(digit & 63) << (6 * i);
     }
-    Some(value)
+    (seen < 64).then_some(value)
 }
 
 /// The token of an attempt.
 pub(crate) fn write_token(into: &mut [u8], token: Token) {
-    let Some((slot, rest)) = into.split_at_mut_checked(SLOT_DIGITS) else { return };
-    let Some((id, attempt)) = rest.split_at_mut_checked(ID_DIGITS) else { return };
+    let Some((slot, rest)) = into.split_first_chunk_mut::<SLOT_DIGITS>() else { return };
+    let Some((id, rest)) = rest.split_first_chunk_mut::<ID_DIGITS>() else { return };
+    let Some(attempt) = rest.first_chunk_mut::<ATTEMPT_DIGITS>() else { return };
     write_digits(slot, u64::from(token.slot));
     write_digits(id, token.id & ID_MASK);
     write_digits(attempt, u64::from(token.attempt));
@@ -65,11 +66,9 @@ pub(crate) fn write_token(into: &mut [u8], token: Token) {
 
 /// Reads a token; `None` if it is not one.
 pub(crate) fn read_token(from: &[u8]) -> Option<Token> {
-    if from.len() != TOKEN_LEN {
-        return None;
-    }
-    let (slot, rest) = from.split_at_checked(SLOT_DIGITS)?;
-    let (id, attempt) = rest.split_at_checked(ID_DIGITS)?;
+    let (slot, rest) = from.split_first_chunk::<SLOT_DIGITS>()?;
+    let (id, rest) = rest.split_first_chunk::<ID_DIGITS>()?;
+    let attempt: &[u8; ATTEMPT_DIGITS] = rest.try_into().ok()?;
     Some(Token { slot: read_digits(slot)? as u32, id: read_digits(id)?, attempt: read_digits(attempt)? as u16 })
 }
 
@@ -250,7 +249,7 @@ impl Encoder {
             write_token(token, Token { slot: index, id, attempt: 1 });
         }
         if auto > 0
-            && let Some(digits) = frame.get_mut(auto..auto + ID_DIGITS)
+            && let Some(digits) = frame.get_mut(auto..).and_then(<[u8]>::first_chunk_mut::<ID_DIGITS>)
         {
             write_digits(digits, id & ID_MASK);
         }
@@ -263,7 +262,7 @@ impl Encoder {
             return;
         }
         let at = at + SLOT_DIGITS + ID_DIGITS;
-        if let Some(digits) = slot.frame.make_mut().get_mut(at..at + ATTEMPT_DIGITS) {
+        if let Some(digits) = slot.frame.make_mut().get_mut(at..).and_then(<[u8]>::first_chunk_mut::<ATTEMPT_DIGITS>) {
             write_digits(digits, u64::from(attempt));
         }
     }

@@ -9,6 +9,7 @@ pub(crate) mod fences;
 pub(crate) mod frame;
 pub(crate) mod outbox;
 pub(crate) mod pool;
+mod reply;
 pub(crate) mod tls;
 pub(crate) mod url;
 
