@@ -361,13 +361,13 @@ impl Core {
     /// The next attempt begins.
     pub(crate) fn begin(&mut self, slot: u32) -> bool {
         self.set_stage(slot, Stage::Staged);
-        self.watch_staged(slot);
         let Some(s) = self.table.get_mut(slot) else { return false };
         s.attempt += 1;
         s.suspect = false;
         self.shared.counters.attempts.bump(1);
         if s.attempt > 1 {
             self.shared.counters.retries.bump(1);
+            self.watch_staged(slot);
         }
         true
     }

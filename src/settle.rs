@@ -78,8 +78,14 @@ impl Core {
 
     /// Takes the message out of wherever it waits.
     fn leave_rooms(&mut self, slot: u32) {
-        let Some(s) = self.table.get(slot) else { return };
+        let Some(s) = self.table.get_mut(slot) else { return };
         let (id, stage, gate) = (s.id, s.stage, s.gate);
+        if stage == Stage::InFlight && !s.probe && !s.counted {
+            // Nearly every message: it waits nowhere but for its ack.
+            s.stage = Stage::Settled;
+            self.live -= 1;
+            return self.acquit(id);
+        }
         match stage {
             Stage::Queued => {
                 // `fresh` is left alone: its entries are checked by id when their turn comes.
@@ -114,10 +120,12 @@ impl Core {
             let topic = s.topic().to_owned();
             self.denied.remove(topic.as_str());
         }
-        let gate = s.gate;
+        let (gate, probe) = (s.gate, s.probe);
         let stream = self.learn(rule, stream);
         self.gate_acked(gate);
-        self.probe_answered(slot);
+        if probe {
+            self.probe_answered(slot);
+        }
         self.settle(slot, Ending { status: Status::Ok, server_code: 0, text: None, stored: Some((stream, seq)), flags });
     }
 
