@@ -324,7 +324,10 @@ impl Desk {
         self.note_move(&mut state);
         self.lower(&mut state);
         drop(state);
-        result.map(|(slots, room, taker)| Reports { slots, room, taker, desk: Some(Arc::clone(self)), lent: false })
+        result.map(|(mut slots, room, taker)| {
+            terminate(&mut slots);
+            Reports { slots, room, taker, desk: Some(Arc::clone(self)), lent: false }
+        })
     }
 
     /// Takes events in poll mode.
@@ -421,6 +424,7 @@ impl Desk {
         batch.extend(state.reports.drain(..count));
         state.busy = true;
         drop(state);
+        terminate(batch);
         self.window.lend(batch);
     }
 
@@ -505,6 +509,13 @@ pub fn leave_callback() {
         desk.announce_room();
     }
     admission::leave_callback_thread();
+}
+
+/// Makes the texts of messages ready to be shown. Not where they are settled: whoever shows them reads them anyway, and the I/O thread need not.
+pub(crate) fn terminate(slots: &mut [Box<Slot>]) {
+    for slot in slots {
+        slot.terminate();
+    }
 }
 
 /// Runs user code. Its panics end here (P1: the other reports must go on).

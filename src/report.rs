@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use crate::dispatch::Desk;
+use crate::dispatch::{self, Desk};
 use crate::error::{Error, Persistence, Result, Status};
 use crate::ledger::Slot;
 use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -329,7 +329,9 @@ impl Ticket {
 
     fn one(&self, slot: Box<Slot>) -> Reports {
         let taker = self.desk.hand_out_ticket();
-        Reports { slots: vec![slot], room: false, taker, desk: Some(Arc::clone(&self.desk)), lent: false }
+        let mut slots = vec![slot];
+        dispatch::terminate(&mut slots);
+        Reports { slots, room: false, taker, desk: Some(Arc::clone(&self.desk)), lent: false }
     }
 
     /// The report, if it is here. It comes once.
