@@ -80,6 +80,31 @@ pub(crate) struct Encoder {
     /// 96 random bits, which make automatic Msg-Ids unique among publishers.
     id_prefix: [u8; 16],
     msg_id: MsgIdMode,
+    /// ` <inbox><token> `: what stands between a topic and its lengths.
+    reply: Box<[u8]>,
+    usual: Usual,
+}
+
+/// What frames have in common whose only header is an automatic Msg-Id: nearly all, so they are written in few pieces.
+#[derive(Debug)]
+struct Usual {
+    /// The length of the headers.
+    headers: usize,
+    /// The reply and that length.
+    reply: Box<[u8]>,
+    /// From the end of the control line to the payload.
+    block: Box<[u8]>,
+    /// Where in it the Msg-Id begins.
+    msg_id: usize,
+}
+
+impl Usual {
+    fn new(reply: &[u8], id_prefix: &[u8]) -> Self {
+        let before = [b"\r\n", VERSION, MSG_ID].concat();
+        let block = [&before, id_prefix, &[b'0'; ID_DIGITS], b"\r\n\r\n"].concat();
+        let headers = block.len() - 2;
+        Usual { headers, reply: [reply, headers.to_string().as_bytes(), b" "].concat().into(), msg_id: before.len(), block: block.into() }
+    }
 }
 
 /// The lengths of a frame, known before it is written.
@@ -143,7 +168,8 @@ impl Encoder {
         for (digit, byte) in id_prefix.iter_mut().zip(for_id) {
             *digit = DIGITS[(byte & 63) as usize];
         }
-        Encoder { inbox: inbox.into(), id_prefix, msg_id }
+        let reply = [b" ", &*inbox, &[b'0'; TOKEN_LEN], b" "].concat();
+        Encoder { usual: Usual::new(&reply, &id_prefix), reply: reply.into(), inbox: inbox.into(), id_prefix, msg_id }
     }
 
     pub(crate) fn inbox(&self) -> &[u8] {
@@ -196,14 +222,27 @@ impl Encoder {
         frame.reserve(plan.frame);
         frame.extend_from_slice(if plan.headers > 0 { b"HPUB " } else { b"PUB " });
         slot.topic = push_span(frame, message.topic.as_bytes());
-        frame.push(b' ');
-        slot.token = 0;
-        if !ephemeral {
-            frame.extend_from_slice(&self.inbox);
-            slot.token = frame.len() as u32;
-            frame.extend_from_slice(&[b'0'; TOKEN_LEN]);
-            frame.push(b' ');
+        slot.token = if ephemeral { 0 } else { (frame.len() + 1 + self.inbox.len()) as u32 };
+        if plan.auto_id && plan.headers == self.usual.headers {
+            frame.extend_from_slice(&self.usual.reply);
+            push_decimal(frame, plan.body);
+            slot.msg_id = Span { start: (frame.len() + self.usual.msg_id) as u32, len: (self.id_prefix.len() + ID_DIGITS) as u32 };
+            slot.auto_id = slot.msg_id.start + self.id_prefix.len() as u32;
+            frame.extend_from_slice(&self.usual.block);
+        } else {
+            frame.extend_from_slice(if ephemeral { b" " } else { &self.reply });
+            self.push_headers(slot, message, plan);
         }
+        let frame = slot.frame.make_mut();
+        slot.payload = push_span(frame, message.payload);
+        frame.extend_from_slice(b"\r\n");
+        debug_assert_eq!(frame.len(), plan.frame);
+        slot.body = plan.body as u32;
+    }
+
+    /// Writes the lengths and the headers.
+    fn push_headers(&self, slot: &mut Slot, message: &Message<'_>, plan: Plan) {
+        let frame = slot.frame.make_mut();
         if plan.headers > 0 {
             push_decimal(frame, plan.headers);
             frame.push(b' ');
@@ -233,10 +272,6 @@ impl Encoder {
             own_headers(message, |name, value| push_header(frame, name, value));
             frame.extend_from_slice(b"\r\n");
         }
-        slot.payload = push_span(frame, message.payload);
-        frame.extend_from_slice(b"\r\n");
-        debug_assert_eq!(frame.len(), plan.frame);
-        slot.body = plan.body as u32;
     }
 
     /// Writes the id that the message got into its frame.
@@ -308,6 +343,14 @@ mod tests {
         let (slot, text) = encode(MsgIdMode::Auto, &Message::new("orders.new", b"hello"), false);
         assert_eq!(text, "HPUB orders.new _INBOX.7777777777777777.i40000100000010 51 56\r\nNATS/1.0\r\nNats-Msg-Id: 777777777777777701000000\r\n\r\nhello\r\n");
         assert_eq!((slot.topic(), slot.payload()), ("orders.new", &b"hello"[..]));
+        assert_eq!(slot.msg_id.of(slot.frame.bytes()), b"777777777777777701000000");
+    }
+
+    #[test]
+    fn an_automatic_id_among_other_headers() {
+        let message = Message { headers: &[("A", "1")], ..Message::new("t", b"p") };
+        let (slot, text) = encode(MsgIdMode::Auto, &message, false);
+        assert_eq!(text, "HPUB t _INBOX.7777777777777777.i40000100000010 57 58\r\nNATS/1.0\r\nNats-Msg-Id: 777777777777777701000000\r\nA: 1\r\n\r\np\r\n");
         assert_eq!(slot.msg_id.of(slot.frame.bytes()), b"777777777777777701000000");
     }
 
