@@ -253,6 +253,11 @@ bench: tools server ## The benchmark beside the raw-socket loop and async-nats; 
 	$(timed)
 	benches/run.sh
 
+.PHONY: bench-instructions
+bench-instructions: tools ## Instructions per message of this tree and of the last commit, by thread; needs valgrind
+	$(timed)
+	benches/instructions.sh
+
 .PHONY: server
 server: $(if $(ACKBUS_NATS_SERVER),,$(server)) ## Install the nats-server of the tests into .tools
 
