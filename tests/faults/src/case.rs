@@ -68,9 +68,14 @@ impl Case {
 
     /// Starts the driver and waits until it is connected. One that cannot connect is a finding, not a failure of the suite: see [`Run::is_open`].
     pub fn start(&self, url: &str, load: Load) -> Run {
+        self.start_within(url, load, PATIENCE)
+    }
+
+    /// The same, for servers that may never let it in.
+    pub fn start_within(&self, url: &str, load: Load, limit: Duration) -> Run {
         let program = self.client.program(&self.drivers).unwrap_or_else(|text| panic!("{text}"));
         let driver = Driver::start(&program, &load.arguments(self.client, url)).unwrap_or_else(|text| panic!("{text}"));
-        driver.books.wait(PATIENCE, |pages| pages.client.is_some());
+        driver.books.wait(limit, |pages| pages.client.is_some());
         Run { driver, load, started: Instant::now(), broken: None, healed: None, close_ms: CLOSE_MS, dups_allowed: false, killed: false }
     }
 

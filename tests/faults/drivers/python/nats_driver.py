@@ -96,7 +96,9 @@ class Driver:
         except Exception as error:
             self.output.not_acked(k, "failed", _text(error), 0)
         else:
-            self.output.acked(k, ack.seq, bool(ack.duplicate))
+            # It passes on whatever the reply holds: -1, 1.5, an infinity.
+            seq = ack.seq if isinstance(ack.seq, int) and 0 <= ack.seq < 2**64 else 0
+            self.output.acked(k, seq, bool(ack.duplicate))
 
     async def publish_bad(self) -> None:
         for bad in driver.bad_messages(self.arguments.subjects[0]):

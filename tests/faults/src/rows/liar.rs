@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use ackbus_test_support::Liar;
 
@@ -15,6 +16,8 @@ pub(super) const ROWS: &[Row] =
 
 /// Most scripts are waiting: many at a time.
 const AT_A_TIME: usize = 8;
+/// A client that was not let in by then tries on for ever.
+const LET_IN: Duration = Duration::from_secs(5);
 /// What no driver needs, whatever it is sent.
 const MOST_MEMORY_MB: f64 = 64.0;
 
@@ -42,7 +45,7 @@ fn scripts(case: &mut Case) -> Figures {
 fn one(case: &Case, liar: Liar) -> Figures {
     let mut load = case.load().word("set:delivery_timeout_ms=2000").word("set:connect_timeout_ms=1000").word("set:ack_wait_ms=500");
     (load.count, load.rate, load.deadline_ms, load.ack_timeout_ms) = (100, 1_000, 2_000, 2_000);
-    let mut run = case.start(&liar.url(), load);
+    let mut run = case.start_within(&liar.url(), load, LET_IN);
     run.close_within(2_000);
     case.finish_with(run, || Evidence { nothing: true, ..Evidence::default() })
 }
