@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::error::{Persistence, Status};
 use crate::report::Waiter;
 use crate::stats::Counter;
-use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Notify, Ordering, PoisonError};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Notify, Ordering, PoisonError};
 use crate::wire::Nanos;
 
 /// How many slots are made at once.
@@ -325,7 +325,6 @@ impl Table {
 pub(crate) struct SendQueue {
     line: Mutex<Line>,
     last_id: AtomicU64,
-    idle: AtomicBool,
     wake: Notify,
     pub(crate) wakeups: Counter,
 }
@@ -335,14 +334,15 @@ struct Line {
     next_id: u64,
     slots: Vec<Box<Slot>>,
     closed: bool,
+    /// The I/O thread sleeps, or is about to: whoever pushes next wakes it.
+    idle: bool,
 }
 
 impl SendQueue {
     pub(crate) fn new() -> Self {
         SendQueue {
-            line: Mutex::new(Line { next_id: 1, slots: Vec::with_capacity(CHUNK), closed: false }),
+            line: Mutex::new(Line { next_id: 1, slots: Vec::with_capacity(CHUNK), closed: false, idle: false }),
             last_id: AtomicU64::new(0),
-            idle: AtomicBool::new(false),
             wake: Notify::new(),
             wakeups: Counter::default(),
         }
@@ -364,8 +364,9 @@ impl SendQueue {
         stamp(&mut slot);
         line.slots.push(slot);
         self.last_id.store(id, Ordering::Relaxed);
+        let wake = std::mem::take(&mut line.idle);
         drop(line);
-        if self.idle.load(Ordering::SeqCst) && self.idle.swap(false, Ordering::SeqCst) {
+        if wake {
             self.wake.notify_one();
             self.wakeups.bump_shared(1);
         }
@@ -399,16 +400,13 @@ impl SendQueue {
 
     /// The I/O thread is about to sleep. False: something is in line, do not.
     pub(crate) fn fall_idle(&self) -> bool {
-        self.idle.store(true, Ordering::SeqCst);
-        if self.line().slots.is_empty() {
-            return true;
-        }
-        self.idle.store(false, Ordering::SeqCst);
-        false
+        let mut line = self.line();
+        line.idle = line.slots.is_empty();
+        line.idle
     }
 
     pub(crate) fn rise(&self) {
-        self.idle.store(false, Ordering::SeqCst);
+        self.line().idle = false;
     }
 
     /// Wakes the I/O thread whatever it does.

@@ -7,7 +7,7 @@
 mod seen;
 
 pub(crate) use std::sync::PoisonError;
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) use std::thread_local;
 
 pub(crate) use tokio::sync::Notify;
