@@ -1,4 +1,5 @@
-//! The models, one test each. `LOOM_MAX_PREEMPTIONS` bounds how often a thread is interrupted where it need not be; without it every order is tried.
+//! The models, one test each. `LOOM_MAX_PREEMPTIONS` bounds how often a thread is interrupted where it need not be; without it some models do
+//! not end in minutes.
 
 macro_rules! models {
     ($($room:ident: $($model:ident)*;)*) => { $($(#[test] fn $model() { ackbus_loom::$room::$model(); })*)* };
