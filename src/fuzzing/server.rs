@@ -41,7 +41,8 @@ const MS: u64 = 1_000_000;
 const PING_INTERVAL: u64 = 300 * MS;
 /// A connection whose handshake takes longer is given up.
 const GREETING: u64 = 700 * MS;
-const REDIAL: u64 = 20 * MS;
+/// Each connection costs its read buffer; a server that hangs up at once should not cost a thousand of them.
+const REDIAL: u64 = 100 * MS;
 /// Deadlines are swept at most this often.
 const SWEEP: u64 = 5 * MS;
 const MOST_MESSAGES: usize = 64;
