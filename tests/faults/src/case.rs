@@ -40,6 +40,7 @@ pub struct Run {
     close_ms: u64,
     dups_allowed: bool,
     killed: bool,
+    stopped: bool,
 }
 
 impl Case {
@@ -76,7 +77,7 @@ impl Case {
         let program = self.client.program(&self.drivers).unwrap_or_else(|text| panic!("{text}"));
         let driver = Driver::start(&program, &load.arguments(self.client, url)).unwrap_or_else(|text| panic!("{text}"));
         driver.books.wait(limit, |pages| pages.client.is_some());
-        Run { driver, load, started: Instant::now(), broken: None, healed: None, close_ms: CLOSE_MS, dups_allowed: false, killed: false }
+        Run { driver, load, started: Instant::now(), broken: None, healed: None, close_ms: CLOSE_MS, dups_allowed: false, killed: false, stopped: false }
     }
 
     /// Ends the run in the usual way, reads the stream, and judges.
@@ -177,6 +178,7 @@ impl Run {
 
     /// Publishes nothing more.
     pub fn stop(&mut self) {
+        self.stopped = true;
         self.driver.tell("stop", 0);
     }
 
@@ -198,9 +200,10 @@ impl Run {
 
     /// Waits until all is offered and has an outcome; a client that does neither is told to stop.
     pub fn settle(&mut self) {
-        let nominal = self.load.count.min(10_000_000).checked_div(self.load.rate).unwrap_or(0);
+        // Some clients, once stuck, do not even stop.
+        let nominal = if self.stopped { 0 } else { self.load.count.checked_div(self.load.rate).unwrap_or(0) };
         let patience = Duration::from_millis(self.load.deadline_ms + 25_000);
-        if !self.published(Duration::from_secs(nominal) + Duration::from_secs(90)) {
+        if !self.published(Duration::from_secs(nominal + if self.stopped { 15 } else { 90 })) {
             self.stop();
             self.published(Duration::from_secs(5));
         }
