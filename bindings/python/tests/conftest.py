@@ -18,6 +18,10 @@ import nats.js.errors
 import pytest
 from nats.js.api import StreamConfig
 
+# A job that a shell started in the background ignores Ctrl-C, and so would all its children.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 LIMIT = 20.0
 """Seconds that anything here may take."""
 
