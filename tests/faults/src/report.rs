@@ -69,6 +69,7 @@ fn page(all: &[Figures]) -> String {
     for figures in all.iter().filter(|figures| !figures.version.is_empty()) {
         versions.insert(&figures.client, &figures.version);
     }
+    let _ = writeln!(text, "* the server: nats-server {}", ackbus_test_support::Server::version());
     for (client, version) in versions {
         let _ = writeln!(text, "* {client}: {version}");
     }
