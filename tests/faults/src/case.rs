@@ -15,7 +15,7 @@ use crate::load::{Load, STREAM, SUBJECTS};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// What `close` is given when the row does not say another.
 const CLOSE_MS: u64 = 10_000;
-/// What a close may take beyond its limit (issue: timeout + 200 ms), and what the machine may add to the measuring.
+/// What a close may take beyond its limit.
 const CLOSE_SLACK_MS: f64 = 200.0;
 
 /// What a row has to work with.
