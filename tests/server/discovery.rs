@@ -21,11 +21,12 @@ fn pair(options: Options) -> Cluster {
 }
 
 /// A publisher that was told of one server, by name, and knows of the other from that one.
-fn connected(server: &Server, certs: &Certs) -> Bus {
+fn connected(server: &Server, other: &str, certs: &Certs) -> Bus {
     let url = format!("tls://localhost:{}", server.address().port());
     let options = [("tls_ca_file", path(&certs.ca)), ("user", "app"), ("password", "hush-hush"), ("delivery_timeout_ms", "3600000")];
     let bus = Bus::connect(&url, &options, &[("notes.>", "mode", "ephemeral")]);
-    bus.event(EventKind::ServersDiscovered);
+    // A member tells of itself first, and of the other as soon as it knows of it.
+    bus.event_where(EventKind::ServersDiscovered, |event| event.text.contains(other));
     bus
 }
 
@@ -42,7 +43,7 @@ fn a_server_that_is_known_by_its_address_must_have_the_first_ones_name() {
     let certs = Certs::for_names(&["localhost"]);
     let cluster = pair(Server::options().tls(&certs));
     let [first, second] = cluster.servers() else { unreachable!() };
-    let bus = connected(first, &certs);
+    let bus = connected(first, &second.address().to_string(), &certs);
     first.kill();
     bus.event(EventKind::Reconnected);
     assert_eq!(bus.publisher().info().server, second.url().replace("nats://", "tls://"));
@@ -57,7 +58,7 @@ fn a_server_with_a_strangers_certificate_is_refused() {
     let (certs, stranger) = (Certs::new(), Certs::new());
     let cluster = pair(Server::options().tls(&certs));
     let [first, second] = cluster.servers() else { unreachable!() };
-    let bus = connected(first, &certs);
+    let bus = connected(first, &second.address().to_string(), &certs);
     second.reload(Server::options().tls(&stranger).without_jetstream().user("app", "hush-hush", ""));
     first.kill();
     let place = second.address().to_string();
@@ -103,7 +104,7 @@ fn a_server_in_plain_text_learns_nothing() {
     let (address, heard) = eavesdropper();
     let cluster = pair(Server::options().tls(&certs).config(format!("client_advertise: \"{address}\"")));
     let first = &cluster.servers()[0];
-    let bus = connected(first, &certs);
+    let bus = connected(first, &address, &certs);
     for server in cluster.servers() {
         server.kill();
     }
