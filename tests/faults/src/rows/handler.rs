@@ -5,7 +5,7 @@ use crate::case::{Case, server};
 use crate::checker::Figures;
 
 pub(super) const ROWS: &[Row] = &[
-    row("T27", "bad input", "subjects, headers and ids that would break the protocol, while it publishes", bad_input),
+    row("T27", "bad input", "subjects, headers and ids that would break the protocol, while it publishes", |case| with_mode(case, "bad")),
     row("T32b", "handler blocks", "for 10 s", |case| with_mode(case, "block")),
     row("T32t", "handler throws", "at each 100th outcome", |case| with_mode(case, "throw")),
     row("T32r", "handler publishes", "100 times, without waiting", |case| with_mode(case, "republish")),
@@ -17,16 +17,6 @@ fn with_mode(case: &mut Case, mode: &'static str) -> Figures {
     let (server, reader) = server();
     let mut load = case.load();
     load.mode = mode;
-    let run = case.start(&server.url(), load);
-    let mut figures = case.finish(run, &reader);
-    figures.all_persisted();
-    figures
-}
-
-fn bad_input(case: &mut Case) -> Figures {
-    let (server, reader) = server();
-    let mut load = case.load();
-    load.mode = "bad";
     let run = case.start(&server.url(), load);
     let mut figures = case.finish(run, &reader);
     figures.all_persisted();

@@ -3,6 +3,8 @@
 use std::thread::sleep;
 use std::time::Duration;
 
+use ackbus_test_support::Server;
+
 use super::{Row, row};
 use crate::case::{Case, PATIENCE, server};
 use crate::checker::{Evidence, Figures};
@@ -31,29 +33,24 @@ fn baseline(case: &mut Case) -> Figures {
 }
 
 fn killed(case: &mut Case) -> Figures {
-    let (server, reader) = server();
-    let mut run = case.start(&server.url(), case.load().endless());
-    for _ in 0..case.rounds(20) {
-        run.acked_more(case.between(1_000, 4_000));
-        run.breaks();
+    again_and_again(case, 20, |server| {
         server.kill();
         sleep(Duration::from_secs(3)); // This long is the fault.
         server.restart();
-        run.heals();
-    }
-    run.recovers();
-    let mut figures = case.finish(run, &reader);
-    figures.all_persisted();
-    figures
+    })
 }
 
 fn restarted(case: &mut Case) -> Figures {
+    again_and_again(case, 5, Server::restart)
+}
+
+fn again_and_again(case: &mut Case, rounds: u64, fault: fn(&Server)) -> Figures {
     let (server, reader) = server();
     let mut run = case.start(&server.url(), case.load().endless());
-    for _ in 0..case.rounds(5) {
+    for _ in 0..case.rounds(rounds) {
         run.acked_more(case.between(1_000, 4_000));
         run.breaks();
-        server.restart();
+        fault(&server);
         run.heals();
     }
     run.recovers();
@@ -78,14 +75,14 @@ fn paused(case: &mut Case) -> Figures {
 }
 
 fn closed_when_dead(case: &mut Case) -> Figures {
-    close_with_a_full_window(case, |server| server.kill(), |server| server.restart())
+    close_with_a_full_window(case, Server::kill, Server::restart)
 }
 
 fn closed_when_paused(case: &mut Case) -> Figures {
-    close_with_a_full_window(case, |server| server.pause(), |server| server.resume())
+    close_with_a_full_window(case, Server::pause, Server::resume)
 }
 
-fn close_with_a_full_window(case: &mut Case, breaks: fn(&ackbus_test_support::Server), heals: fn(&ackbus_test_support::Server)) -> Figures {
+fn close_with_a_full_window(case: &mut Case, breaks: fn(&Server), heals: fn(&Server)) -> Figures {
     let (server, reader) = server();
     let mut load = case.load().endless();
     load.rate = case.client.rate * 2;
