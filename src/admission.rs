@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result, Status};
-use crate::ledger::{CHUNK, KEPT_FRAME, KEPT_TOTAL, Slot};
+use crate::ledger::{CHUNK, Frame, KEPT_TOTAL, Slot};
 use crate::sync::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering, PoisonError, thread_local};
 use crate::wait;
 
@@ -108,7 +108,7 @@ struct State {
     used: usize,
     used_bytes: usize,
     used_max: usize,
-    free: Vec<Box<Slot>>,
+    free: Vec<Free>,
     /// Slots made so far.
     made: u32,
     /// What the free slots keep of their frames' memory.
@@ -125,6 +125,13 @@ struct State {
     short_of_bytes: BTreeSet<u64>,
     /// Somebody was refused and wants to hear of room (poll mode).
     wants_room: bool,
+}
+
+/// A free slot, and what it keeps of its frame's memory: the slot itself was last seen by another core, and is not looked at under the lock.
+#[derive(Debug)]
+struct Free {
+    slot: Box<Slot>,
+    kept: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -183,7 +190,7 @@ impl Window {
             if state.used_bytes + (request.bytes - own) <= self.max_bytes {
                 state.used_bytes += request.bytes - own;
                 CALLBACK.with(|c| c.set(Some(Credit { messages: credit.messages - 1, bytes: credit.bytes - own, ..credit })));
-                return Ok(self.give(&mut state, request));
+                return Ok(self.give(state, request));
             }
         }
         let patience = if credit.is_some() && patience != Patience::Try { Patience::Fail } else { patience };
@@ -191,7 +198,7 @@ impl Window {
             Ok(()) => {
                 state.used += 1;
                 state.used_bytes += request.bytes;
-                return Ok(self.give(&mut state, request));
+                return Ok(self.give(state, request));
             }
             Err(full) => full,
         };
@@ -214,7 +221,7 @@ impl Window {
         admitted.map(|()| {
             state.used += 1;
             state.used_bytes += request.bytes;
-            self.give(&mut state, request)
+            self.give(state, request)
         })
     }
 
@@ -312,7 +319,7 @@ impl Window {
         Error::new(Status::QueueFull, format!("{what}{hint}"))
     }
 
-    fn give(&self, state: &mut State, request: Request<'_>) -> Box<Slot> {
+    fn give(&self, mut state: MutexGuard<'_, State>, request: Request<'_>) -> Box<Slot> {
         state.used_max = state.used_max.max(state.used);
         let rule = request.rule as usize;
         if rule >= state.rules.len() {
@@ -321,14 +328,15 @@ impl Window {
         if let Some(rule) = state.rules.get_mut(rule) {
             rule.used += 1;
         }
-        self.mirror(state);
+        self.mirror(&state);
         let mut slot = match state.free.pop() {
-            Some(slot) => slot,
-            None => self.grow(state),
+            Some(Free { slot, kept }) => {
+                state.kept -= kept;
+                slot
+            }
+            None => self.grow(&mut state),
         };
-        if let crate::ledger::Frame::Owned(frame) = &slot.frame {
-            state.kept -= frame.capacity().min(state.kept);
-        }
+        drop(state);
         slot.bytes = request.bytes;
         slot.rule = request.rule;
         slot
@@ -340,7 +348,7 @@ impl Window {
         let count = CHUNK.min(most.saturating_sub(state.made as usize)).max(1);
         let first = state.made;
         state.made += count as u32;
-        state.free.extend((first + 1..first + count as u32).rev().map(|index| Box::new(Slot::new(index))));
+        state.free.extend((first + 1..first + count as u32).rev().map(|index| Free { slot: Box::new(Slot::new(index)), kept: 0 }));
         Box::new(Slot::new(first))
     }
 
@@ -355,10 +363,21 @@ impl Window {
         }
     }
 
-    fn keep(state: &mut State, mut slot: Box<Slot>) {
-        let may_keep = state.kept + KEPT_FRAME <= KEPT_TOTAL;
-        state.kept += slot.recycle(may_keep);
-        state.free.push(slot);
+    /// Before the lock is taken: what a slot needs to be used again takes longer than counting it.
+    fn recycle(slots: &mut [Box<Slot>]) {
+        for slot in slots {
+            slot.recycle();
+        }
+    }
+
+    fn shelve(state: &mut State, mut slot: Box<Slot>) {
+        let mut kept = slot.kept();
+        if state.kept + kept > KEPT_TOTAL {
+            slot.frame = Frame::default();
+            kept = 0;
+        }
+        state.kept += kept;
+        state.free.push(Free { slot, kept });
     }
 
     /// Gives back places and slots together. Returns true when a poller asked to hear of room and there is some.
@@ -366,13 +385,14 @@ impl Window {
         if slots.is_empty() {
             return false;
         }
+        Self::recycle(slots);
         let mut state = self.state();
         let count = slots.len();
         for slot in slots.drain(..) {
             state.used -= 1;
             state.used_bytes -= slot.bytes;
             Self::vacate(&mut state, &slot);
-            Self::keep(&mut state, slot);
+            Self::shelve(&mut state, slot);
         }
         self.wake_waiters(&mut state, count)
     }
@@ -411,20 +431,22 @@ impl Window {
     pub(crate) fn settle_loan(&self, slots: &mut Vec<Box<Slot>>) -> bool {
         let left = CALLBACK.with(|c| c.replace(Some(Credit { window: 0, messages: 0, bytes: 0 })));
         let (messages, bytes) = left.map_or((0, 0), |credit| (credit.messages, credit.bytes));
+        Self::recycle(slots);
         let mut state = self.state();
         state.used -= messages;
         state.used_bytes -= bytes;
         for slot in slots.drain(..) {
-            Self::keep(&mut state, slot);
+            Self::shelve(&mut state, slot);
         }
         self.wake_waiters(&mut state, messages)
     }
 
     /// Slots whose places were lent come back.
     pub(crate) fn take_back(&self, slots: &mut Vec<Box<Slot>>) {
+        Self::recycle(slots);
         let mut state = self.state();
         for slot in slots.drain(..) {
-            Self::keep(&mut state, slot);
+            Self::shelve(&mut state, slot);
         }
     }
 

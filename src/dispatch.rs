@@ -75,12 +75,12 @@ struct State {
     in_tickets: usize,
     /// When something last came or went (poll mode).
     moved: Option<Instant>,
+    /// Threads that wait for a change: while there is none, telling it would be a system call for nobody.
+    asleep: usize,
     pollers: usize,
     room: bool,
     raised: bool,
     events_waiting: bool,
-    /// A callback is running.
-    busy: bool,
     /// No more reports come.
     ended: bool,
     /// Callback mode: no callback will run any more.
@@ -99,6 +99,15 @@ impl Desk {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends a change, and wakes those who wait for one.
+    fn tell(&self, state: MutexGuard<'_, State>) {
+        let anyone = state.asleep > 0;
+        drop(state);
+        if anyone {
+            self.changed.notify_all();
+        }
     }
 
     pub(crate) fn is_polled(&self) -> bool {
@@ -167,8 +176,7 @@ impl Desk {
     fn end_delivery(&self, mut state: MutexGuard<'_, State>, mut unwanted: Vec<Box<Slot>>) {
         self.raise(&mut state);
         self.note_move(&mut state);
-        drop(state);
-        self.changed.notify_all();
+        self.tell(state);
         if self.window.leave(&mut unwanted) {
             self.announce_room();
         }
@@ -188,8 +196,7 @@ impl Desk {
         if self.events_polled {
             self.raise(&mut state);
         }
-        drop(state);
-        self.changed.notify_all();
+        self.tell(state);
     }
 
     /// There is room again after a `QueueFull`.
@@ -198,8 +205,7 @@ impl Desk {
             let mut state = self.state();
             state.room = true;
             self.raise(&mut state);
-            drop(state);
-            self.changed.notify_all();
+            self.tell(state);
         }
     }
 
@@ -354,8 +360,12 @@ impl Desk {
         }
     }
 
-    fn wait<'a>(&'a self, state: MutexGuard<'a, State>, until: Option<Instant>) -> Result<MutexGuard<'a, State>, (MutexGuard<'a, State>, Over)> {
-        wait::once(&self.state, &self.changed, state, until)
+    fn wait<'a>(&'a self, mut state: MutexGuard<'a, State>, until: Option<Instant>) -> Result<MutexGuard<'a, State>, (MutexGuard<'a, State>, Over)> {
+        state.asleep += 1;
+        let mut result = wait::once(&self.state, &self.changed, state, until);
+        let (Ok(state) | Err((state, _))) = &mut result;
+        state.asleep -= 1;
+        result
     }
 
     /// How many reports were put on the desk so far.
@@ -374,8 +384,9 @@ impl Desk {
 
     /// No more reports will come.
     pub(crate) fn end(&self) {
-        self.state().ended = true;
-        self.changed.notify_all();
+        let mut state = self.state();
+        state.ended = true;
+        self.tell(state);
     }
 
     /// Waits until the report thread has left. It does not while it is in a callback.
@@ -414,7 +425,9 @@ impl Desk {
                 state.deaf = true;
                 return false;
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = match self.wait(state, None) {
+                Ok(state) | Err((state, _)) => state,
+            };
         }
     }
 
@@ -422,7 +435,6 @@ impl Desk {
     fn begin_call(&self, mut state: MutexGuard<'_, State>, batch: &mut Vec<Box<Slot>>) {
         let count = state.reports.len().min(BATCH);
         batch.extend(state.reports.drain(..count));
-        state.busy = true;
         drop(state);
         terminate(batch);
         self.window.lend(batch);
@@ -434,10 +446,8 @@ impl Desk {
         self.counters.reports_delivered.bump_shared(count);
         self.window.settle_loan(batch);
         let mut state = self.state();
-        state.busy = false;
         state.delivered += count;
-        drop(state);
-        self.changed.notify_all();
+        self.tell(state);
     }
 
     /// The simulation's report thread: a callback begins, if there is something to tell.
@@ -456,8 +466,9 @@ impl Desk {
         let mut batch = Vec::with_capacity(BATCH);
         while self.serve_once(&handlers, &mut batch) {}
         guarded("finalizer", || drop(handlers));
-        self.state().gone = true;
-        self.changed.notify_all();
+        let mut state = self.state();
+        state.gone = true;
+        self.tell(state);
     }
 
     /// There is no report thread.

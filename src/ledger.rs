@@ -44,6 +44,12 @@ pub(crate) enum Frame {
     Shared(Arc<Vec<u8>>),
 }
 
+impl Default for Frame {
+    fn default() -> Self {
+        Frame::Owned(Vec::new())
+    }
+}
+
 impl Frame {
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
@@ -168,7 +174,6 @@ pub(crate) struct Slot {
     pub(crate) attempts: u32,
     pub(crate) epoch: u32,
     pub(crate) mark: u64,
-    pub(crate) sent_at: Nanos,
     /// When the running attempt began, on the clock that also runs in suspend (P4).
     pub(crate) sent_age: Nanos,
     /// The same of the first attempt that may have been stored; `None` while none may (R1: once set, nothing but an ack clears it).
@@ -189,7 +194,7 @@ impl Slot {
         Slot {
             index,
             id: 0,
-            frame: Frame::Owned(Vec::new()),
+            frame: Frame::default(),
             token: 0,
             auto_id: 0,
             topic: Span::default(),
@@ -210,7 +215,6 @@ impl Slot {
             attempts: 0,
             epoch: 0,
             mark: 0,
-            sent_at: 0,
             sent_age: 0,
             tainted: None,
             suspect: false,
@@ -247,17 +251,24 @@ impl Slot {
         }
     }
 
-    /// Makes the slot ready for its next message and gives back what memory it may not keep. Returns what it keeps.
-    pub(crate) fn recycle(&mut self, may_keep: bool) -> usize {
-        let mut frame = match std::mem::replace(&mut self.frame, Frame::Owned(Vec::new())) {
+    /// What its frame's memory is, used or not.
+    pub(crate) fn kept(&self) -> usize {
+        match &self.frame {
+            Frame::Owned(frame) => frame.capacity(),
+            Frame::Shared(_) => 0,
+        }
+    }
+
+    /// Makes the slot ready for its next message. A frame's memory it keeps, unless that is large.
+    pub(crate) fn recycle(&mut self) {
+        let mut frame = match std::mem::take(&mut self.frame) {
             Frame::Owned(bytes) => bytes,
             Frame::Shared(bytes) => Arc::try_unwrap(bytes).unwrap_or_default(),
         };
         frame.clear();
-        if frame.capacity() > KEPT_FRAME || !may_keep {
+        if frame.capacity() > KEPT_FRAME {
             frame = Vec::new();
         }
-        let kept = frame.capacity();
         self.frame = Frame::Owned(frame);
         self.waiter = None;
         self.stage = Stage::Queued;
@@ -272,7 +283,6 @@ impl Slot {
         if self.outcome.text.is_some() {
             self.outcome.text = None;
         }
-        kept
     }
 }
 

@@ -67,7 +67,10 @@ impl Core {
         outcome.latency = latency;
         outcome.stream_seq = ending.stored.as_ref().map_or(0, |(_, seq)| *seq);
         if self.shared.desk.wants(&slot) {
-            slot.outcome.stream = ending.stored.map_or_else(empty, |(stream, _)| stream);
+            let stream = ending.stored.map_or_else(empty, |(stream, _)| stream);
+            if !Arc::ptr_eq(&slot.outcome.stream, &stream) {
+                slot.outcome.stream = stream;
+            }
             slot.outcome.text = ending.text.map(terminated);
             self.reports.push(slot);
         } else {
