@@ -31,8 +31,13 @@ struct Stream {
 #[derive(Debug)]
 struct Sent {
     token: Token,
+    /// `None`: ephemeral, so nobody answers.
+    answer: Option<Answer>,
+}
+
+#[derive(Debug)]
+struct Answer {
     stream: Arc<str>,
-    ephemeral: bool,
     verdict: Result<(u64, bool), Refusal>,
 }
 
@@ -60,20 +65,28 @@ impl MemoryWire {
             return true;
         }
         let any = !self.sent.is_empty() || !self.answers.is_empty();
-        for sent in std::mem::take(&mut self.sent) {
-            receiver.begun(sent.token.slot, sent.token.id, 1);
-            if sent.ephemeral {
-                continue;
-            }
-            match sent.verdict {
-                Ok((seq, duplicate)) => receiver.verdict(sent.token, Verdict::Stored { stream: &sent.stream, seq, duplicate }),
-                Err(refusal) => receiver.verdict(sent.token, Verdict::Refused(refusal)),
+        for Sent { token, answer } in self.sent.drain(..) {
+            receiver.begun(token.slot, token.id, 1);
+            match answer {
+                Some(Answer { stream, verdict: Ok((seq, duplicate)) }) => receiver.verdict(token, Verdict::Stored { stream: &stream, seq, duplicate }),
+                Some(Answer { verdict: Err(refusal), .. }) => receiver.verdict(token, Verdict::Refused(refusal)),
+                None => {}
             }
         }
         for (ask, answer) in std::mem::take(&mut self.answers) {
             receiver.answer(ask, answer);
         }
         any
+    }
+
+    /// The stream's shared name. It is made with its first message.
+    fn stream(&mut self, name: &str) -> Arc<str> {
+        if let Some((name, _)) = self.streams.get_key_value(name) {
+            return Arc::clone(name);
+        }
+        let name: Arc<str> = name.into();
+        self.streams.insert(Arc::clone(&name), Stream::default());
+        name
     }
 
     fn store(&mut self, name: &Arc<str>, slot: &Slot) -> Result<(u64, bool), Refusal> {
@@ -106,20 +119,33 @@ impl MemoryWire {
             return wrong(10070, format!("wrong last msg ID: {}", stream.last_id));
         }
         stream.seq += 1;
-        stream.last_id = id.to_owned();
-        if headers.number("Nats-Expected-Last-Subject-Sequence").is_some() || stream.by_topic.len() < MOST_IDS {
+        id.clone_into(&mut stream.last_id);
+        if let Some(last) = stream.by_topic.get_mut(slot.topic()) {
+            *last = stream.seq;
+        } else if headers.number("Nats-Expected-Last-Subject-Sequence").is_some() || stream.by_topic.len() < MOST_IDS {
             stream.by_topic.insert(slot.topic().to_owned(), stream.seq);
         }
         if !id.is_empty() {
-            if stream.order.len() >= MOST_IDS
-                && let Some(oldest) = stream.order.pop_front()
-            {
-                stream.ids.remove(&oldest);
-            }
-            stream.ids.insert(id.to_owned(), stream.seq);
-            stream.order.push_back(id.to_owned());
+            stream.remember(id);
         }
         Ok((stream.seq, false))
+    }
+}
+
+impl Stream {
+    /// The newest Msg-Id takes the memory of the oldest.
+    fn remember(&mut self, id: &str) {
+        let (mut key, mut place) = Default::default();
+        if self.order.len() >= MOST_IDS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            key = self.ids.remove_entry(&oldest).map(|(key, _)| key).unwrap_or_default();
+            place = oldest;
+        }
+        id.clone_into(&mut key);
+        id.clone_into(&mut place);
+        self.ids.insert(key, self.seq);
+        self.order.push_back(place);
     }
 }
 
@@ -156,14 +182,13 @@ impl Wire for MemoryWire {
         slot.epoch = 1;
         slot.mark = self.fences;
         let token = Token { slot: slot.index, id: slot.id, attempt: slot.attempt };
-        if slot.ephemeral {
-            self.sent.push(Sent { token, stream: Arc::from(""), ephemeral: true, verdict: Ok((0, false)) });
-            return;
-        }
-        let rules = self.rules.load();
-        let stream: Arc<str> = Arc::from(rules.get(slot.rule).stream.as_deref().unwrap_or("MEMORY"));
-        let verdict = self.store(&stream, slot);
-        self.sent.push(Sent { token, stream, ephemeral: false, verdict });
+        let answer = (!slot.ephemeral).then(|| {
+            let rules = self.rules.load();
+            let stream = self.stream(rules.get(slot.rule).stream.as_deref().unwrap_or("MEMORY"));
+            let verdict = self.store(&stream, slot);
+            Answer { stream, verdict }
+        });
+        self.sent.push(Sent { token, answer });
     }
 
     fn fence(&mut self) {
