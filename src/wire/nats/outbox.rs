@@ -14,6 +14,11 @@ use zeroize::Zeroizing;
 const ROOM: usize = 128 << 10;
 /// Frames from this size on are not copied.
 const LARGE: usize = 16 << 10;
+/// Copied bytes after which another chunk begins. A chunk goes when its last byte is out, and on a connection that is always behind one that may grow for ever
+/// never would (P9).
+const CHUNK: usize = 64 << 10;
+/// Emptied chunks that are kept: as many as a full outbox has.
+const SPARES: usize = ROOM / CHUNK + 1;
 /// The most pieces of one write.
 pub(crate) const PIECES: usize = 16;
 
@@ -50,7 +55,7 @@ pub(crate) struct Outbox {
     staged: u64,
     taken: u64,
     ends: VecDeque<End>,
-    spare: Vec<u8>,
+    spares: Vec<Vec<u8>>,
 }
 
 impl Outbox {
@@ -76,9 +81,9 @@ impl Outbox {
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.staged += bytes.len() as u64;
         match self.chunks.back_mut() {
-            Some(Chunk::Copied(chunk)) => chunk.extend_from_slice(bytes),
+            Some(Chunk::Copied(chunk)) if chunk.len() < CHUNK => chunk.extend_from_slice(bytes),
             _ => {
-                let mut chunk = std::mem::take(&mut self.spare);
+                let mut chunk = self.spares.pop().unwrap_or_default();
                 chunk.extend_from_slice(bytes);
                 self.chunks.push_back(Chunk::Copied(chunk));
             }
@@ -126,11 +131,10 @@ impl Outbox {
             }
             self.head -= len;
             if let Some(Chunk::Copied(mut chunk)) = self.chunks.pop_front()
-                && chunk.capacity() > self.spare.capacity()
-                && chunk.capacity() <= 2 * ROOM
+                && self.spares.len() < SPARES
             {
                 chunk.clear();
-                self.spare = chunk;
+                self.spares.push(chunk);
             }
         }
         while let Some(&end) = self.ends.front() {
@@ -169,6 +173,23 @@ mod tests {
         assert!(!format!("{outbox:?}").contains(format!("{:?}", b"hush").trim_matches(['[', ']'])));
         outbox.accepted(13, |_| {});
         assert_eq!((outbox.chunks.len(), outbox.head, outbox.unsent()), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_connection_that_is_always_behind_holds_no_more_than_what_is_unsent() {
+        let mut outbox = Outbox::default();
+        let mut frame = Frame::Owned(vec![b'x'; 1000]);
+        let held = |outbox: &Outbox| outbox.chunks.iter().map(|chunk| chunk.bytes().len()).sum::<usize>();
+        for id in 0..20_000 {
+            while !outbox.has_room() {
+                // Never to the end.
+                outbox.accepted(outbox.unsent() / 2, |_| {});
+            }
+            outbox.push_frame(&mut frame, 1, id);
+            assert!(held(&outbox) < outbox.unsent() + CHUNK + 1000, "{} bytes are unsent, and {} are held", outbox.unsent(), held(&outbox));
+        }
+        outbox.accepted(outbox.unsent(), |_| {});
+        assert!(outbox.spares.iter().map(Vec::capacity).sum::<usize>() <= SPARES * 2 * CHUNK);
     }
 
     #[test]
