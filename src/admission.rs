@@ -113,7 +113,7 @@ struct State {
     made: u32,
     /// What the free slots keep of their frames' memory.
     kept: usize,
-    /// Per rule: places taken, and whether its gate is closed.
+    /// Per rule: places taken, and where its gate is closed.
     rules: Vec<RuleUse>,
     /// Topics without a rule's gate whose share is used up.
     full_topics: HashSet<Box<str>>,
@@ -137,7 +137,8 @@ struct Free {
 #[derive(Clone, Copy, Debug, Default)]
 struct RuleUse {
     used: usize,
-    closed: bool,
+    /// The lanes whose gates for it are closed, by their bits.
+    closed: u64,
 }
 
 /// Why there is no room.
@@ -293,7 +294,7 @@ impl Window {
             return Err(Full::Messages);
         }
         if let Some(rule) = state.rules.get(request.rule as usize)
-            && rule.closed
+            && rule.closed != 0
             && rule.used >= self.share
         {
             return Err(Full::Share);
@@ -400,7 +401,7 @@ impl Window {
     fn wake_waiters(&self, state: &mut State, count: usize) -> bool {
         self.mirror(state);
         if state.waiting > 0 {
-            if count >= state.waiting || !state.short_of_bytes.is_empty() || state.rules.iter().any(|r| r.closed) || !state.full_topics.is_empty() {
+            if count >= state.waiting || !state.short_of_bytes.is_empty() || state.rules.iter().any(|r| r.closed != 0) || !state.full_topics.is_empty() {
                 self.room.notify_all();
             } else {
                 for _ in 0..count {
@@ -455,15 +456,15 @@ impl Window {
         self.leave(&mut vec![slot]);
     }
 
-    /// The rule's gate is closed: what waits behind it may use its share only.
-    pub(crate) fn close_rule(&self, rule: u32, closed: bool) {
+    /// The rule's gate is closed in the lane with this bit: until it is open in all of them, the rule's messages may use its share only.
+    pub(crate) fn close_rule(&self, rule: u32, lane: u64, closed: bool) {
         let mut state = self.state();
         let rule = rule as usize;
         if rule >= state.rules.len() {
             state.rules.resize(rule + 1, RuleUse::default());
         }
         if let Some(rule) = state.rules.get_mut(rule) {
-            rule.closed = closed;
+            rule.closed = if closed { rule.closed | lane } else { rule.closed & !lane };
         }
         if !closed {
             self.room.notify_all();

@@ -12,15 +12,16 @@ use std::sync::Arc;
 
 use self::commands::{Closing, Flush};
 use crate::deadline::Deadlines;
-use crate::error::{Persistence, Status};
+use crate::error::{Error, Persistence, Status};
 use crate::events::{Event, EventKind};
 use crate::gate::Gates;
 use crate::hold::Asked;
 use crate::jitter::{Jitter, PROBE_PART};
+use crate::lane::{Command, Lane};
 use crate::ledger::{MAX_ATTEMPT, Slot, Stage, Table};
 use crate::resend::{Leftover, Quarantine};
 use crate::settle::Ending;
-use crate::shared::{Command, Shared};
+use crate::shared::Shared;
 use crate::topic::Rules;
 use crate::wire::{Limits, Nanos, Question, Wire, nanos};
 
@@ -33,6 +34,7 @@ pub(crate) struct Handler<W> {
 /// All that the handler knows, but the wire.
 pub(crate) struct Core {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) lane: Arc<Lane>,
     pub(crate) rules: Arc<Rules>,
     pub(crate) table: Table,
     pub(crate) deadlines: Deadlines,
@@ -83,6 +85,8 @@ pub(crate) struct Core {
     pub(crate) done: Vec<Box<Slot>>,
     pub(crate) flushes: Vec<Flush>,
     pub(crate) closing: Option<Closing>,
+    /// Another lane has failed, and with it the publisher.
+    pub(crate) failed: Option<Error>,
     jitter: Jitter,
 
     incoming: Vec<Box<Slot>>,
@@ -92,9 +96,9 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(shared: Arc<Shared>, random: u64) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, lane: Arc<Lane>, random: u64) -> Self {
         let rules = shared.rules.load_full();
-        let monitor = crate::monitor::Monitor::new(&shared.settings);
+        let monitor = crate::monitor::Monitor::new(&shared.settings, lane.is_first());
         Core {
             rules,
             table: Table::default(),
@@ -128,11 +132,13 @@ impl Core {
             done: Vec::new(),
             flushes: Vec::new(),
             closing: None,
+            failed: None,
             jitter: Jitter::new(random),
             incoming: Vec::new(),
             due: Vec::new(),
             commands: Vec::new(),
             monitor,
+            lane,
             shared,
         }
     }
@@ -140,7 +146,7 @@ impl Core {
     /// Takes the messages that were accepted since the last time.
     fn intake(&mut self) {
         let mut incoming = std::mem::take(&mut self.incoming);
-        self.shared.queue.take(&mut incoming);
+        self.lane.queue.take(&mut incoming);
         for slot in incoming.drain(..) {
             if slot.rule as usize >= self.rules.len() {
                 // A new rule's first message overtook the command that tells of the rule.
@@ -163,7 +169,11 @@ impl Core {
     }
 
     /// Logs the event and leaves telling it to the caller.
-    fn logged_event(&self, kind: EventKind, status: Status, value: u64, topic: &str, text: String) -> Event {
+    fn logged_event(&self, kind: EventKind, status: Status, value: u64, topic: &str, mut text: String) -> Event {
+        let lanes = self.shared.lanes.len();
+        if lanes > 1 {
+            text = format!("connection {} of {lanes}: {text}", self.lane.index + 1);
+        }
         match kind {
             EventKind::Disconnected | EventKind::GateHeld | EventKind::StreamDiffers | EventKind::StreamRisk | EventKind::Denied | EventKind::PendingHigh => {
                 self.shared.log(crate::trace::Level::Warn, || format!("{}: {text}", kind.name()));
@@ -364,9 +374,9 @@ impl Core {
         let Some(s) = self.table.get_mut(slot) else { return false };
         s.attempt += 1;
         s.suspect = false;
-        self.shared.counters.attempts.bump(1);
+        self.lane.counters.attempts.bump(1);
         if s.attempt > 1 {
-            self.shared.counters.retries.bump(1);
+            self.lane.counters.retries.bump(1);
             self.watch_staged(slot);
         }
         true
@@ -375,12 +385,15 @@ impl Core {
 
 impl Core {
     fn watch(&mut self) -> Nanos {
-        let (now, pending) = (self.now, self.table.len() as u64);
-        let Some(note) = self.monitor.look(now, pending) else { return self.monitor.next() };
+        if self.now < self.monitor.next() {
+            return self.monitor.next();
+        }
+        let pending = self.shared.pending();
+        let Some(note) = self.monitor.look(self.now, pending) else { return self.monitor.next() };
         match note {
             crate::monitor::Note::Log => {
-                let stats = self.shared.counters.published.get();
-                self.shared.log(crate::trace::Level::Info, || format!("{pending} messages are pending, {stats} were acknowledged"));
+                let acked: u64 = self.shared.lanes.iter().map(|lane| lane.counters.published.get()).sum();
+                self.shared.log(crate::trace::Level::Info, || format!("{pending} messages are pending, {acked} were acknowledged"));
             }
             crate::monitor::Note::High => {
                 self.event(

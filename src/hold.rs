@@ -138,7 +138,7 @@ impl Core {
     fn close(&mut self, gate: u32, state: State) {
         self.gates.set(gate, state);
         for rule in self.gates.get(gate).map(|g| g.rules.clone()).unwrap_or_default() {
-            self.shared.window.close_rule(rule, true);
+            self.shared.window.close_rule(rule, self.lane.bit(), true);
         }
     }
 
@@ -153,7 +153,7 @@ impl Core {
             }
         }
         for rule in self.gates.get(gate).map(|g| g.rules.clone()).unwrap_or_default() {
-            self.shared.window.close_rule(rule, false);
+            self.shared.window.close_rule(rule, self.lane.bit(), false);
         }
         self.let_pass(gate);
     }
@@ -227,7 +227,7 @@ impl Core {
             Trouble::NobodyThere => "no stream took the message",
             Trouble::Overloaded => "the stream has too much to do",
         };
-        self.shared.counters.gates_held.bump(1);
+        self.lane.counters.gates_held.bump(1);
         self.event(EventKind::GateHeld, Status::Unavailable, 0, topic, format!("{topic}: {what}; messages wait and one at a time is tried"));
     }
 

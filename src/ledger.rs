@@ -335,6 +335,7 @@ impl Table {
 pub(crate) struct SendQueue {
     line: Mutex<Line>,
     last_id: AtomicU64,
+    step: u64,
     wake: Notify,
     pub(crate) wakeups: Counter,
 }
@@ -349,10 +350,12 @@ struct Line {
 }
 
 impl SendQueue {
-    pub(crate) fn new() -> Self {
+    /// A queue that gives the ids `first`, `first + step`, …: queues of one publisher share a step and begin at 1, 2, … up to it, so no id comes twice.
+    pub(crate) fn new(first: u64, step: u64) -> Self {
         SendQueue {
-            line: Mutex::new(Line { next_id: 1, slots: Vec::with_capacity(CHUNK), closed: false, idle: false }),
+            line: Mutex::new(Line { next_id: first, slots: Vec::with_capacity(CHUNK), closed: false, idle: false }),
             last_id: AtomicU64::new(0),
+            step,
             wake: Notify::new(),
             wakeups: Counter::default(),
         }
@@ -369,7 +372,7 @@ impl SendQueue {
             return Err(slot);
         }
         let id = line.next_id;
-        line.next_id += 1;
+        line.next_id += self.step;
         slot.id = id;
         stamp(&mut slot);
         line.slots.push(slot);
@@ -406,6 +409,11 @@ impl SendQueue {
     /// The id of the newest message.
     pub(crate) fn last_id(&self) -> u64 {
         self.last_id.load(Ordering::Relaxed)
+    }
+
+    /// How many messages got an id.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.last_id().div_ceil(self.step)
     }
 
     /// The I/O thread is about to sleep. False: something is in line, do not.

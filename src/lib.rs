@@ -20,6 +20,7 @@ mod gate;
 mod handler;
 mod hold;
 mod jitter;
+mod lane;
 mod ledger;
 mod message;
 mod monitor;

@@ -24,9 +24,10 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    pub(crate) fn new(settings: &Settings) -> Self {
+    /// One lane of a publisher watches for all of them.
+    pub(crate) fn new(settings: &Settings, watches: bool) -> Self {
         // Zero: off.
-        let every = if settings.monitor_interval.is_zero() { Nanos::MAX } else { nanos(settings.monitor_interval) };
+        let every = if settings.monitor_interval.is_zero() || !watches { Nanos::MAX } else { nanos(settings.monitor_interval) };
         Monitor { every, warn_at: settings.pending_warn as u64, next: every, high: false, busy: false }
     }
 

@@ -9,9 +9,10 @@ use crate::config::{Config, OnFull};
 use crate::dispatch::Handlers;
 use crate::error::{Error, Result, Status};
 use crate::events::Event;
+use crate::lane::{Command, FlushTicket, Lane};
 use crate::message::{Message, StallWait};
 use crate::report::{Reports, Ticket, Waiter};
-use crate::shared::{Clock, Command, FlushTicket, Info, Purge, Shared, State};
+use crate::shared::{Clock, Info, Purge, Shared, State};
 use crate::stats::Stats;
 use crate::sync::{Mutex, PoisonError};
 use crate::sys;
@@ -20,7 +21,7 @@ use crate::trace;
 use crate::wait::Over;
 use crate::wire::nanos;
 
-/// A publisher: one connection, one acknowledgement handler, any number of publishing threads.
+/// A publisher: one window, one place for all outcomes, any number of publishing threads, and one connection or several (`connections`).
 ///
 /// Every accepted message gets exactly one outcome. All methods take `&self` and may be called from any thread at the same time. Dropping a publisher closes it,
 /// waiting up to `close_timeout_ms`.
@@ -214,7 +215,9 @@ impl Publisher {
         }
         let rules = Arc::new(rules);
         self.shared.rules.store(Arc::clone(&rules));
-        self.shared.command(Command::Rules(rules));
+        for lane in self.shared.lanes.iter() {
+            lane.command(Command::Rules(Arc::clone(&rules)));
+        }
         Ok(())
     }
 
@@ -226,14 +229,13 @@ impl Publisher {
         guard()?;
         not_in_callback("flush")?;
         let until = timeout.and_then(|t| Instant::now().checked_add(t));
-        let ticket = FlushTicket::new(self.shared.queue.last_id());
-        self.shared.command(Command::Flush(Arc::clone(&ticket)));
-        let told = if self.shared.io_is_gone() {
-            self.shared.desk.pushed()
-        } else {
+        // First all are asked: what is accepted later must not keep this call waiting.
+        let tickets = self.ask_lanes(|lane| FlushTicket::new(lane.queue.last_id()), Command::Flush);
+        let mut told = 0;
+        for (lane, ticket) in self.shared.lanes.iter().zip(&tickets) {
             let late = || Error::new(Status::TimedOut, format!("{} messages are still pending", self.pending()));
-            self.wait_io(&ticket, until).map_err(|over| over.error(late))?
-        };
+            told = self.wait_lane(lane, ticket, until).map_err(|over| over.error(late))?.unwrap_or_else(|| self.shared.desk.pushed()).max(told);
+        }
         if self.shared.desk.is_polled() {
             return Ok(());
         }
@@ -241,17 +243,30 @@ impl Publisher {
         self.shared.desk.wait_delivered(told, until).map_err(|over| over.error(late))
     }
 
-    /// Waits for the I/O thread's answer, or its end, which settles everything.
-    fn wait_io(&self, ticket: &FlushTicket, until: Option<Instant>) -> Result<u64, Over> {
+    /// Asks every lane the same.
+    fn ask_lanes(&self, ticket: impl Fn(&Lane) -> Arc<FlushTicket>, command: impl Fn(Arc<FlushTicket>) -> Command) -> Vec<Arc<FlushTicket>> {
+        let ask = |lane: &Arc<Lane>| {
+            let ticket = ticket(lane);
+            lane.command(command(Arc::clone(&ticket)));
+            ticket
+        };
+        self.shared.lanes.iter().map(ask).collect()
+    }
+
+    /// Waits for the answer of a lane's I/O thread. `None`: it has ended, and so settled everything.
+    fn wait_lane(&self, lane: &Lane, ticket: &FlushTicket, until: Option<Instant>) -> Result<Option<u64>, Over> {
+        if lane.is_gone() {
+            return Ok(None);
+        }
         loop {
             let slice = Instant::now() + Duration::from_millis(200);
             let now_until = until.map_or(slice, |u| u.min(slice));
             match ticket.wait(Some(now_until)) {
                 Err(Over::TimeUp) => {}
-                done_or_interrupted => return done_or_interrupted,
+                done_or_interrupted => return done_or_interrupted.map(Some),
             }
-            if self.shared.io_is_gone() {
-                return Ok(self.shared.desk.pushed());
+            if lane.is_gone() {
+                return Ok(None);
             }
             if until.is_some_and(|u| Instant::now() >= u) {
                 return Err(Over::TimeUp);
@@ -269,13 +284,15 @@ impl Publisher {
         if !what.unsent && !what.in_flight {
             return Err(Error::new(Status::InvalidArgument, "purge what? choose unsent, in_flight or both"));
         }
-        let ticket = FlushTicket::new(0);
-        self.shared.command(Command::Purge { what, ticket: Arc::clone(&ticket) });
-        let gone = self.shared.io_is_gone();
-        if gone {
-            return Err(Error::new(Status::Closed, "the publisher is closed"));
+        let closed = || Error::new(Status::Closed, "the publisher is closed");
+        let tickets = self.ask_lanes(|_| FlushTicket::new(0), |ticket| Command::Purge { what, ticket });
+        let mut purged = None;
+        for (lane, ticket) in self.shared.lanes.iter().zip(&tickets) {
+            if let Some(count) = self.wait_lane(lane, ticket, None).map_err(|over| over.error(closed))? {
+                *purged.get_or_insert(0) += count;
+            }
         }
-        self.wait_io(&ticket, None).map_err(|over| over.error(|| Error::new(Status::Closed, "the publisher is closed")))
+        purged.ok_or_else(closed)
     }
 
     /// Closes: no more publishes, waits up to `timeout` (`None`: `close_timeout_ms`) for acks, settles the rest, delivers all reports, and joins.
@@ -288,7 +305,9 @@ impl Publisher {
         let timeout = timeout.unwrap_or(self.shared.settings.close_timeout);
         self.shared.window.shut(Error::new(Status::Closed, "the publisher is closed"));
         self.shared.begin_closing();
-        self.shared.command(Command::Close { timeout: nanos(timeout) });
+        for lane in self.shared.lanes.iter() {
+            lane.command(Command::Close { timeout: nanos(timeout) });
+        }
         // What is ours ends at the timeout; a second more for a callback that is about to return.
         let grace = Duration::from_secs(1);
         let until = Instant::now().checked_add(timeout.saturating_add(grace));
@@ -304,11 +323,7 @@ impl Publisher {
     /// Messages accepted and not yet settled.
     #[must_use]
     pub fn pending(&self) -> u64 {
-        let stats = &self.shared.counters;
-        let settled = stats.published.get() + stats.publish_errors.get() + stats.ephemeral.get() + stats.ephemeral_dropped.get();
-        // What is accepted is read after what is settled, so it is never too small: who waits for 0 waits for the end. Messages that came and went between the two
-        // readings count; but more than the window's size was never pending (P3).
-        self.shared.queue.last_id().saturating_sub(settled).min(self.shared.settings.max_pending as u64)
+        self.shared.pending()
     }
 
     /// Bytes that pending messages and unread reports take in the window.

@@ -144,7 +144,7 @@ impl Core {
             s.tainted = Some(s.sent_age);
         }
         let (attempts, mark, deadline, epoch) = (s.attempts, s.mark, s.deadline, s.epoch);
-        self.shared.counters.ack_timeouts.bump(1);
+        self.lane.counters.ack_timeouts.bump(1);
         self.tell_silence(slot);
         let Some(s) = self.table.get(slot) else { return };
         if s.suspect {

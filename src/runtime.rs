@@ -1,7 +1,7 @@
 //! The runtime: threads, sockets and time for the handler, which has none of its own.
 //!
-//! Two threads per publisher: `ackbus-io` runs the handler on a current-thread tokio runtime, `ackbus-report` runs the user's callbacks (none in poll mode). The
-//! name resolver may borrow a third for a moment; it runs no code of the user's. Whatever ends the I/O thread, a panic included, its last act settles what is left (P1).
+//! `ackbus-io` runs the handler on a current-thread tokio runtime, one such thread for each connection; `ackbus-report` runs the user's callbacks (none in poll mode). The
+//! name resolver may borrow a third for a moment; it runs no code of the user's. Whatever ends an I/O thread, a panic included, its last act settles what is left (P1).
 
 mod dial;
 mod drive;
@@ -16,6 +16,7 @@ use crate::admission::enter_callback_thread;
 use crate::dispatch::Handlers;
 use crate::error::{Error, Result, Status};
 use crate::handler::Core;
+use crate::lane::Lane;
 use crate::shared::Shared;
 use crate::sys;
 use crate::trace;
@@ -27,12 +28,12 @@ fn internal(what: &str, error: impl std::fmt::Display) -> Error {
 
 /// Starts the publisher's threads.
 pub(crate) fn start(shared: &Arc<Shared>, handlers: Handlers) -> Result<()> {
-    let mut seed = [0; 8];
-    getrandom::fill(&mut seed).map_err(|error| internal("no random numbers", error))?;
     let dialer = match &shared.settings.servers {
         Servers::Memory => None,
-        Servers::Nats(_) => Some(dial::Dialer::new(&shared.settings)?),
+        Servers::Nats(_) => Some(Arc::new(dial::Dialer::new(&shared.settings)?)),
     };
+    // One for each lane, so that no two come back to a server in step.
+    let seeds = shared.lanes.iter().map(|_| seed()).collect::<Result<Vec<u64>>>()?;
     if handlers.reports.is_some() || handlers.events.is_some() {
         let desk = Arc::clone(&shared.desk);
         let serve = move || {
@@ -43,24 +44,37 @@ pub(crate) fn start(shared: &Arc<Shared>, handlers: Handlers) -> Result<()> {
     } else {
         shared.desk.nobody_serves();
     }
-    let for_io = Arc::clone(shared);
-    let io = move || {
-        let _log = trace::enter_thread();
-        let random = u64::from_le_bytes(seed);
-        match dialer {
-            None => run(&for_io, MemoryDriver::new(&for_io, random)),
-            Some(dialer) => run(&for_io, NatsDriver::new(&for_io, dialer, random)),
+    for (lane, seed) in shared.lanes.iter().zip(seeds) {
+        let (for_io, for_lane, dialer) = (Arc::clone(shared), Arc::clone(lane), dialer.clone());
+        let io = move || {
+            let _log = trace::enter_thread();
+            match dialer {
+                None => run(&for_io, &for_lane, MemoryDriver::new(&for_io, seed)),
+                Some(dialer) => run(&for_io, &for_lane, NatsDriver::new(&for_io, &for_lane, dialer, seed)),
+            }
+        };
+        let name = if lane.is_first() { "ackbus-io".to_owned() } else { format!("ackbus-io-{}", lane.index) };
+        if let Err(error) = sys::spawn(&name, sys::block_all_signals_but_synchronous, io) {
+            let error = internal("a thread cannot be started", error);
+            // The threads that run end by themselves; those that never ran have nothing to settle.
+            shared.fail(&error);
+            for lane in shared.lanes.iter().skip(lane.index) {
+                leave(shared, lane, None);
+            }
+            return Err(error);
         }
-    };
-    if let Err(error) = sys::spawn("ackbus-io", sys::block_all_signals_but_synchronous, io) {
-        shared.desk.end();
-        return Err(internal("a thread cannot be started", error));
     }
     Ok(())
 }
 
-/// The I/O thread.
-fn run(shared: &Arc<Shared>, mut driver: impl Drive) {
+fn seed() -> Result<u64> {
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|error| internal("no random numbers", error))?;
+    Ok(u64::from_le_bytes(seed))
+}
+
+/// An I/O thread.
+fn run(shared: &Arc<Shared>, lane: &Lane, mut driver: impl Drive) {
     let ended = catch_unwind(AssertUnwindSafe(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(|error| internal("no runtime", error))?;
         let ended = runtime.block_on(driver.run());
@@ -84,23 +98,31 @@ fn run(shared: &Arc<Shared>, mut driver: impl Drive) {
         shared
             .window
             .shut(Error::new(Status::Internal, "the acknowledgement handler panicked while it settled what was left; please report this").into_fatal());
-        shared.queue.shut();
-        shared.desk.end();
-        shared.io_gone();
+        lane.queue.shut();
+        leave(shared, lane, None);
     }
 }
 
-/// Settles whatever came in meanwhile, and says that nothing more will come.
+/// Settles whatever came in meanwhile.
 pub(crate) fn last_act(shared: &Arc<Shared>, core: &mut Core) {
     let error = shared.window.closed().unwrap_or_else(|| Error::new(Status::Closed, "the publisher is closed"));
-    for slot in shared.queue.shut() {
+    for slot in core.lane.queue.shut() {
         core.table.insert(slot);
     }
     core.end_all(&error);
     core.hand_over();
     core.finish_commands();
-    let ended = core.ended_event();
-    shared.desk.event(ended);
+    leave(shared, &core.lane, Some(core));
+}
+
+/// A lane is done. The last one says that nothing more will come.
+fn leave(shared: &Shared, lane: &Lane, core: Option<&Core>) {
+    if !shared.lane_done(lane) {
+        return;
+    }
+    if let Some(core) = core {
+        shared.desk.event(core.ended_event());
+    }
     shared.desk.end();
     shared.io_gone();
 }

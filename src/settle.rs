@@ -50,7 +50,7 @@ impl Core {
             }
         }
         let latency = self.now.saturating_sub(slot.accepted_at);
-        let counters = &self.shared.counters;
+        let counters = &self.lane.counters;
         if slot.ephemeral {
             if ending.status == Status::Ok { counters.ephemeral.bump(1) } else { counters.ephemeral_dropped.bump(1) }
         } else if persistence == Persistence::Persisted {
@@ -111,12 +111,12 @@ impl Core {
             && named != stream
         {
             // Reliability 5.2.5: anyone who sees our inbox can forge an ack; one from another stream is none.
-            self.shared.counters.alien_replies.bump(1);
+            self.lane.counters.alien_replies.bump(1);
             return;
         }
         let flags = if duplicate && s.tainted.is_none() { REPORT_DUPLICATE } else { 0 };
         if duplicate {
-            self.shared.counters.duplicates.bump(1);
+            self.lane.counters.duplicates.bump(1);
         }
         if !self.denied.is_empty() {
             let topic = s.topic().to_owned();

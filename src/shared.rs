@@ -1,7 +1,7 @@
 //! Shared: what all threads of a publisher have in common, and the way of a message from the call to its place in line.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -11,7 +11,7 @@ use crate::config::{OnDisconnect, OnFull, Settings};
 use crate::dispatch::{Desk, Handlers};
 use crate::error::{Error, Result, Status};
 use crate::events::{Event, EventKind, EventQueue};
-use crate::ledger::SendQueue;
+use crate::lane::{Command, Lane, Lanes};
 use crate::message::{Message, StallWait};
 use crate::report::Waiter;
 use crate::stats::{Counters, Given, Stats};
@@ -19,7 +19,7 @@ use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::topic::{Mode, Rules};
 use crate::trace::Level;
 use crate::wait::{self, Over};
-use crate::wire::nats::frame::Encoder;
+use crate::wire::nats::frame::{Encoder, INBOX_RANDOM};
 use crate::wire::{Nanos, nanos};
 
 /// How a publisher stands.
@@ -89,81 +89,37 @@ impl Clock {
     }
 }
 
-/// What the I/O thread is asked to do.
-#[derive(Debug)]
-pub(crate) enum Command {
-    Flush(Arc<FlushTicket>),
-    Purge { what: Purge, ticket: Arc<FlushTicket> },
-    Rules(Arc<Rules>),
-    Close { timeout: Nanos },
-}
-
-/// Somebody waits for the I/O thread to do something, and for a number that comes of it.
-#[derive(Debug)]
-pub(crate) struct FlushTicket {
-    /// The newest message that counts.
-    pub(crate) upto: u64,
-    result: Mutex<Option<u64>>,
-    changed: Condvar,
-}
-
-impl FlushTicket {
-    pub(crate) fn new(upto: u64) -> Arc<Self> {
-        Arc::new(FlushTicket { upto, result: Mutex::new(None), changed: Condvar::new() })
-    }
-
-    pub(crate) fn done(&self, result: u64) {
-        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-        self.changed.notify_all();
-    }
-
-    #[cfg(test)]
-    pub(crate) fn result(&self) -> Option<u64> {
-        *self.result.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn wait(&self, until: Option<Instant>) -> Result<u64, Over> {
-        let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(result) = *result {
-                return Ok(result);
-            }
-            result = wait::once(&self.result, &self.changed, result, until).map_err(|(_, over)| over)?;
-        }
-    }
-}
-
 /// What all threads of a publisher share.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) clock: Clock,
     pub(crate) window: Arc<Window>,
-    pub(crate) queue: SendQueue,
+    pub(crate) lanes: Lanes,
     pub(crate) rules: Arc<ArcSwap<Rules>>,
     pub(crate) desk: Arc<Desk>,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) encoder: Arc<Encoder>,
+    /// The first lane's, which also have what several threads count.
+    counters: Arc<Counters>,
     events: EventQueueHandle,
-    commands: Mutex<Vec<Command>>,
-    commanded: AtomicBool,
-    max_payload: AtomicU64,
     /// Ephemeral messages accepted: `accepted` counts the persistent ones.
     ephemeral: AtomicU64,
-    offline: AtomicBool,
     link: Mutex<Link>,
     link_changed: Condvar,
 }
 
 type EventQueueHandle = Arc<EventQueue>;
 
-/// How the connection stands.
+/// How the connections stand.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) state: State,
+    /// The lanes that are connected, by their bits.
+    connected: u64,
+    /// The lanes whose I/O threads are done.
+    done: u64,
     server: String,
     version: String,
     pub(crate) last_error: Option<Error>,
-    /// The I/O thread has left.
+    /// The last I/O thread has left.
     pub(crate) io_gone: bool,
 }
 
@@ -172,25 +128,35 @@ impl Shared {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let window = Arc::new(Window::new(serial, settings.max_pending, settings.max_pending_bytes, settings.gate_share));
-        let counters = Arc::new(Counters::default());
         let events = Arc::new(EventQueue::new(settings.event_queue));
+        let lanes = Lanes::new(settings.lanes(), |lane| {
+            let mut random = *random;
+            if lane > 0 {
+                // Automatic Msg-Ids have one prefix, since ids are unique in the publisher; the inbox is the connection's own.
+                getrandom::fill(&mut random[..INBOX_RANDOM]).map_err(|error| Error::new(Status::Internal, format!("no random numbers: {error}")))?;
+            }
+            Ok(Encoder::new(&settings.inbox_prefix, settings.msg_id, &random))
+        })?;
+        let counters = Arc::clone(&lanes.first().counters);
         let desk = Arc::new(Desk::new(Arc::clone(&window), Arc::clone(&counters), Arc::clone(&events), settings.report, handlers)?);
-        let encoder = Arc::new(Encoder::new(&settings.inbox_prefix, settings.msg_id, random));
         Ok(Arc::new(Shared {
             clock,
             window,
-            queue: SendQueue::new(),
+            lanes,
             rules: Arc::new(ArcSwap::from_pointee(rules)),
             desk,
             counters,
-            encoder,
             events,
-            commands: Mutex::default(),
-            commanded: AtomicBool::new(false),
-            max_payload: AtomicU64::new(0),
             ephemeral: AtomicU64::new(0),
-            offline: AtomicBool::new(true),
-            link: Mutex::new(Link { state: State::Connecting, server: String::new(), version: String::new(), last_error: None, io_gone: false }),
+            link: Mutex::new(Link {
+                state: State::Connecting,
+                connected: 0,
+                done: 0,
+                server: String::new(),
+                version: String::new(),
+                last_error: None,
+                io_gone: false,
+            }),
             link_changed: Condvar::new(),
             settings,
         }))
@@ -214,31 +180,16 @@ impl Shared {
         }
     }
 
-    pub(crate) fn command(&self, command: Command) {
-        if self.io_is_gone() {
-            // Nobody would take it away (P9).
-            return;
-        }
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
-        self.commanded.store(true, Ordering::Release);
-        self.queue.wake();
-    }
-
-    pub(crate) fn take_commands(&self, into: &mut Vec<Command>) {
-        if self.commanded.swap(false, Ordering::AcqRel) {
-            into.append(&mut self.commands.lock().unwrap_or_else(PoisonError::into_inner));
-        }
-    }
-
     /// State and event at once: whoever waits for the connection finds its event, and whoever gets the event finds the connection.
-    pub(crate) fn connected(&self, server: &str, version: &str, max_payload: u64, event: Event) {
-        self.set_max_payload(max_payload);
-        self.offline.store(false, Ordering::Relaxed);
+    pub(crate) fn connected(&self, lane: &Lane, server: &str, version: &str, max_payload: u64, event: Event) {
+        lane.set_max_payload(max_payload);
+        lane.set_offline(false);
         if event.kind == EventKind::Reconnected {
-            self.counters.reconnects.bump(1);
+            lane.counters.reconnects.bump(1);
         }
         let mut link = self.link();
-        if matches!(link.state, State::Connecting | State::Reconnecting) {
+        link.connected |= lane.bit();
+        if matches!(link.state, State::Connecting | State::Reconnecting) && link.connected == self.lanes.all() {
             link.state = State::Connected;
         }
         server.clone_into(&mut link.server);
@@ -247,13 +198,10 @@ impl Shared {
         self.link_changed.notify_all();
     }
 
-    pub(crate) fn set_max_payload(&self, max_payload: u64) {
-        self.max_payload.store(max_payload, Ordering::Relaxed);
-    }
-
-    pub(crate) fn disconnected(&self, error: &Error) {
-        self.offline.store(true, Ordering::Relaxed);
+    pub(crate) fn disconnected(&self, lane: &Lane, error: &Error) {
+        lane.set_offline(true);
         let mut link = self.link();
+        link.connected &= !lane.bit();
         if link.state == State::Connected {
             link.state = State::Reconnecting;
         }
@@ -270,15 +218,24 @@ impl Shared {
         self.link().last_error.clone()
     }
 
-    /// Beyond repair.
-    pub(crate) fn fail(&self, error: &Error) {
+    /// Beyond repair. One lane is enough: its topics would never be sent again, and users must learn that from the publisher, not from a part of their messages.
+    /// The other lanes settle what they have. False: it was so already.
+    pub(crate) fn fail(&self, error: &Error) -> bool {
+        let mut link = self.link();
+        if std::mem::replace(&mut link.state, State::Failed) == State::Failed {
+            return false;
+        }
+        link.last_error = Some(error.clone());
         let why =
             Error::new(Status::Failed, format!("the publisher has failed: {}: {}", error.status(), error.message())).with_server_code(error.server_code());
+        // Whoever sees the state finds the window shut.
         self.window.shut_anew(why.into_fatal());
-        let mut link = self.link();
-        link.state = State::Failed;
-        link.last_error = Some(error.clone());
+        drop(link);
+        for lane in self.lanes.iter() {
+            lane.command(Command::Fail(error.clone()));
+        }
         self.link_changed.notify_all();
+        true
     }
 
     /// `close` was called.
@@ -289,22 +246,26 @@ impl Shared {
         }
     }
 
-    pub(crate) fn io_is_gone(&self) -> bool {
-        self.link().io_gone
-    }
-
     pub(crate) fn info(&self) -> Info {
         let link = self.link();
         Info {
             state: link.state,
             server: link.server.clone(),
             server_version: link.version.clone(),
-            max_payload: self.max_payload.load(Ordering::Relaxed),
+            max_payload: self.lanes.iter().map(|lane| lane.max_payload()).filter(|&most| most > 0).min().unwrap_or(0),
             last_error: link.last_error.clone(),
         }
     }
 
-    /// The I/O thread's last word.
+    /// A lane has settled everything and will do no more. True: it is the last one.
+    pub(crate) fn lane_done(&self, lane: &Lane) -> bool {
+        lane.set_gone();
+        let mut link = self.link();
+        link.done |= lane.bit();
+        link.done == self.lanes.all()
+    }
+
+    /// The last I/O thread's last word.
     pub(crate) fn io_gone(&self) {
         let mut link = self.link();
         link.io_gone = true;
@@ -331,12 +292,13 @@ impl Shared {
         let rules = self.rules.load();
         let rule = rules.matching(message.topic);
         let ephemeral = rule.mode == Mode::Ephemeral;
-        let plan = self.encoder.plan(message, ephemeral)?;
-        let max_payload = self.max_payload.load(Ordering::Relaxed);
+        let lane = self.lanes.of(message.topic);
+        let plan = lane.encoder.plan(message, ephemeral)?;
+        let max_payload = lane.max_payload();
         if max_payload > 0 && plan.body() as u64 > max_payload {
             return Err(Error::new(Status::TooLarge, format!("headers and payload have {} bytes; the server takes {max_payload}", plan.body())));
         }
-        if self.settings.on_disconnect == OnDisconnect::Fail && self.offline.load(Ordering::Relaxed) {
+        if self.settings.on_disconnect == OnDisconnect::Fail && lane.is_offline() {
             let why = self.last_error().map_or_else(String::new, |error| format!(": {}", error.message()));
             return Err(Error::new(Status::Disconnected, format!("not connected, and on_disconnect is fail{why}")));
         }
@@ -348,7 +310,7 @@ impl Shared {
             Err(error) if patience == Patience::Try => return Err(error),
             Err(error) => return Err(self.refuse(error)),
         };
-        self.encoder.encode(&mut slot, message, plan, ephemeral);
+        lane.encoder.encode(&mut slot, message, plan, ephemeral);
         slot.tag = message.tag;
         slot.ephemeral = ephemeral;
         slot.report_always = message.report_always;
@@ -356,7 +318,7 @@ impl Shared {
         slot.waiter = waiter;
         slot.accepted_at = self.clock.now();
         slot.deadline = slot.accepted_at.saturating_add(nanos(message.delivery_timeout.unwrap_or(self.settings.delivery_timeout)));
-        match self.queue.push(slot, Encoder::stamp) {
+        match lane.queue.push(slot, Encoder::stamp) {
             Ok(id) => {
                 if ephemeral {
                     self.ephemeral.fetch_add(1, Ordering::Relaxed);
@@ -392,14 +354,30 @@ impl Shared {
         }
     }
 
+    /// Messages accepted and not yet settled.
+    pub(crate) fn pending(&self) -> u64 {
+        let settled: u64 = self.lanes.iter().map(|lane| lane.counters.settled()).sum();
+        // What is accepted is read after what is settled, so it is never too small: who waits for 0 waits for the end. Messages that came and went between the two
+        // readings count; but more than the window's size was never pending (P3).
+        self.accepted().saturating_sub(settled).min(self.settings.max_pending as u64)
+    }
+
+    /// Messages accepted so far, ephemeral ones too.
+    fn accepted(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.queue.accepted()).sum()
+    }
+
     pub(crate) fn stats(&self) -> Stats {
         let ephemeral = self.ephemeral.load(Ordering::Relaxed);
         let bytes = self.window.usage().1;
         self.counters.pending_max.raise_to(self.window.high_water());
-        self.counters.wakeups.raise_to(self.queue.wakeups.get());
-        let mut stats = self.counters.snapshot(Given { accepted: 0, pending: 0, pending_bytes: bytes, events_dropped: self.events.dropped() });
+        for lane in self.lanes.iter() {
+            lane.counters.wakeups.raise_to(lane.queue.wakeups.get());
+        }
+        let given = Given { accepted: 0, pending: 0, pending_bytes: bytes, events_dropped: self.events.dropped() };
+        let mut stats = Counters::snapshot(self.lanes.iter().map(|lane| &*lane.counters), given);
         // What is accepted is read after what is settled: `pending` is never too small, and the figures add up.
-        stats.accepted = self.queue.last_id().saturating_sub(ephemeral);
+        stats.accepted = self.accepted().saturating_sub(ephemeral);
         stats.pending = stats.accepted.saturating_sub(stats.published + stats.publish_errors);
         stats
     }

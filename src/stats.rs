@@ -75,7 +75,7 @@ macro_rules! statistics {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub(crate) struct Quantiles { $(#[doc = $measured_doc] pub(crate) $measured: u64,)* }
 
-        /// What one publisher counts.
+        /// What one lane counts.
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
             $(#[doc = $counted_doc] pub(crate) $counted: Counter,)*
@@ -84,14 +84,19 @@ macro_rules! statistics {
         }
 
         impl Counters {
-            /// The figures of now.
-            pub(crate) fn snapshot(&self, given: Given) -> Stats {
-                let quantiles = self.latency.quantiles();
+            /// The figures of now, of all lanes together.
+            pub(crate) fn snapshot<'a>(lanes: impl Iterator<Item = &'a Counters> + Clone, given: Given) -> Stats {
+                let quantiles = Histogram::quantiles(lanes.clone().map(|lane| &lane.latency));
                 Stats {
                     $($given: given.$given,)*
-                    $($counted: self.$counted.get(),)*
+                    $($counted: lanes.clone().map(|lane| lane.$counted.get()).sum(),)*
                     $($measured: quantiles.$measured,)*
                 }
+            }
+
+            /// Messages that have their outcome, ephemeral ones too.
+            pub(crate) fn settled(&self) -> u64 {
+                self.published.get() + self.publish_errors.get() + self.ephemeral.get() + self.ephemeral_dropped.get()
             }
         }
     };
@@ -187,11 +192,11 @@ impl Histogram {
         }
     }
 
-    /// The quantiles of all recorded so far; zeros when there are none.
-    pub(crate) fn quantiles(&self) -> Quantiles {
-        // One copy first: the writer goes on, and two quantiles of different moments could cross.
-        let counts: [u64; BUCKETS] = std::array::from_fn(|index| self.buckets[index].load(Relaxed));
-        let max = self.max.load(Relaxed);
+    /// The quantiles of all that these recorded so far; zeros when there are none.
+    pub(crate) fn quantiles<'a>(of: impl Iterator<Item = &'a Histogram> + Clone) -> Quantiles {
+        // One copy first: the writers go on, and two quantiles of different moments could cross.
+        let counts: [u64; BUCKETS] = std::array::from_fn(|index| of.clone().map(|histogram| histogram.buckets[index].load(Relaxed)).sum());
+        let max = of.map(|histogram| histogram.max.load(Relaxed)).max().unwrap_or(0);
         let total: u64 = counts.iter().sum();
         let at = |percent: u64| {
             let rank = u64::try_from((u128::from(total) * u128::from(percent)).div_ceil(100)).unwrap_or(u64::MAX);
@@ -272,7 +277,7 @@ mod tests {
         counters.pending_max.raise_to(9);
         counters.pending_max.raise_to(5);
         counters.latency.record(2_000);
-        let stats = counters.snapshot(Given { accepted: 12, pending: 5, pending_bytes: 640, events_dropped: 1 });
+        let stats = Counters::snapshot([&counters].into_iter(), Given { accepted: 12, pending: 5, pending_bytes: 640, events_dropped: 1 });
         assert_eq!((stats.accepted, stats.pending, stats.pending_bytes, stats.events_dropped), (12, 5, 640, 1));
         assert_eq!((stats.published, stats.queue_full, stats.pending_max), (7, 2, 9));
         assert_eq!((stats.latency_p50_ns, stats.latency_max_ns), (2_000, 2_000));
@@ -345,7 +350,7 @@ mod tests {
             data.iter().for_each(|&ns| histogram.record(ns));
             data.sort_unstable();
             let exact = |percent: usize| data[(count * percent).div_ceil(100) - 1];
-            let told = histogram.quantiles();
+            let told = Histogram::quantiles([&histogram].into_iter());
             for (told, exact) in [(told.latency_p50_ns, exact(50)), (told.latency_p99_ns, exact(99))] {
                 assert!(told >= exact, "{told} is below {exact} (of {count})");
                 assert!(told - exact <= (exact / 16).max(64), "{told} is more than 6.25 % above {exact} (of {count})");
@@ -357,12 +362,12 @@ mod tests {
     #[test]
     fn the_ends_of_the_range() {
         let histogram = Histogram::default();
-        assert_eq!(histogram.quantiles(), Quantiles::default(), "nothing recorded");
+        assert_eq!(Histogram::quantiles([&histogram].into_iter()), Quantiles::default(), "nothing recorded");
         histogram.record(0);
-        assert_eq!(histogram.quantiles(), Quantiles::default(), "never above the maximum");
+        assert_eq!(Histogram::quantiles([&histogram].into_iter()), Quantiles::default(), "never above the maximum");
         for _ in 0..9 {
             histogram.record(u64::MAX);
         }
-        assert_eq!(histogram.quantiles().latency_p50_ns, u64::MAX);
+        assert_eq!(Histogram::quantiles([&histogram].into_iter()).latency_p50_ns, u64::MAX);
     }
 }

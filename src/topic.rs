@@ -65,7 +65,7 @@ pub(crate) const TOPIC_KEYS: &[Row<Rule>] = &[
          it any stream may answer.",
     ),
     Key::limit("in_flight", 1..=1_000_000, "messages", "the window alone", |r, v| r.in_flight = v.and_then(|v| u32::try_from(v).ok()))
-        .doc("How many messages of this rule may be sent and not acknowledged. 1 keeps their order even when the stream refuses some."),
+        .doc("How many messages of this rule may be sent and not acknowledged, on each connection. 1 keeps their order even when the stream refuses some."),
     Key::choice("create", "never", Create::NAMES, |r, v| r.create = Create::from_name(v) == Create::IfMissing)
         .doc("Whether to create the stream when it is missing: `never` or `if_missing`, which needs `stream`. An existing stream is never changed."),
     Key::list("subjects", "subjects, in which `*` and a final `>` are wildcards", |v| subject_fault(v, true).is_none(), |r, v| {

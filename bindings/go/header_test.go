@@ -157,6 +157,7 @@ var every = map[string]Option{
 	"WithPingInterval":          WithPingInterval(time.Second),
 	"WithDiscoverServers":       WithDiscoverServers(false),
 	"WithOnDisconnect":          WithOnDisconnect(Fail),
+	"WithConnections":           WithConnections(5),
 	"WithReport":                WithReport(ReportNone),
 	"WithEventQueue":            WithEventQueue(5),
 	"WithPendingWarn":           WithPendingWarn(5),

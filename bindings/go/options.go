@@ -220,6 +220,9 @@ func WithDiscoverServers(discover bool) Option { return choice("discover_servers
 // WithOnDisconnect says what a publish does while there is no connection. Key on_disconnect.
 func WithOnDisconnect(policy WaitPolicy) Option { return text("on_disconnect", policy) }
 
+// WithConnections is how many connections carry the messages; each topic always goes by the same one. Key connections.
+func WithConnections(count int) Option { return number("connections", count) }
+
 // Reports and observation.
 
 // ReportMode is which outcomes are reported to the handlers. Counters count all, and tickets get theirs in any case.

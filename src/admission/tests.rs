@@ -117,11 +117,11 @@ fn a_window_full_of_reports_is_told_after_100_ms_of_it() {
 #[test]
 fn a_held_gate_leaves_room_for_others() {
     let window = Window::new(1, 4, 1 << 20, 50);
-    window.close_rule(1, true);
+    window.close_rule(1, 1, true);
     let held: Vec<_> = (0..2).map(|_| window.enter(Request { bytes: 1, rule: 1, topic: "x" }, Patience::Fail, None).unwrap()).collect();
     assert!(window.enter(Request { bytes: 1, rule: 1, topic: "x" }, Patience::Fail, None).is_err());
     assert!(window.enter(Request { bytes: 1, rule: 0, topic: "y" }, Patience::Fail, None).is_ok());
-    window.close_rule(1, false);
+    window.close_rule(1, 1, false);
     assert!(window.enter(Request { bytes: 1, rule: 1, topic: "x" }, Patience::Fail, None).is_ok());
     drop(held);
 }

@@ -113,6 +113,7 @@ pub(crate) struct Settings {
     pub(crate) gate_share: u32,
 
     pub(crate) on_disconnect: OnDisconnect,
+    pub(crate) connections: usize,
     pub(crate) connect_timeout: Duration,
     pub(crate) retry_on_connect: bool,
     pub(crate) reconnect_wait: Duration,
@@ -163,6 +164,14 @@ pub(crate) struct TlsSettings {
 }
 
 impl Settings {
+    /// How many lanes there are. In memory there is no server that a second connection could reach, and streams have one sequence: one is enough.
+    pub(crate) fn lanes(&self) -> usize {
+        match self.servers {
+            Servers::Memory => 1,
+            Servers::Nats(_) => self.connections,
+        }
+    }
+
     /// Checks the rules between options, which arrive one at a time.
     pub(super) fn check(&self) -> Result<()> {
         self.auth.check(&self.servers)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::row::Row;
 use super::settings::{MsgIdMode, OnDisconnect, OnFull, OnNoStream, ReportMode, Settings};
+use crate::lane::MOST_LANES;
 use crate::message::{FOREVER, subject_fault};
 use crate::trace::Level;
 
@@ -114,8 +115,13 @@ pub(crate) const OPTIONS: &[Opt] = &[
         .doc("How long the connection may be silent before the server is asked for a sign of life."),
     Opt::switch("discover_servers", true, |s, v| s.discover_servers = v).doc("Also reconnect to servers that the cluster has told about."),
     Opt::choice("on_disconnect", "wait", OnDisconnect::NAMES, |s, v| s.on_disconnect = OnDisconnect::from_name(v)).doc(
-        "What a publish does while there is no connection: `wait` accepts while there is room, `fail` returns `DISCONNECTED`. Pending messages go on in both \
+        "What a publish does while there is no connection for its topic: `wait` accepts while there is room, `fail` returns `DISCONNECTED`. Pending messages go on in both \
          cases.",
+    ),
+    Opt::number("connections", 1, 1..=MOST_LANES as u64, "connections", |s, v| s.connections = size(v)).doc(
+        "How many connections carry the messages, each with a thread. A topic always goes by the same one, chosen by a hash: messages to one topic keep their \
+         order; between topics of different connections there is none. Window, reports, `flush`, `purge`, `close` and state are one over all: the publisher is \
+         connected when every connection stands, and fails when one is given up. `memory:` has one, whatever is set.",
     ),
     //
     Opt::choice("report", "failures", ReportMode::NAMES, |s, v| s.report = ReportMode::from_name(v))

@@ -67,7 +67,7 @@ fn every_option_takes_its_default_and_gives_it_back() {
 #[test]
 fn every_row_is_documented_and_unique() {
     let (options, topics) = (Config::keys(), Config::topic_keys());
-    assert_eq!((options.len(), topics.len()), (45, 13));
+    assert_eq!((options.len(), topics.len()), (46, 13));
     for (keys, rows) in [
         (options, OPTIONS.iter().map(|row| (row.key, row.doc, row.allowed())).collect::<Vec<_>>()),
         (topics, TOPIC_KEYS.iter().map(|row| (row.key, row.doc, row.allowed())).collect()),

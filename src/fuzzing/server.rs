@@ -31,8 +31,9 @@ use crate::config::Config;
 use crate::dispatch::Handlers;
 use crate::error::{Error, Persistence, Status};
 use crate::handler::{Core, Handler};
+use crate::lane::{Command, FlushTicket};
 use crate::message::Message;
-use crate::shared::{Clock, Command, FlushTicket, Purge, Shared};
+use crate::shared::{Clock, Purge, Shared};
 use crate::wire::nats::connection::{Connection, Info};
 use crate::wire::nats::outbox::PIECES;
 use crate::wire::nats::{NatsWire, Side};
@@ -132,10 +133,10 @@ impl World {
         let settings = config.settings().expect("settings");
         let virtual_clock = Clock::Virtual(Arc::clone(&clock));
         let shared = Shared::new(settings, config.rules().clone(), virtual_clock, &[7; 32], &Handlers::default()).expect("a publisher");
-        let wire = NatsWire::new(Arc::clone(&shared.encoder), None, PING_INTERVAL);
+        let wire = NatsWire::new(Arc::clone(&shared.lanes.first().encoder), None, PING_INTERVAL);
         World {
             now: MS,
-            handler: Handler { core: Core::new(Arc::clone(&shared), 1), wire },
+            handler: Handler { core: Core::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), 1), wire },
             clock,
             shared,
             heard: Heard::default(),
@@ -195,10 +196,10 @@ impl World {
                 self.hang_up("the server closed the connection");
                 self.rounds();
             }
-            b'f' => self.shared.command(Command::Flush(FlushTicket::new(self.shared.queue.last_id()))),
+            b'f' => self.shared.lanes.first().command(Command::Flush(FlushTicket::new(self.shared.lanes.first().queue.last_id()))),
             b'u' => {
                 let what = Purge { unsent: true, in_flight: input.flag() };
-                self.shared.command(Command::Purge { what, ticket: FlushTicket::new(0) });
+                self.shared.lanes.first().command(Command::Purge { what, ticket: FlushTicket::new(0) });
                 self.rounds();
             }
             b'c' => self.close(u64::from(input.byte()) * 10 * MS),
@@ -398,7 +399,7 @@ impl World {
     fn close(&mut self, timeout: u64) {
         self.deliver();
         self.shared.window.shut(Error::new(Status::Closed, "the publisher is closed"));
-        self.shared.command(Command::Close { timeout });
+        self.shared.lanes.first().command(Command::Close { timeout });
         self.rounds();
     }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::Core;
 use crate::error::{Error, Status};
 use crate::events::{Event, EventKind};
+use crate::lane::{Command, FlushTicket};
 use crate::ledger::Stage;
-use crate::shared::{Command, FlushTicket, Purge};
+use crate::shared::Purge;
 use crate::wire::Nanos;
 
 /// A `flush` under way.
@@ -25,7 +26,7 @@ pub(crate) struct Closing {
 impl Core {
     pub(super) fn obey(&mut self) {
         let mut commands = std::mem::take(&mut self.commands);
-        self.shared.take_commands(&mut commands);
+        self.lane.take_commands(&mut commands);
         if !commands.is_empty() {
             // What was accepted before the call counts (P6); it may have come in since this turn's intake.
             self.intake();
@@ -45,6 +46,7 @@ impl Core {
                     let error = Error::new(Status::Closed, "the publisher was closed before the outcome was known");
                     self.closing = Some(Closing { at: at.min(earlier), error });
                 }
+                Command::Fail(error) => self.failed = Some(error),
             }
         }
         self.commands = commands;
@@ -58,11 +60,12 @@ impl Core {
         self.flushes.push(Flush { upto, left, ticket });
     }
 
-    /// The publisher is beyond repair: everything is settled, publishes return the cause.
+    /// The publisher is beyond repair: everything is settled, publishes return the cause. The lane where it began tells of it.
     pub(crate) fn fail(&mut self, error: &Error) {
         let error = error.clone().into_fatal();
-        self.shared.fail(&error);
-        self.event(EventKind::Failed, error.status(), 0, "", error.message());
+        if self.shared.fail(&error) {
+            self.event(EventKind::Failed, error.status(), 0, "", error.message());
+        }
         self.intake();
         self.end_all(&error);
         self.hand_over();
@@ -99,7 +102,7 @@ impl Core {
         }
         self.intake();
         // One that enters the line after this look would be settled although there is time left to send it.
-        self.table.len() == 0 && self.shared.queue.shut_if_empty()
+        self.table.len() == 0 && self.lane.queue.shut_if_empty()
     }
 
     /// Settles whatever is left, for this reason.

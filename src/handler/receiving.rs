@@ -27,20 +27,20 @@ impl Receiver for Core {
         let (kind, what) = if self.epochs == 1 { (EventKind::Connected, "connected to") } else { (EventKind::Reconnected, "reconnected to") };
         let text = format!("{what} {server} (nats-server {version}, max_payload {})", limits.max_payload);
         let event = self.logged_event(kind, Status::Ok, u64::from(self.epochs), "", text);
-        self.shared.connected(server, version, limits.max_payload, event);
+        self.shared.connected(&self.lane, server, version, limits.max_payload, event);
         self.apply_limits();
         self.retry_gates_now();
     }
 
     fn limits(&mut self, limits: Limits) {
         self.limits = limits;
-        self.shared.set_max_payload(limits.max_payload);
+        self.lane.set_max_payload(limits.max_payload);
     }
 
     fn lost(&mut self, epoch: u32, loss: &Loss) {
         if self.epoch == Some(epoch) {
             self.epoch = None;
-            self.shared.disconnected(&loss.error);
+            self.shared.disconnected(&self.lane, &loss.error);
             self.event(EventKind::Disconnected, loss.error.status(), 0, "", loss.error.message());
             self.forget_questions();
         }
@@ -65,17 +65,17 @@ impl Receiver for Core {
         let due = now.saturating_add(ack_wait).min(s.deadline);
         self.deadlines.set(slot, due);
         if again {
-            self.shared.counters.resent.bump(1);
+            self.lane.counters.resent.bump(1);
         }
     }
 
     fn verdict(&mut self, token: Token, verdict: Verdict<'_>) {
         let Some(s) = self.table.get(token.slot).filter(|s| s.id & ID_MASK == token.id && !s.ephemeral) else {
-            self.shared.counters.late_acks.bump(1);
+            self.lane.counters.late_acks.bump(1);
             return;
         };
         if token.attempt == 0 || token.attempt > s.attempt {
-            self.shared.counters.alien_replies.bump(1);
+            self.lane.counters.alien_replies.bump(1);
             return;
         }
         let (slot, current) = (s.index, token.attempt == s.attempt && matches!(s.stage, Stage::InFlight | Stage::Fencing));
@@ -89,9 +89,9 @@ impl Receiver for Core {
             }
             Verdict::Refused(refusal) if current => self.refused(slot, refusal),
             // An answer to an attempt that is over, or a second answer to this one.
-            Verdict::Refused(_) => self.shared.counters.late_acks.bump(1),
+            Verdict::Refused(_) => self.lane.counters.late_acks.bump(1),
             // Counts as silence: the deadline judges.
-            Verdict::Alien => self.shared.counters.alien_replies.bump(1),
+            Verdict::Alien => self.lane.counters.alien_replies.bump(1),
         }
     }
 
@@ -136,7 +136,7 @@ impl Receiver for Core {
             }
             Notice::Discovered { servers } => self.event(EventKind::ServersDiscovered, Status::Ok, 0, "", format!("also in the cluster: {servers}")),
             Notice::Denied { topic, text } => self.shared.log(Level::Warn, || format!("{topic:?}: {text}")),
-            Notice::AlienReply => self.shared.counters.alien_replies.bump(1),
+            Notice::AlienReply => self.lane.counters.alien_replies.bump(1),
         }
     }
 }

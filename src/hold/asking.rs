@@ -109,7 +109,7 @@ impl Core {
         if !std::mem::replace(&mut check.missing, true) {
             let text = format!("there is no stream {name:?}; its messages wait for it");
             let topic = waiting.first_key_value().and_then(|(_, &slot)| self.table.get(slot)).map_or_else(String::new, |s| s.topic().to_owned());
-            self.shared.counters.gates_held.bump(1);
+            self.lane.counters.gates_held.bump(1);
             self.event(EventKind::GateHeld, Status::NoStream, 0, &topic, text);
         }
         self.check_later(gate);
@@ -131,7 +131,7 @@ impl Core {
     /// An answer, or the lack of one.
     pub(crate) fn answered(&mut self, ask: u32, answer: StreamAnswer) {
         let Some(asked) = self.asks.remove(&ask) else {
-            self.shared.counters.late_acks.bump(1);
+            self.lane.counters.late_acks.bump(1);
             return;
         };
         if let StreamAnswer::Exists { name, duplicate_window: Some(window), differences, risks } = &answer {
@@ -261,7 +261,7 @@ impl Core {
         if checking {
             self.gates.set(gate, State::Unchecked);
             for rule in self.gates.get(gate).map(|g| g.rules.clone()).unwrap_or_default() {
-                self.shared.window.close_rule(rule, false);
+                self.shared.window.close_rule(rule, self.lane.bit(), false);
             }
             if let Some(g) = self.gates.get_mut(gate) {
                 g.created = false;

@@ -11,10 +11,11 @@ use crate::config::Config;
 use crate::dispatch::{Handlers, Sink};
 use crate::error::{Error, Status};
 use crate::handler::Core;
+use crate::lane::{Command, FlushTicket};
 use crate::message::Message;
 use crate::publisher::{Publisher, Purge, State};
 use crate::report::Report;
-use crate::shared::{Clock, Command, FlushTicket, Shared};
+use crate::shared::{Clock, Shared};
 use crate::sys::{alone, in_child};
 use crate::topic::Rules;
 
@@ -143,11 +144,11 @@ fn shared() -> Arc<Shared> {
 #[test]
 fn a_flush_counts_what_came_in_after_the_turn_began() {
     let shared = shared();
-    let mut core = Core::new(Arc::clone(&shared), 1);
+    let mut core = Core::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), 1);
     // Between the handler's look at the queue and its look at the commands a thread publishes and flushes.
     let id = shared.accept(&Message::new("a", b""), Patience::NoLimit, None).unwrap();
-    let ticket = FlushTicket::new(shared.queue.last_id());
-    shared.command(Command::Flush(Arc::clone(&ticket)));
+    let ticket = FlushTicket::new(shared.lanes.first().queue.last_id());
+    shared.lanes.first().command(Command::Flush(Arc::clone(&ticket)));
     core.finish_commands();
     assert_eq!(ticket.result(), None, "message {id} is not settled");
     core.end_all(&Error::new(Status::Closed, "the end"));
@@ -158,28 +159,28 @@ fn a_flush_counts_what_came_in_after_the_turn_began() {
 #[test]
 fn flushes_that_nobody_waits_for_are_forgotten() {
     let shared = shared();
-    let mut core = Core::new(Arc::clone(&shared), 1);
+    let mut core = Core::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), 1);
     shared.accept(&Message::new("a", b""), Patience::NoLimit, None).unwrap();
     for _ in 0..1_000 {
-        shared.command(Command::Flush(FlushTicket::new(1)));
+        shared.lanes.first().command(Command::Flush(FlushTicket::new(1)));
         core.finish_commands();
     }
     assert!(core.flushes.len() <= 1, "{}", core.flushes.len());
-    shared.io_gone();
+    shared.lane_done(shared.lanes.first());
     let ticket = FlushTicket::new(1);
-    shared.command(Command::Flush(Arc::clone(&ticket)));
+    shared.lanes.first().command(Command::Flush(Arc::clone(&ticket)));
     assert_eq!(Arc::strong_count(&ticket), 1, "nobody is left to take it");
 }
 
 #[test]
 fn a_new_rule_holds_for_its_first_message() {
     let shared = shared();
-    let mut core = Core::new(Arc::clone(&shared), 1);
+    let mut core = Core::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), 1);
     let mut rules = Rules::new();
     rules.set("a", "stream", "S").unwrap();
     shared.rules.store(Arc::new(rules)); // the command that tells the handler comes later
     shared.accept(&Message::new("a", b""), Patience::NoLimit, None).unwrap();
-    shared.command(Command::Flush(FlushTicket::new(0)));
+    shared.lanes.first().command(Command::Flush(FlushTicket::new(0)));
     core.finish_commands();
     assert_eq!(core.rules.get(1).stream.as_deref(), Some("S"));
 }

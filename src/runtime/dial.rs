@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -101,7 +102,7 @@ pub(crate) struct Greeted {
     pub(crate) over_tls: bool,
 }
 
-/// Makes connections.
+/// Makes connections, one for all lanes of a publisher.
 pub(crate) struct Dialer {
     /// `None`: no one asked for TLS when the publisher started, or there are files, which are read for each connection.
     tls: Option<Arc<ClientConfig>>,
@@ -110,7 +111,9 @@ pub(crate) struct Dialer {
     timeout: Duration,
     tls_required: bool,
     /// A server asked for TLS and got it. From then on it is TLS or nothing: a later server, configured or discovered, may be somebody's who wants the credentials.
-    tls_seen: Cell<bool>,
+    tls_seen: AtomicBool,
+    /// It was told that secrets go in plain text: once is enough.
+    warned: AtomicBool,
 }
 
 impl Dialer {
@@ -125,8 +128,14 @@ impl Dialer {
             authenticator: Authenticator::new(settings.auth.clone()),
             timeout: settings.connect_timeout,
             tls_required: settings.tls.required || settings.tls.first,
-            tls_seen: Cell::new(false),
+            tls_seen: AtomicBool::new(false),
+            warned: AtomicBool::new(false),
         })
+    }
+
+    /// True the first time: secrets go in plain text, and that is to be told.
+    pub(crate) fn may_warn(&self) -> bool {
+        !self.warned.swap(true, Ordering::Relaxed)
     }
 
     /// The error for credentials that the server refused.
@@ -169,7 +178,7 @@ impl Dialer {
         let info = Info::parse(&line).map_err(|error| failed("no NATS server", &error.message()))?;
         let mut over_tls = self.settings.first;
         let required = self.tls_required || server.tls;
-        if !over_tls && (required || self.tls_seen.get() || info.tls_required) {
+        if !over_tls && (required || self.tls_seen.load(Ordering::Relaxed) || info.tls_required) {
             if !info.tls_required && !info.tls_available {
                 let who = if required { "tls:// or tls_required" } else { "another server has asked for it" };
                 return Err(Error::new(Status::TlsFailed, format!("{server}: TLS is required ({who}), but the server does not offer it")));
@@ -189,7 +198,7 @@ impl Dialer {
         };
         let name = tls::server_name(&self.settings, &target.tls_name)?;
         let connected = TlsConnector::from(config).connect(name, tcp).await;
-        self.tls_seen.set(self.tls_seen.get() || connected.is_ok());
+        self.tls_seen.fetch_or(connected.is_ok(), Ordering::Relaxed);
         connected.map(|tls| Stream::Tls(Box::new(tls))).map_err(|error| self.handshake_error(target, &error))
     }
 }

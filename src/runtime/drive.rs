@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::io::IoSlice;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -12,6 +11,7 @@ use super::rounds::{Ages, Drive, Round, rounds};
 use crate::error::{Error, Result, Status};
 use crate::events::EventKind;
 use crate::handler::{Core, Handler};
+use crate::lane::Lane;
 use crate::shared::Shared;
 use crate::trace::Level;
 use crate::wire::nats::connection::{Connect, Connection, Info};
@@ -45,35 +45,32 @@ type Dialing = Pin<Box<dyn Future<Output = (Target, Result<Greeted>)>>>;
 /// The NATS backend's thread.
 pub(crate) struct NatsDriver {
     handler: Handler<NatsWire>,
-    dialer: Rc<Dialer>,
+    dialer: Arc<Dialer>,
     pool: Pool,
     ages: Ages,
     main: Option<Link>,
     leaving: Option<(Link, Nanos)>,
     dialing: Option<Dialing>,
     announced: bool,
-    /// Once is enough.
-    warned: bool,
 }
 
 impl NatsDriver {
-    pub(crate) fn new(shared: &Arc<Shared>, dialer: Dialer, random: u64) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>, lane: &Arc<Lane>, dialer: Arc<Dialer>, random: u64) -> Self {
         let settings = &shared.settings;
         let servers = match &settings.servers {
             Servers::Nats(servers) => servers.as_slice(),
             Servers::Memory => &[],
         };
-        let wire = NatsWire::new(Arc::clone(&shared.encoder), settings.jetstream_domain.as_deref(), nanos(settings.ping_interval));
+        let wire = NatsWire::new(Arc::clone(&lane.encoder), settings.jetstream_domain.as_deref(), nanos(settings.ping_interval));
         NatsDriver {
-            handler: Handler { core: Core::new(Arc::clone(shared), random), wire },
-            dialer: Rc::new(dialer),
-            pool: Pool::new(servers, settings, random.rotate_left(17)),
+            handler: Handler { core: Core::new(Arc::clone(shared), Arc::clone(lane), random), wire },
+            dialer,
+            pool: Pool::new(servers, settings, lane.index, random.rotate_left(17)),
             ages: Ages::new(),
             main: None,
             leaving: None,
             dialing: None,
             announced: false,
-            warned: false,
         }
     }
 
@@ -101,6 +98,9 @@ impl NatsDriver {
         match self.seek_server() {
             Ok(at) => next = next.min(at),
             Err(error) => return Round::Done(Err(error)),
+        }
+        if let Some(error) = self.handler.core.failed.take() {
+            return Round::Done(Err(error));
         }
         if self.handler.core.may_end() {
             return self.say_goodbye(cx);
@@ -178,7 +178,7 @@ impl NatsDriver {
                     any = true;
                     link.needs_flush = true;
                     wire.wrote(side, count, now, core);
-                    core.shared.counters.bytes_out.bump(count as u64);
+                    core.lane.counters.bytes_out.bump(count as u64);
                 }
                 Poll::Ready(Err(error)) => {
                     // X5: what the server said before it hung up is still there to be read.
@@ -314,7 +314,7 @@ impl NatsDriver {
     }
 
     fn start_dialing(&mut self, target: Target) {
-        let dialer = Rc::clone(&self.dialer);
+        let dialer = Arc::clone(&self.dialer);
         self.dialing = Some(Box::pin(async move {
             let result = dialer.dial(target.clone()).await;
             (target, result)
@@ -342,7 +342,7 @@ impl NatsDriver {
         }
         if let Some(what) = auth.exposed()
             && !stream.is_private()
-            && !std::mem::replace(&mut self.warned, true)
+            && self.dialer.may_warn()
         {
             core.shared.log(Level::Warn, || format!("{}: {what} goes over the network in plain text; set tls_required, or write tls://", target.server));
         }
@@ -393,8 +393,8 @@ fn require_headers(info: &Info, target: &Target) -> Result<()> {
 
 impl Drive for NatsDriver {
     async fn run(&mut self) -> Result<()> {
-        let shared = Arc::clone(&self.handler.core.shared);
-        rounds(&shared, |cx| self.round(cx)).await
+        let (shared, lane) = (Arc::clone(&self.handler.core.shared), Arc::clone(&self.handler.core.lane));
+        rounds(&shared.clock, &lane, |cx| self.round(cx)).await
     }
 
     fn into_core(self) -> Core {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::error::{Result, Status};
 use crate::events::EventKind;
 use crate::handler::{Core, Handler};
+use crate::lane::Lane;
 use crate::shared::{Clock, Shared};
 use crate::trace;
 use crate::wire::memory::MemoryWire;
@@ -44,7 +45,7 @@ impl Ages {
             let wall = SystemTime::now();
             let passed = nanos(wall.duration_since(self.wall).unwrap_or_default());
             let monotonic = now - self.last;
-            if passed > monotonic + JUMP && self.last > 0 {
+            if passed > monotonic + JUMP && self.last > 0 && core.lane.is_first() {
                 let seconds = (passed - monotonic) / 1_000_000_000;
                 core.event(EventKind::ClockJump, Status::Ok, seconds, "", format!("the clock jumped by {seconds} s: the machine slept, or the time was set"));
             }
@@ -67,27 +68,27 @@ pub(super) enum Round {
 }
 
 /// Runs rounds until done, asleep between them.
-pub(super) async fn rounds(shared: &Arc<Shared>, mut round: impl FnMut(&mut Context<'_>) -> Round) -> Result<()> {
-    let mut notified = Box::pin(shared.queue.notify().notified());
+pub(super) async fn rounds(clock: &Clock, lane: &Lane, mut round: impl FnMut(&mut Context<'_>) -> Round) -> Result<()> {
+    let mut notified = Box::pin(lane.queue.notify().notified());
     let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
-    let birth = match &shared.clock {
+    let birth = match clock {
         Clock::Real(birth) => *birth,
         Clock::Virtual(_) => Instant::now(),
     };
     poll_fn(move |cx| {
         loop {
-            shared.queue.rise();
+            lane.queue.rise();
             trace::refresh();
             let next = match round(cx) {
                 Round::Busy => continue,
                 Round::Done(result) => return Poll::Ready(result),
                 Round::Idle(next) => next,
             };
-            if !shared.queue.fall_idle() {
+            if !lane.queue.fall_idle() {
                 continue;
             }
             if notified.as_mut().poll(cx).is_ready() {
-                notified.set(shared.queue.notify().notified());
+                notified.set(lane.queue.notify().notified());
                 continue;
             }
             let at = birth.checked_add(Duration::from_nanos(next)).unwrap_or_else(|| birth + Duration::from_secs(365 * 24 * 3600));
@@ -111,16 +112,21 @@ pub(crate) struct MemoryDriver {
 
 impl MemoryDriver {
     pub(crate) fn new(shared: &Arc<Shared>, random: u64) -> Self {
-        MemoryDriver { handler: Handler { core: Core::new(Arc::clone(shared), random), wire: MemoryWire::new(Arc::clone(&shared.rules)) } }
+        MemoryDriver {
+            handler: Handler {
+                core: Core::new(Arc::clone(shared), Arc::clone(shared.lanes.first()), random),
+                wire: MemoryWire::new(Arc::clone(&shared.rules)),
+            },
+        }
     }
 }
 
 impl Drive for MemoryDriver {
     async fn run(&mut self) -> Result<()> {
-        let shared = Arc::clone(&self.handler.core.shared);
+        let (shared, lane) = (Arc::clone(&self.handler.core.shared), Arc::clone(&self.handler.core.lane));
         let mut ages = Ages::new();
         let handler = &mut self.handler;
-        rounds(&shared, move |_| {
+        rounds(&shared.clock, &lane, move |_| {
             ages.tell(&mut handler.core);
             let any = handler.wire.deliver(&mut handler.core);
             let next = handler.turn();

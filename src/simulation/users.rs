@@ -11,10 +11,11 @@ use super::world::World;
 use crate::admission::Patience;
 use crate::admission::{Credit, swap_callback};
 use crate::error::{Error, Persistence, Status};
+use crate::lane::{Command, FlushTicket};
 use crate::ledger::Slot;
 use crate::message::Message;
 use crate::report::{REPORT_DUPLICATE, Report, Reports};
-use crate::shared::{Command, FlushTicket, Purge};
+use crate::shared::Purge;
 
 /// The callback, among the publishing threads.
 const CALLBACK: u32 = 99;
@@ -116,16 +117,16 @@ impl World {
         }
         let now = self.now;
         if take_due(&mut self.users.flush_at, now) {
-            let ticket = FlushTicket::new(self.shared.queue.last_id());
+            let ticket = FlushTicket::new(self.shared.lanes.first().queue.last_id());
             self.tell(|| format!("flush up to {}", ticket.upto));
-            self.shared.command(Command::Flush(Arc::clone(&ticket)));
+            self.shared.lanes.first().command(Command::Flush(Arc::clone(&ticket)));
             self.users.flushes.push(ticket);
         }
         if take_due(&mut self.users.purge_at, now) {
             let what = self.rng.pick(&[(true, false), (false, true), (true, true)]);
             let (what, ticket) = (Purge { unsent: what.0, in_flight: what.1 }, FlushTicket::new(0));
             self.tell(|| format!("{what:?}"));
-            self.shared.command(Command::Purge { what, ticket: Arc::clone(&ticket) });
+            self.shared.lanes.first().command(Command::Purge { what, ticket: Arc::clone(&ticket) });
             self.users.purges.push(ticket);
         }
         let done = self.users.publishers.iter().all(|publisher| publisher.left == 0) && self.shared.stats().pending == 0 && self.handler.core.table.len() == 0;
@@ -133,7 +134,7 @@ impl World {
             self.users.closed = true;
             self.tell(|| format!("close within {} ms", self.plan.close_timeout / MS));
             self.shared.window.shut(Error::new(Status::Closed, "the publisher is closed"));
-            self.shared.command(Command::Close { timeout: self.plan.close_timeout });
+            self.shared.lanes.first().command(Command::Close { timeout: self.plan.close_timeout });
         }
         Ok(())
     }
@@ -181,7 +182,7 @@ impl World {
         let msg_id = own.then(|| format!("own-{n}"));
         let timeout = self.rng.chance(150).then(|| self.rng.between(self.plan.ack_wait / 2, self.plan.delivery_timeout));
         let message = Message { msg_id: msg_id.as_deref(), delivery_timeout: timeout.map(Duration::from_nanos), tag: n, ..Message::new(&topic, &payload) };
-        let planned = self.shared.encoder.plan(&message, false).map_or(0, |plan| plan.frame);
+        let planned = self.shared.lanes.first().encoder.plan(&message, false).map_or(0, |plan| plan.frame);
         let credit = self.users.call.as_mut().filter(|_| thread == CALLBACK);
         let owed = credit.as_ref().is_some_and(|call| call.messages > 0 && call.bytes >= planned);
         let outside = swap_callback(credit.as_ref().and_then(|call| call.credit));

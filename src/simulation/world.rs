@@ -64,8 +64,8 @@ impl World {
         let settings = plan.config.settings().expect("settings");
         let handlers = if plan.polled { Handlers::default() } else { Handlers { reports: Some(Arc::new(Nobody)), events: None } };
         let shared = Shared::new(settings, plan.config.rules().clone(), Clock::Virtual(Arc::clone(&clock)), &random, &handlers).expect("a publisher");
-        let wire = NatsWire::new(Arc::clone(&shared.encoder), None, plan.ping_interval);
-        let handler = Handler { core: Core::new(Arc::clone(&shared), seed), wire };
+        let wire = NatsWire::new(Arc::clone(&shared.lanes.first().encoder), None, plan.ping_interval);
+        let handler = Handler { core: Core::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), seed), wire };
         let mut model = Model::new(plan.script.clone());
         for stream in &plan.streams {
             model.add_stream(0, stream.clone());

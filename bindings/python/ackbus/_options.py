@@ -110,6 +110,7 @@ class Options(TypedDict, total=False):
     ping_interval: Seconds
     discover_servers: bool
     on_disconnect: Literal["wait", "fail"]
+    connections: int
     report: Literal["failures", "all", "none"]
     event_queue: int
     pending_warn: int

@@ -13,6 +13,8 @@ use crate::wire::Token;
 pub(crate) const MAX_CONTROL_LINE: usize = 4096;
 /// Slot 5 digits, id 8, attempt 2.
 pub(crate) const TOKEN_LEN: usize = 15;
+/// How many of an encoder's random bytes make its inbox.
+pub(crate) const INBOX_RANDOM: usize = 16;
 const SLOT_DIGITS: usize = 5;
 const ID_DIGITS: usize = 8;
 const ATTEMPT_DIGITS: usize = 2;
@@ -161,7 +163,7 @@ impl Encoder {
         let mut inbox = Vec::with_capacity(inbox_prefix.len() + 24);
         inbox.extend_from_slice(inbox_prefix.as_bytes());
         inbox.push(b'.');
-        let (for_inbox, for_id) = random.split_at(16);
+        let (for_inbox, for_id) = random.split_at(INBOX_RANDOM);
         inbox.extend(for_inbox.iter().map(|byte| DIGITS[(byte & 63) as usize]));
         inbox.push(b'.');
         let mut id_prefix = [0; 16];

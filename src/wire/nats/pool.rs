@@ -65,6 +65,8 @@ pub(crate) struct Pool {
     due: u64,
     gave_up: Option<Error>,
     jitter: Jitter,
+    /// Which of the publisher's connections this is.
+    lane: usize,
     wait: u64,
     retry_on_connect: bool,
     max_reconnects: Option<u32>,
@@ -94,7 +96,7 @@ enum Phase {
 
 impl Pool {
     /// A pool of the configured servers, in their order, of which the first 256 count.
-    pub(crate) fn new(servers: &[ServerUrl], settings: &Settings, seed: u64) -> Self {
+    pub(crate) fn new(servers: &[ServerUrl], settings: &Settings, lane: usize, seed: u64) -> Self {
         let entry = |server: &ServerUrl| Entry::new(Target { server: server.clone(), tls_name: server.host.clone() }, true);
         Pool {
             entries: servers.iter().take(MAX_SERVERS).map(entry).collect(),
@@ -107,6 +109,7 @@ impl Pool {
             due: 0,
             gave_up: None,
             jitter: Jitter::new(seed),
+            lane,
             wait: nanos(settings.reconnect_wait).max(MS),
             retry_on_connect: settings.retry_on_connect,
             max_reconnects: settings.max_reconnects,
@@ -180,8 +183,17 @@ impl Pool {
         }
         (self.attempts, self.tried, self.since) = (0, 0, Some(now));
         self.phase = Phase::Lost;
+        self.spread();
         let unsteady = now.saturating_sub(self.unsteady_since);
         self.due = if self.short_lives < 2 { now } else { now.saturating_add(self.pause(unsteady / RECONNECT_PART)) };
+    }
+
+    /// The connections of a publisher that lose one server go to different ones: the others, which stand before it, are rotated by the connection's number.
+    fn spread(&mut self) {
+        let others = self.entries.len().saturating_sub(1);
+        if let Some(by) = self.lane.checked_rem(others) {
+            self.entries.make_contiguous()[..others].rotate_left(by);
+        }
     }
 
     /// `connect_urls` of an INFO from this server: new servers come in and are returned, those no longer told of go. An empty list says nothing. An INFO that
@@ -210,7 +222,9 @@ impl Pool {
 
     /// Another server to go to when this one asks its clients to leave (lame duck).
     pub(crate) fn other_than(&self, server: &ServerUrl) -> Option<Target> {
-        self.entries.iter().find(|entry| !entry.is(server)).map(|entry| entry.target.clone())
+        let others: Vec<&Entry> = self.entries.iter().filter(|entry| !entry.is(server)).collect();
+        let place = self.lane.checked_rem(others.len())?;
+        others.get(place).map(|entry| entry.target.clone())
     }
 
     /// The first connect has one round, and with `retry_on_connect` as many further attempts as a reconnect.

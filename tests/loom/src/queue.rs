@@ -26,7 +26,7 @@ fn io(queue: &SendQueue, count: usize, mut settle: impl FnMut(Box<Slot>)) -> Vec
 /// Two threads publish, the third sleeps between: it misses nothing, and ids are in the order of the line (P10).
 pub fn the_sleeper_misses_nothing() {
     loom::model(|| {
-        let queue = Arc::new(SendQueue::new());
+        let queue = Arc::new(SendQueue::new(1, 1));
         let publishers = [0, 1].map(|index| {
             let queue = Arc::clone(&queue);
             thread::spawn(move || queue.push(Box::new(Slot::new(index)), |_| {}).unwrap())
@@ -42,7 +42,7 @@ pub fn the_sleeper_misses_nothing() {
 /// A message meets the end of the queue: it comes out, or its caller gets it back. It is never lost (P1).
 pub fn the_end_loses_nothing() {
     loom::model(|| {
-        let queue = Arc::new(SendQueue::new());
+        let queue = Arc::new(SendQueue::new(1, 1));
         let publishers = [0, 1].map(|index| {
             let queue = Arc::clone(&queue);
             thread::spawn(move || queue.push(Box::new(Slot::new(index)), |_| {}).is_ok())
@@ -62,7 +62,7 @@ pub fn the_end_loses_nothing() {
 pub fn slots_go_round() {
     loom::model(|| {
         let window = Arc::new(Window::new(1, 1, 100, 50));
-        let queue = Arc::new(SendQueue::new());
+        let queue = Arc::new(SendQueue::new(1, 1));
         let publishers = [(); 2].map(|()| {
             let (window, queue) = (Arc::clone(&window), Arc::clone(&queue));
             thread::spawn(move || {

@@ -150,7 +150,7 @@ pub fn a_callback_gives_its_places_back() {
 pub fn a_gate_opens() {
     loom::model(|| {
         let window = Arc::new(Window::new(1, 2, 100, 50));
-        window.close_rule(0, true);
+        window.close_rule(0, 1, true);
         let first = enter(&window, 1).unwrap();
         let behind = visitor(&window, 1);
         let other = {
@@ -160,7 +160,7 @@ pub fn a_gate_opens() {
                 leave(&window, [slot]);
             })
         };
-        window.close_rule(0, false);
+        window.close_rule(0, 1, false);
         behind.join().unwrap();
         other.join().unwrap();
         leave(&window, [first]);

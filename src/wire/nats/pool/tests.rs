@@ -19,7 +19,7 @@ fn settings() -> Settings {
 }
 
 fn pool(servers: &str, settings: &Settings) -> Pool {
-    Pool::new(&urls(servers), settings, 1)
+    Pool::new(&urls(servers), settings, 0, 1)
 }
 
 fn target(pool: &mut Pool, now: u64) -> Target {
@@ -80,6 +80,27 @@ fn the_first_connect_follows_the_order_and_a_lost_one_begins_with_the_others() {
 }
 
 #[test]
+fn the_connections_of_a_publisher_go_different_ways_when_they_lose_one_server() {
+    let mut order = Vec::new();
+    for lane in 0..5 {
+        let mut pool = Pool::new(&urls("a,b,c,d"), &settings(), lane, lane as u64);
+        let a = connect(&mut pool, 0);
+        assert_eq!(a.host, "a", "the first connect follows the order");
+        let leaves_for = pool.other_than(&a).unwrap().server.host;
+        pool.lost(10 * SECOND);
+        let tried: String = (0..4).map(|_| fail(&mut pool, 10 * SECOND, refused())).collect();
+        assert!(tried.starts_with(&leaves_for), "{tried}");
+        order.push(tried);
+    }
+    assert_eq!(order, ["bcda", "cdba", "dbca", "bcda", "cdba"]);
+    let mut alone = Pool::new(&urls("a"), &settings(), 3, 1);
+    let a = connect(&mut alone, 0);
+    assert!(alone.other_than(&a).is_none());
+    alone.lost(10 * SECOND);
+    assert_eq!(host(&mut alone, 10 * SECOND), "a");
+}
+
+#[test]
 fn pauses_grow_with_the_time_lost_up_to_the_limit_with_jitter() {
     let mut pool = pool("a", &settings());
     let mut seen = Vec::new();
@@ -104,7 +125,7 @@ fn pauses_grow_with_the_time_lost_up_to_the_limit_with_jitter() {
 #[test]
 fn the_same_seed_gives_the_same_pauses() {
     let run = |seed| {
-        let mut pool = Pool::new(&urls("a"), &settings(), seed);
+        let mut pool = Pool::new(&urls("a"), &settings(), 0, seed);
         let step = |now: &mut u64| {
             fail(&mut pool, *now, refused());
             *now += pause(&mut pool, *now);
@@ -305,7 +326,7 @@ fn any_order_of_events_keeps_the_bounds() {
     for seed in 0..300 {
         let mut chance = Jitter::new(seed);
         let max_reconnects = (chance.below(2) == 0).then_some(5);
-        let mut pool = Pool::new(&urls("a,b,c"), &Settings { max_reconnects, ..settings() }, seed);
+        let mut pool = Pool::new(&urls("a,b,c"), &Settings { max_reconnects, ..settings() }, 0, seed);
         let (mut now, mut current) = (0, urls("a").remove(0));
         for _ in 0..300 {
             match chance.below(6) {
