@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result, Status};
-use crate::ledger::{CHUNK, Frame, KEPT_TOTAL, Slot};
+use crate::ledger::{CHUNK, Content, KEPT_TOTAL, Slot};
 use crate::sync::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering, PoisonError, thread_local};
 use crate::wait;
 
@@ -127,7 +127,7 @@ struct State {
     wants_room: bool,
 }
 
-/// A free slot, and what it keeps of its frame's memory: the slot itself was last seen by another core, and is not looked at under the lock.
+/// A free slot, and what it keeps of its content's memory: the slot itself was last seen by another core, and is not looked at under the lock.
 #[derive(Debug)]
 struct Free {
     slot: Box<Slot>,
@@ -338,7 +338,7 @@ impl Window {
             None => self.grow(&mut state),
         };
         drop(state);
-        slot.bytes = request.bytes;
+        slot.bytes = request.bytes as u32;
         slot.rule = request.rule;
         slot
     }
@@ -372,9 +372,9 @@ impl Window {
     }
 
     fn shelve(state: &mut State, mut slot: Box<Slot>) {
-        let mut kept = slot.kept();
+        let mut kept = slot.content.held();
         if state.kept + kept > KEPT_TOTAL {
-            slot.frame = Frame::default();
+            slot.content = Content::default();
             kept = 0;
         }
         state.kept += kept;
@@ -391,7 +391,7 @@ impl Window {
         let count = slots.len();
         for slot in slots.drain(..) {
             state.used -= 1;
-            state.used_bytes -= slot.bytes;
+            state.used_bytes -= slot.bytes as usize;
             Self::vacate(&mut state, &slot);
             Self::shelve(&mut state, slot);
         }
@@ -421,7 +421,7 @@ impl Window {
         let mut bytes = 0;
         let mut state = self.state();
         for slot in slots {
-            bytes += slot.bytes;
+            bytes += slot.bytes as usize;
             Self::vacate(&mut state, slot);
         }
         drop(state);

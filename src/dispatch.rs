@@ -330,10 +330,7 @@ impl Desk {
         self.note_move(&mut state);
         self.lower(&mut state);
         drop(state);
-        result.map(|(mut slots, room, taker)| {
-            terminate(&mut slots);
-            Reports { slots, room, taker, desk: Some(Arc::clone(self)), lent: false }
-        })
+        result.map(|(slots, room, taker)| Reports { slots, room, taker, desk: Some(Arc::clone(self)), lent: false })
     }
 
     /// Takes events in poll mode.
@@ -436,7 +433,6 @@ impl Desk {
         let count = state.reports.len().min(BATCH);
         batch.extend(state.reports.drain(..count));
         drop(state);
-        terminate(batch);
         self.window.lend(batch);
     }
 
@@ -520,13 +516,6 @@ pub fn leave_callback() {
         desk.announce_room();
     }
     admission::leave_callback_thread();
-}
-
-/// Makes the texts of messages ready to be shown. Not where they are settled: whoever shows them reads them anyway, and the I/O thread need not.
-pub(crate) fn terminate(slots: &mut [Box<Slot>]) {
-    for slot in slots {
-        slot.terminate();
-    }
 }
 
 /// Runs user code. Its panics end here (P1: the other reports must go on).

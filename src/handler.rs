@@ -347,8 +347,8 @@ impl Core {
         if s.stage != Stage::Queued {
             return false;
         }
-        if u64::from(s.body) > limit {
-            let text = format!("headers and payload have {} bytes; {} takes {limit}", s.body, self.server);
+        if u64::from(s.content.body()) > limit {
+            let text = format!("headers and payload have {} bytes; {} takes {limit}", s.content.body(), self.server);
             self.settle(slot, Ending::definite(Status::TooLarge, 0, text));
             return false;
         }
@@ -359,7 +359,7 @@ impl Core {
             self.settle_unanswered(slot, Status::AckTimeout, 0, "4095 attempts were made");
             return false;
         }
-        if s.tainted.is_some() && !self.may_send_again(slot) {
+        if s.tainted().is_some() && !self.may_send_again(slot) {
             return false;
         }
         if !self.denied.is_empty() && self.is_denied(slot) {
@@ -411,6 +411,6 @@ impl Core {
 
     /// What an unanswered attempt leaves behind.
     pub(crate) fn doubt(&self, slot: &Slot) -> Persistence {
-        if slot.tainted.is_some() || slot.stage.is_under_way() { Persistence::PossiblyPersisted } else { Persistence::NotPersisted }
+        if slot.tainted().is_some() || slot.stage.is_under_way() { Persistence::PossiblyPersisted } else { Persistence::NotPersisted }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use crate::dispatch::{self, Desk};
+use crate::dispatch::Desk;
 use crate::error::{Error, Persistence, Result, Status};
 use crate::ledger::Slot;
 use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -61,19 +61,19 @@ impl<'a> Report<'a> {
     /// [`REPORT_DUPLICATE`], [`REPORT_EPHEMERAL`], [`REPORT_MARK`].
     #[must_use]
     pub fn flags(&self) -> u32 {
-        self.0.outcome.flags | if self.0.marked { REPORT_MARK } else { 0 }
+        u32::from(self.0.outcome.flags) | if self.0.marked { REPORT_MARK } else { 0 }
     }
 
     /// JetStream's `err_code`, or the status of a reply without body (503); 0 when there was none.
     #[must_use]
     pub fn server_code(&self) -> u32 {
-        self.0.outcome.server_code
+        self.0.server_code()
     }
 
     /// How many times the message was sent; 0: it never left the process.
     #[must_use]
     pub fn attempts(&self) -> u32 {
-        self.0.attempts
+        u32::from(self.0.attempts)
     }
 
     /// From acceptance to the outcome, in nanoseconds.
@@ -97,7 +97,7 @@ impl<'a> Report<'a> {
     /// The Msg-Id, the caller's or the automatic one; empty without one.
     #[must_use]
     pub fn msg_id(&self) -> &'a str {
-        std::str::from_utf8(self.0.msg_id.of(self.0.frame.bytes())).unwrap_or_default()
+        self.0.content.msg_id()
     }
 
     /// The stream that stored the message; empty unless persisted.
@@ -109,19 +109,19 @@ impl<'a> Report<'a> {
     /// What happened, in words; empty if all went well.
     #[must_use]
     pub fn text(&self) -> &'a str {
-        self.0.outcome.text.as_deref().map_or("", strip)
+        self.0.text().map_or("", strip)
     }
 
     /// The topic with the NUL byte that follows it.
     #[must_use]
     pub fn topic_nul(&self) -> &'a [u8] {
-        self.terminated(self.0.topic)
+        self.0.content.topic_nul()
     }
 
     /// The Msg-Id with the NUL byte that follows it.
     #[must_use]
     pub fn msg_id_nul(&self) -> &'a [u8] {
-        if self.0.has_msg_id() { self.terminated(self.0.msg_id) } else { b"\0" }
+        self.0.content.msg_id_nul()
     }
 
     /// The stream with a NUL byte behind it.
@@ -133,13 +133,7 @@ impl<'a> Report<'a> {
     /// The text with a NUL byte behind it.
     #[must_use]
     pub fn text_nul(&self) -> &'a [u8] {
-        self.0.outcome.text.as_deref().map_or(b"\0", str::as_bytes)
-    }
-
-    fn terminated(&self, span: crate::ledger::Span) -> &'a [u8] {
-        let span = crate::ledger::Span { len: span.len + 1, ..span };
-        let bytes = span.of(self.0.frame.bytes());
-        if bytes.last() == Some(&0) { bytes } else { b"\0" }
+        self.0.text().map_or(b"\0", str::as_bytes)
     }
 }
 
@@ -329,9 +323,7 @@ impl Ticket {
 
     fn one(&self, slot: Box<Slot>) -> Reports {
         let taker = self.desk.hand_out_ticket();
-        let mut slots = vec![slot];
-        dispatch::terminate(&mut slots);
-        Reports { slots, room: false, taker, desk: Some(Arc::clone(&self.desk)), lent: false }
+        Reports { slots: vec![slot], room: false, taker, desk: Some(Arc::clone(&self.desk)), lent: false }
     }
 
     /// The report, if it is here. It comes once.

@@ -44,13 +44,13 @@ impl Core {
 
     fn has_no_attempt_left(&self, slot: &Slot) -> bool {
         let last = self.shared.settings.max_attempts;
-        last != 0 && slot.attempts >= last
+        last != 0 && u32::from(slot.attempts) >= last
     }
 
     /// P4. If not, the message is settled.
     pub(crate) fn may_send_again(&mut self, slot: u32) -> bool {
         let Some(s) = self.table.get(slot) else { return false };
-        let Some(first) = s.tainted else { return true };
+        let Some(first) = s.tainted() else { return true };
         let (rule, can_repeat) = (s.rule, self.can_repeat(s));
         if !can_repeat {
             self.settle_unanswered(slot, Status::AckTimeout, 0, "no acknowledgement came, and without a Msg-Id it is not sent again");
@@ -72,7 +72,7 @@ impl Core {
     /// The age at which it is too late to send it again (P4). `None`: never, because nothing of it may be stored, or because the user wants it without a Msg-Id.
     fn resend_until(&mut self, slot: u32) -> Option<u64> {
         let s = self.table.get(slot).filter(|s| s.has_msg_id())?;
-        let (first, rule) = (s.tainted?, s.rule);
+        let (first, rule) = (s.tainted()?, s.rule);
         let bound = self.window_of(rule).saturating_sub(nanos(self.shared.settings.ack_wait));
         Some(first.saturating_add(bound))
     }
@@ -131,7 +131,7 @@ impl Core {
             return;
         }
         self.asleep = asleep;
-        let staged: Vec<u32> = self.table.iter().filter(|s| s.stage == Stage::Staged && s.tainted.is_some()).map(|s| s.index).collect();
+        let staged: Vec<u32> = self.table.iter().filter(|s| s.stage == Stage::Staged && s.tainted().is_some()).map(|s| s.index).collect();
         for slot in staged {
             self.fall_stale(slot);
         }
@@ -140,9 +140,7 @@ impl Core {
     /// `ack_wait` is over.
     pub(crate) fn fall_silent(&mut self, slot: u32) {
         let Some(s) = self.table.get_mut(slot) else { return };
-        if s.tainted.is_none() {
-            s.tainted = Some(s.sent_age);
-        }
+        s.taint();
         let (attempts, mark, deadline, epoch) = (s.attempts, s.mark, s.deadline, s.epoch);
         self.lane.counters.ack_timeouts.bump(1);
         self.tell_silence(slot);
@@ -211,9 +209,7 @@ impl Core {
             self.leave_probe(slot);
             let Some(s) = self.table.get_mut(slot) else { continue };
             if s.stage != Stage::Staged {
-                if s.tainted.is_none() {
-                    s.tainted = Some(s.sent_age);
-                }
+                s.taint();
                 let (due, slot_again) = (self.now.saturating_add(ack_wait).min(s.deadline), self.table.get(slot));
                 if slot_again.is_some_and(|s| !self.can_repeat(s) || self.has_no_attempt_left(s)) {
                     // The inbox is the same on the next connection: the ack may still come.
@@ -240,8 +236,8 @@ impl Core {
             (Some((slot, _)), Some(_)) => self.convict(slot, loss),
             (None, Some(violation)) => {
                 let size = |s: &Slot| match violation {
-                    Violation::Payload => s.body,
-                    Violation::ControlLine => s.topic.len,
+                    Violation::Payload => s.content.body(),
+                    Violation::ControlLine => s.topic().len() as u32,
                 };
                 let largest = self.table.iter().filter(of_epoch).filter(|s| !s.ephemeral).max_by_key(|s| (size(s), std::cmp::Reverse(s.id)));
                 self.quarantine.suspicion = largest.map(|s| (s.index, s.id));
@@ -252,7 +248,7 @@ impl Core {
     /// It was out alone, and the server ended the connection again.
     fn convict(&mut self, slot: u32, loss: &Loss) {
         let Some(s) = self.table.get(slot) else { return };
-        let (topic, body) = (s.topic().to_owned(), s.body);
+        let (topic, body) = (s.topic().to_owned(), s.content.body());
         let text = format!("the server ended the connection because of this message ({body} bytes): {}", loss.error.message());
         self.event(EventKind::Quarantined, Status::TooLarge, u64::from(body), &topic, text.clone());
         // The violation is the server's word that this attempt was not stored: nothing went behind it.
@@ -263,12 +259,12 @@ impl Core {
     /// A new epoch's limits are known: frames beyond them settle; after a violation that none explains, the largest is set apart.
     pub(crate) fn apply_limits(&mut self) {
         let limit = self.limits.max_payload;
-        let mut over: Vec<(u64, u32)> = self.table.iter().filter(|s| u64::from(s.body) > limit).map(|s| (s.id, s.index)).collect();
+        let mut over: Vec<(u64, u32)> = self.table.iter().filter(|s| u64::from(s.content.body()) > limit).map(|s| (s.id, s.index)).collect();
         over.sort_unstable();
         let explained = !over.is_empty();
         for (_, slot) in over {
             let Some(s) = self.table.get(slot) else { continue };
-            let text = format!("headers and payload have {} bytes; {} takes {limit}", s.body, self.server);
+            let text = format!("headers and payload have {} bytes; {} takes {limit}", s.content.body(), self.server);
             self.settle_unanswered(slot, Status::TooLarge, 0, &text);
         }
         if let Some((slot, id)) = self.quarantine.suspicion.take()

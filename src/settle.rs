@@ -11,6 +11,9 @@ use crate::ledger::{Slot, Stage, empty};
 use crate::report::{REPORT_DUPLICATE, REPORT_EPHEMERAL};
 use crate::wire::{Question, Refusal, Retry, nanos};
 
+/// As reports say it, and slots keep it.
+const DUPLICATE: u8 = REPORT_DUPLICATE as u8;
+const EPHEMERAL: u8 = REPORT_EPHEMERAL as u8;
 /// Streams whose duplicate window is remembered.
 const MOST_WINDOWS: usize = 1024;
 
@@ -20,7 +23,7 @@ pub(crate) struct Ending {
     server_code: u32,
     text: Option<String>,
     stored: Option<(Arc<str>, u64)>,
-    flags: u32,
+    flags: u8,
 }
 
 impl Ending {
@@ -36,7 +39,7 @@ impl Core {
         let Some(s) = self.table.get(slot) else { return };
         let persistence = if ending.stored.is_some() {
             Persistence::Persisted
-        } else if ending.flags & REPORT_EPHEMERAL != 0 {
+        } else if ending.flags & EPHEMERAL != 0 {
             Persistence::PossiblyPersisted
         } else {
             self.doubt(s)
@@ -63,7 +66,6 @@ impl Core {
         outcome.status = ending.status;
         outcome.persistence = persistence;
         outcome.flags = ending.flags;
-        outcome.server_code = ending.server_code;
         outcome.latency = latency;
         outcome.stream_seq = ending.stored.as_ref().map_or(0, |(_, seq)| *seq);
         if self.shared.desk.wants(&slot) {
@@ -71,7 +73,7 @@ impl Core {
             if !Arc::ptr_eq(&slot.outcome.stream, &stream) {
                 slot.outcome.stream = stream;
             }
-            slot.outcome.text = ending.text.map(terminated);
+            slot.explain(ending.server_code, ending.text.map(terminated));
             self.reports.push(slot);
         } else {
             self.done.push(slot);
@@ -114,7 +116,7 @@ impl Core {
             self.lane.counters.alien_replies.bump(1);
             return;
         }
-        let flags = if duplicate && s.tainted.is_none() { REPORT_DUPLICATE } else { 0 };
+        let flags = if duplicate && s.tainted().is_none() { DUPLICATE } else { 0 };
         if duplicate {
             self.lane.counters.duplicates.bump(1);
         }
@@ -166,10 +168,10 @@ impl Core {
     /// One attempt was refused.
     pub(crate) fn refused(&mut self, slot: u32, refusal: Refusal) {
         let Some(s) = self.table.get_mut(slot) else { return };
-        if !refusal.definite && s.tainted.is_none() {
-            s.tainted = Some(s.sent_age);
+        if !refusal.definite {
+            s.taint();
         }
-        let attempts = s.attempts;
+        let attempts = u32::from(s.attempts);
         let retry = match refusal.retry {
             Retry::IfStreamFull if self.shared.settings.retry_stream_full => Retry::Backoff,
             Retry::IfStreamFull => Retry::No,
@@ -188,7 +190,7 @@ impl Core {
             return;
         }
         if let Some(s) = self.table.get_mut(slot) {
-            s.last = Some(Box::new(refusal));
+            s.set_last(refusal);
         }
         match retry {
             Retry::Hold(trouble) => self.hold(slot, trouble),
@@ -204,7 +206,7 @@ impl Core {
     /// Again after a pause of its own.
     pub(crate) fn retry_later(&mut self, slot: u32) {
         let Some(s) = self.table.get(slot) else { return };
-        let (failures, deadline) = (s.attempts.saturating_sub(1), s.deadline);
+        let (failures, deadline) = (u32::from(s.attempts).saturating_sub(1), s.deadline);
         let at = self.now.saturating_add(self.backoff(failures));
         self.set_stage(slot, Stage::Backoff);
         self.deadlines.set(slot, at.min(deadline));
@@ -212,7 +214,7 @@ impl Core {
 
     /// An ephemeral message is out: that is all that can be known of it.
     pub(crate) fn ephemeral_written(&mut self, slot: u32) {
-        self.settle(slot, Ending { status: Status::Ok, server_code: 0, text: None, stored: None, flags: REPORT_EPHEMERAL });
+        self.settle(slot, Ending { status: Status::Ok, server_code: 0, text: None, stored: None, flags: EPHEMERAL });
     }
 
     /// The attempt that is under way will have no answer that counts: it may be one of those that permission errors are counted against.
@@ -236,7 +238,7 @@ impl Core {
         let Some(s) = self.table.get(slot) else { return };
         let seconds = nanos_as_seconds(s.deadline.saturating_sub(s.accepted_at));
         let attempts = s.attempts;
-        let (status, code, text) = if let Some(last) = &s.last {
+        let (status, code, text) = if let Some(last) = s.last() {
             (last.status, last.server_code, format!("{}; gave up at the delivery deadline of {seconds} s after {attempts} attempts", last.text))
         } else if s.suspect {
             (Status::Denied, 0, self.denied_text(s))

@@ -310,7 +310,7 @@ impl Shared {
             Err(error) if patience == Patience::Try => return Err(error),
             Err(error) => return Err(self.refuse(error)),
         };
-        lane.encoder.encode(&mut slot, message, plan, ephemeral);
+        lane.encoder.fill(&mut slot, message, plan);
         slot.tag = message.tag;
         slot.ephemeral = ephemeral;
         slot.report_always = message.report_always;

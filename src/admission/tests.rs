@@ -1,6 +1,7 @@
 //! The window by itself.
 
 use super::*;
+use crate::ledger::KEPT_CONTENT;
 use std::sync::Arc;
 
 fn request(bytes: usize) -> Request<'static> {
@@ -130,8 +131,8 @@ fn a_held_gate_leaves_room_for_others() {
 fn freed_slots_keep_little_memory() {
     let window = Window::new(1, 10, 1 << 30, 75);
     let mut slot = window.enter(request(1), Patience::Fail, None).unwrap();
-    slot.frame.make_mut().resize(1 << 20, 0);
+    slot.content.fill(b"t", 0, |_| {}, &[0; 1 << 20], b"", 0);
     window.leave(&mut vec![slot]);
-    let mut slot = window.enter(request(1), Patience::Fail, None).unwrap();
-    assert!(slot.frame.make_mut().capacity() <= KEPT_FRAME);
+    let slot = window.enter(request(1), Patience::Fail, None).unwrap();
+    assert!(slot.content.held() <= KEPT_CONTENT);
 }

@@ -21,7 +21,7 @@ pub(super) fn audit(handler: &mut Handler<NatsWire>) -> Result<(), String> {
     for s in core.table.iter() {
         let known = Some(s.epoch) == core.epoch || Some(s.epoch) == leaving;
         let last = core.shared.settings.max_attempts;
-        let repeats = (s.has_msg_id() || core.shared.settings.resend_without_msg_id) && (last == 0 || s.attempts < last);
+        let repeats = (s.has_msg_id() || core.shared.settings.resend_without_msg_id) && (last == 0 || u32::from(s.attempts) < last);
         let stuck = match s.stage {
             Stage::Staged | Stage::Fencing => !known,
             Stage::InFlight => !known && repeats,

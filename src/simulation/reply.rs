@@ -204,7 +204,7 @@ fn garbled(text: &str, rng: &mut Rng) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Another last token that no living attempt has: an id lives in one slot only, so a changed slot (the first five digits) never meets one.
+/// Another last token that no living attempt has: an id lives in one slot only, so a changed slot (five digits behind the id) never meets one.
 fn damaged_token(subject: &str, rng: &mut Rng) -> String {
     let (prefix, token) = subject.rsplit_once('.').unwrap_or(("", subject));
     let mut token = token.as_bytes().to_vec();
@@ -213,10 +213,10 @@ fn damaged_token(subject: &str, rng: &mut Rng) -> String {
         1 => token.push(rng.pick(b"0Az_")),
         2 => {
             let at = rng.index(token.len());
-            token[at] = rng.pick(b"!~=");
+            token[at] = rng.pick(b"!#=");
         }
         _ => {
-            let at = rng.index(token.len().min(5));
+            let at = 8 + rng.index(5);
             token[at] = if token[at] == b'A' { b'B' } else { b'A' };
         }
     }

@@ -294,7 +294,7 @@ impl World {
             _ => MS,
         };
         let left = if self.rng.chance(400) { self.rng.between(0, batch.len() as u64 + 1) } else { 0 };
-        let (messages, bytes) = (batch.len(), batch.iter().map(|slot| slot.bytes).sum());
+        let (messages, bytes) = (batch.len(), batch.iter().map(|slot| slot.bytes as usize).sum());
         self.users.call = Some(Call { batch, until: now + self.rng.below(long), next: now, left, credit, messages, bytes });
         Ok(())
     }

@@ -92,7 +92,7 @@ impl MemoryWire {
     fn store(&mut self, name: &Arc<str>, slot: &Slot) -> Result<(u64, bool), Refusal> {
         let stream = self.streams.entry(Arc::clone(name)).or_default();
         let headers = Headers::of(slot);
-        let id = headers.get("Nats-Msg-Id").unwrap_or_default();
+        let id = slot.content.msg_id();
         let wrong = |code, text: String| Err(Refusal { status: Status::WrongExpectation, definite: true, retry: Retry::No, server_code: code, text });
         if let Some(expected) = headers.get("Nats-Expected-Stream")
             && expected != &**name
@@ -149,15 +149,12 @@ impl Stream {
     }
 }
 
-/// The headers of an encoded message.
+/// The headers of a message.
 struct Headers<'a>(&'a str);
 
 impl<'a> Headers<'a> {
     fn of(slot: &'a Slot) -> Self {
-        let frame = slot.frame.bytes();
-        let head = frame.get(..slot.payload.start as usize).unwrap_or_default();
-        let start = memchr::memmem::find(head, b"NATS/1.0\r\n").map_or(head.len(), |at| at + 10);
-        Headers(std::str::from_utf8(head.get(start..).unwrap_or_default()).unwrap_or_default())
+        Headers(std::str::from_utf8(slot.content.headers()).unwrap_or_default())
     }
 
     fn get(&self, name: &str) -> Option<&'a str> {

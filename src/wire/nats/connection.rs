@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::ack::{self, Acks};
 use super::codes::printable;
 use super::fences::{self, Fences};
-use super::frame::{self, TOKEN_LEN};
+use super::frame::{self, Encoder, TOKEN_LEN};
 use super::outbox::{End, Outbox, PIECES};
 use super::reply::{Replies, SID};
 use crate::error::{Error, Status};
@@ -205,10 +205,10 @@ impl Connection {
     }
 
     /// Takes a frame. Its mark is the fence that will follow it.
-    pub(crate) fn stage(&mut self, slot: &mut Slot) {
+    pub(crate) fn stage(&mut self, encoder: &Encoder, slot: &mut Slot) {
         slot.mark = self.fences.mark();
         slot.epoch = self.epoch;
-        self.out.push_frame(&mut slot.frame, slot.index, slot.id);
+        self.out.push_frame(encoder, slot);
     }
 
     /// Publishes a question with a reply token of its own.

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use super::*;
+use crate::config::MsgIdMode;
+use crate::message::Message;
 use crate::wire::nats::auth::ConnectAuth;
 
 const SECOND: Nanos = 1_000_000_000;
@@ -73,10 +75,17 @@ fn staged(connection: &mut Connection) -> String {
     text
 }
 
-fn slot(frame: &[u8]) -> Slot {
+/// An ephemeral message to `a`.
+fn slot(payload: &[u8]) -> Slot {
+    let message = Message::new("a", payload);
     let mut slot = Slot::new(0);
-    slot.frame = crate::ledger::Frame::Owned(frame.to_vec());
+    slot.ephemeral = true;
+    encoder().fill(&mut slot, &message, encoder().plan(&message, true).unwrap());
     slot
+}
+
+fn encoder() -> Encoder {
+    Encoder::new("_INBOX", MsgIdMode::Auto, &[7; 32])
 }
 
 /// The carrier takes all that is staged, or so many bytes of it.
@@ -97,16 +106,16 @@ fn handshake() {
 
 #[test]
 fn every_cut_of_every_operation_tells_the_same() {
-    let bytes = b"MSG _INBOX.abc.i40000100000010 1 23\r\n{\"stream\":\"S\",\"seq\":22}\r\n\
+    let bytes = b"MSG _INBOX.abc.?@??????kC???@? 1 23\r\n{\"stream\":\"S\",\"seq\":22}\r\n\
         INFO {\"max_payload\":500,\"connect_urls\":[\"a:1\"],\"ldm\":true}\r\nPING\r\n\
-        HMSG _INBOX.abc.i40000100000010 1 16 16\r\nNATS/1.0 503\r\n\r\n\r\n-ERR 'Permissions Violation for Publish to \"x.y\"'\r\n\
+        HMSG _INBOX.abc.?@??????kC???@? 1 16 16\r\nNATS/1.0 503\r\n\r\n\r\n-ERR 'Permissions Violation for Publish to \"x.y\"'\r\n\
         MSG _INBOX.abc.short 1 2\r\nhi\r\nMSG other 9 _INBOX.q 0\r\n\r\n\
         MSG _INBOX.abc.000w-30000000000 1 3\r\n{}\n\r\n";
     // The token of the last one names question 3.
     let mut token = [0; TOKEN_LEN];
     frame::write_token(&mut token, Token { slot: frame::FIRST_ASK + 3, id: 3, attempt: 0 });
     let text = String::from_utf8(bytes.to_vec()).unwrap().replace("000w-30000000000", std::str::from_utf8(&token).unwrap());
-    let text = text.replace("i40000100000010", "i40000010000010");
+    let text = text.replace("?@??????kC???@?", "??@?????kC???@?");
     let whole = feed(&mut ready(), text.as_bytes(), 4096).unwrap();
     assert_eq!(whole.len(), 9, "{whole:#?}");
     assert!(whole[0].contains("Stored { stream: \"S\", seq: 22, duplicate: false }"), "{whole:#?}");
@@ -194,12 +203,12 @@ fn violations_are_remembered_until_the_end() {
 fn fences_prove_what_was_read() {
     let mut connection = ready();
     staged(&mut connection);
-    let mut slot = slot(b"PUB a 0\r\n\r\n");
-    connection.stage(&mut slot);
+    let mut slot = slot(b"");
+    connection.stage(&encoder(), &mut slot);
     assert_eq!((slot.epoch, slot.mark), (7, 0));
     assert!(connection.tick(60_000_000, true).unwrap() > 60_000_000);
     assert_eq!(staged(&mut connection), "PUB a 0\r\n\r\nPING\r\n");
-    connection.stage(&mut slot);
+    connection.stage(&encoder(), &mut slot);
     assert_eq!(slot.mark, 1);
     let told = feed(&mut connection, b"-ERR 'Permissions Violation for Publish to \"a\"'\r\nPONG\r\n", 9).unwrap();
     assert_eq!(told, ["permission a", "denied a 0 1", "fenced 0"]);
@@ -223,7 +232,7 @@ fn what_the_kernel_takes_before_the_ping_is_life_and_after_it_is_none() {
     let mut connection = ready();
     staged(&mut connection);
     let mut large = slot(&[7; 50_000]);
-    connection.stage(&mut large);
+    connection.stage(&encoder(), &mut large);
     let frame = connection.unsent();
     connection.tick(SECOND, true).unwrap();
     assert_eq!(connection.unsent(), frame + 6, "a PING follows");
@@ -235,7 +244,7 @@ fn what_the_kernel_takes_before_the_ping_is_life_and_after_it_is_none() {
     takes(&mut connection, None, 31 * SECOND);
     // A server that stands still: the kernel takes more, but the PING is out and has no answer (X6).
     for at in [35, 40, 44] {
-        connection.stage(&mut slot(&[7; 100]));
+        connection.stage(&encoder(), &mut slot(&[7; 100]));
         takes(&mut connection, None, at * SECOND);
         connection.tick(at * SECOND, true).unwrap();
     }

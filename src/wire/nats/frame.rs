@@ -1,87 +1,103 @@
-//! Frames: one message as the bytes that travel, encoded once by the publishing thread into its slot.
+//! Frames: one message as the bytes that travel.
 //!
-//! `HPUB <topic> <inbox><token> <headers> <total>\r\nNATS/1.0\r\nNats-Msg-Id: …\r\n\r\n<payload>\r\n`. The token and the automatic Msg-Id have fixed widths: the id is
-//! patched in when the message gets its place in line, a resend is the same frame with another attempt in its token.
+//! `HPUB <topic> <inbox><token> <headers> <total>\r\nNATS/1.0\r\nNats-Msg-Id: …\r\n\r\n<payload>\r\n`. The publishing thread plans the frame and puts the message's own
+//! parts into the slot; the I/O thread writes the frame around them for each attempt, straight into the outbox. A resend differs in its token alone. Rejected: frames
+//! that are written once and kept. They are twice as long as a short message, so twice the memory for each pending one, and twice the bytes that another core fetches.
 
 use crate::config::MsgIdMode;
 use crate::error::{Error, Result, Status};
-use crate::ledger::{ID_MASK, Slot, Span};
+use crate::ledger::{ID_MASK, Slot};
 use crate::message::Message;
 use crate::wire::Token;
 
 /// The server's MAX_CONTROL_LINE_SIZE (nats-server `server/const.go`).
 pub(crate) const MAX_CONTROL_LINE: usize = 4096;
-/// Slot 5 digits, id 8, attempt 2.
+/// Id 8 digits, slot and attempt 7.
 pub(crate) const TOKEN_LEN: usize = 15;
+/// Digits of a message's number.
+const ID_DIGITS: usize = 8;
+/// 16 digits that are the publisher's, and the message's number.
+const AUTO_ID: usize = 16 + ID_DIGITS;
+const SLOT_BITS: u32 = 30;
 /// How many of an encoder's random bytes make its inbox.
 pub(crate) const INBOX_RANDOM: usize = 16;
-const SLOT_DIGITS: usize = 5;
-const ID_DIGITS: usize = 8;
-const ATTEMPT_DIGITS: usize = 2;
 /// Larger than any slot's number: tokens of questions to the server.
-pub(crate) const FIRST_ASK: u32 = (1 << 30) - (1 << 16);
+pub(crate) const FIRST_ASK: u32 = (1 << SLOT_BITS) - (1 << 16);
 
 const VERSION: &[u8] = b"NATS/1.0\r\n";
 const MSG_ID: &[u8] = b"Nats-Msg-Id: ";
 
 const DIGITS: &[u8; 64] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_";
 
-const VALUES: [u8; 256] = {
-    let mut values = [0xff; 256];
-    let mut i = 0;
-    while i < 64 {
-        values[DIGITS[i] as usize] = i as u8;
-        i += 1;
-    }
-    values
-};
+/// Eight bytes, each the same.
+const fn eight(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
 
-/// Writes the lowest digits of a number, lowest first.
-fn write_digits<const N: usize>(into: &mut [u8; N], mut value: u64) {
+/// The first of the 64 characters that tokens are written in, `?` to `~`: they follow each other, so eight are made or read at once by adding; none of them
+/// means anything to a server within a subject.
+const FIRST: u64 = eight(b'?');
+
+/// 48 bits as eight characters of six bits, the lowest first.
+fn spread(value: u64) -> [u8; 8] {
+    let x = (value & 0xff_ffff) | (value & 0xffff_ff00_0000) << 8;
+    let x = (x & 0xfff_0000_0fff) | (x & 0xff_f000_00ff_f000) << 4;
+    let x = (x & 0x3f_003f_003f_003f) | (x & 0xfc0_0fc0_0fc0_0fc0) << 2;
+    (x + FIRST).to_le_bytes()
+}
+
+/// Reads what [`spread`] wrote; `None` if there is any other character.
+fn gather(digits: [u8; 8]) -> Option<u64> {
+    let x = u64::from_le_bytes(digits);
+    // From `?` on the top bit of the sum is set, and up to `~` the next one is not. Bytes above 127 could carry into their neighbours.
+    let sum = (x & eight(0x7f)).wrapping_add(eight(0x80 - b'?'));
+    if x & eight(0x80) != 0 || sum & eight(0xc0) != eight(0x80) {
+        return None;
+    }
+    let x = sum & eight(0x3f);
+    let x = (x & 0x3f_003f_003f_003f) | (x >> 2 & 0xfc0_0fc0_0fc0_0fc0);
+    let x = (x & 0xfff_0000_0fff) | (x >> 4 & 0xff_f000_00ff_f000);
+    Some((x & 0xff_ffff) | (x >> 8 & 0xffff_ff00_0000))
+}
+
+/// Writes the digits of a message's number into its Msg-Id, lowest first.
+fn write_number(into: &mut [u8; ID_DIGITS], mut value: u64) {
     for digit in into {
         *digit = DIGITS[(value & 63) as usize];
         value >>= 6;
     }
 }
 
-/// Every reply has 15 of them: one look-up for each, and one branch at the end.
-fn read_digits<const N: usize>(from: &[u8; N]) -> Option<u64> {
-    let mut value = 0;
-    let mut seen = 0;
-    for (i, &digit) in from.iter().enumerate() {
-        let digit = VALUES[digit as usize];
-        seen |= digit;
-        value |= u64::from(digit & 63) << (6 * i);
-    }
-    (seen < 64).then_some(value)
-}
-
 /// The token of an attempt.
 pub(crate) fn write_token(into: &mut [u8], token: Token) {
-    let Some((slot, rest)) = into.split_first_chunk_mut::<SLOT_DIGITS>() else { return };
-    let Some((id, rest)) = rest.split_first_chunk_mut::<ID_DIGITS>() else { return };
-    let Some(attempt) = rest.first_chunk_mut::<ATTEMPT_DIGITS>() else { return };
-    write_digits(slot, u64::from(token.slot));
-    write_digits(id, token.id & ID_MASK);
-    write_digits(attempt, u64::from(token.attempt));
+    let Some((id, rest)) = into.split_first_chunk_mut::<8>() else { return };
+    *id = spread(token.id & ID_MASK);
+    // Seven digits: 30 bits of the slot, 12 of the attempt.
+    let digits = spread(u64::from(token.slot) | u64::from(token.attempt) << SLOT_BITS);
+    if let (Some(into), Some(digits)) = (rest.first_chunk_mut::<7>(), digits.first_chunk::<7>()) {
+        *into = *digits;
+    }
 }
 
 /// Reads a token; `None` if it is not one.
+#[inline]
 pub(crate) fn read_token(from: &[u8]) -> Option<Token> {
-    let (slot, rest) = from.split_first_chunk::<SLOT_DIGITS>()?;
-    let (id, rest) = rest.split_first_chunk::<ID_DIGITS>()?;
-    let attempt: &[u8; ATTEMPT_DIGITS] = rest.try_into().ok()?;
-    Some(Token { slot: read_digits(slot)? as u32, id: read_digits(id)?, attempt: read_digits(attempt)? as u16 })
+    let (id, rest) = from.split_first_chunk::<8>()?;
+    let rest: &[u8; 7] = rest.try_into().ok()?;
+    let mut digits = [FIRST as u8; 8];
+    digits[..7].copy_from_slice(rest);
+    let rest = gather(digits)?;
+    Some(Token { slot: rest as u32 & ((1 << SLOT_BITS) - 1), id: gather(*id)?, attempt: (rest >> SLOT_BITS) as u16 })
 }
 
-/// What every frame of a publisher has in common.
+/// What the frames of one connection after the other have in common.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     /// `_INBOX.<22 digits>.`: acks of an older connection still reach us, those of another publisher never do.
     inbox: Box<[u8]>,
-    /// 96 random bits, which make automatic Msg-Ids unique among publishers.
-    id_prefix: [u8; 16],
     msg_id: MsgIdMode,
+    /// An automatic Msg-Id: 96 random bits, which make it unique among publishers, and room for the message's number.
+    auto_id: [u8; AUTO_ID],
     /// ` <inbox><token> `: what stands between a topic and its lengths.
     reply: Box<[u8]>,
     usual: Usual,
@@ -90,29 +106,33 @@ pub(crate) struct Encoder {
 /// What frames have in common whose only header is an automatic Msg-Id: nearly all, so they are written in few pieces.
 #[derive(Debug)]
 struct Usual {
-    /// The length of the headers.
-    headers: usize,
-    /// The reply and that length.
+    /// The reply and the length of the headers.
     reply: Box<[u8]>,
     /// From the end of the control line to the payload.
-    block: Box<[u8]>,
-    /// Where in it the Msg-Id begins.
-    msg_id: usize,
+    block: [u8; USUAL_BLOCK],
 }
 
+/// Where in it the message's number stands.
+const NUMBER_AT: usize = 2 + VERSION.len() + MSG_ID.len() + AUTO_ID - ID_DIGITS;
+const USUAL_BLOCK: usize = NUMBER_AT + ID_DIGITS + 4;
+/// The length of the headers, from behind the control line.
+const USUAL_HEADERS: usize = USUAL_BLOCK - 2;
+
 impl Usual {
-    fn new(reply: &[u8], id_prefix: &[u8]) -> Self {
-        let before = [b"\r\n", VERSION, MSG_ID].concat();
-        let block = [&before, id_prefix, &[b'0'; ID_DIGITS], b"\r\n\r\n"].concat();
-        let headers = block.len() - 2;
-        Usual { headers, reply: [reply, headers.to_string().as_bytes(), b" "].concat().into(), msg_id: before.len(), block: block.into() }
+    fn new(reply: &[u8], auto_id: &[u8; AUTO_ID]) -> Self {
+        let mut block = [0; USUAL_BLOCK];
+        for (place, byte) in block.iter_mut().zip([b"\r\n", VERSION, MSG_ID, auto_id, b"\r\n\r\n"].concat()) {
+            *place = byte;
+        }
+        Usual { reply: [reply, USUAL_HEADERS.to_string().as_bytes(), b" "].concat().into(), block }
     }
 }
 
 /// The lengths of a frame, known before it is written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
-    headers: usize,
+    /// Of the headers but the Msg-Id.
+    own: usize,
     body: usize,
     pub(crate) frame: usize,
     auto_id: bool,
@@ -135,6 +155,12 @@ fn push_decimal(into: &mut Vec<u8>, value: usize) {
 
 fn header_len(name: &str, value_len: usize) -> usize {
     name.len() + 2 + value_len + 2
+}
+
+/// The length of the header block: none without a header.
+fn block_len(msg_id: usize, own: usize) -> usize {
+    let msg_id = if msg_id > 0 { MSG_ID.len() + msg_id + 2 } else { 0 };
+    if msg_id + own > 0 { VERSION.len() + msg_id + own + 2 } else { 0 }
 }
 
 /// The headers that have fields of their own, with their values as text.
@@ -166,12 +192,12 @@ impl Encoder {
         let (for_inbox, for_id) = random.split_at(INBOX_RANDOM);
         inbox.extend(for_inbox.iter().map(|byte| DIGITS[(byte & 63) as usize]));
         inbox.push(b'.');
-        let mut id_prefix = [0; 16];
-        for (digit, byte) in id_prefix.iter_mut().zip(for_id) {
+        let mut auto_id = [b'0'; AUTO_ID];
+        for (digit, byte) in auto_id.iter_mut().zip(for_id) {
             *digit = DIGITS[(byte & 63) as usize];
         }
         let reply = [b" ", &*inbox, &[b'0'; TOKEN_LEN], b" "].concat();
-        Encoder { usual: Usual::new(&reply, &id_prefix), reply: reply.into(), inbox: inbox.into(), id_prefix, msg_id }
+        Encoder { usual: Usual::new(&reply, &auto_id), reply: reply.into(), inbox: inbox.into(), auto_id, msg_id }
     }
 
     pub(crate) fn inbox(&self) -> &[u8] {
@@ -184,20 +210,12 @@ impl Encoder {
             return Err(Error::new(Status::InvalidArgument, "the message has a msg_id, and the option msg_id is none; set it to caller or auto"));
         }
         let auto_id = !ephemeral && message.msg_id.is_none() && self.msg_id == MsgIdMode::Auto;
-        let mut headers = 0;
-        if auto_id {
-            headers += MSG_ID.len() + self.id_prefix.len() + ID_DIGITS + 2;
-        }
-        if let Some(id) = message.msg_id {
-            headers += MSG_ID.len() + id.len() + 2;
-        }
+        let mut own = 0;
         for (name, value) in message.headers {
-            headers += header_len(name, value.len());
+            own += header_len(name, value.len());
         }
-        own_headers(message, |name, value| headers += header_len(name, value.len()));
-        if headers > 0 {
-            headers += VERSION.len() + 2;
-        }
+        own_headers(message, |name, value| own += header_len(name, value.len()));
+        let headers = block_len(if auto_id { AUTO_ID } else { message.msg_id.map_or(0, str::len) }, own);
         let body = headers + message.payload.len();
         let reply = if ephemeral { 0 } else { self.inbox.len() + TOKEN_LEN + 1 };
         let line = if headers > 0 {
@@ -214,101 +232,71 @@ impl Encoder {
         if body > (1 << 30) {
             return Err(Error::new(Status::TooLarge, format!("headers and payload have {body} bytes; 1 GiB is the most that fits into a message")));
         }
-        Ok(Plan { headers, body, frame: line + body + 2, auto_id })
+        Ok(Plan { own, body, frame: line + body + 2, auto_id })
     }
 
-    /// Writes the frame into the slot, with room for the id.
-    pub(crate) fn encode(&self, slot: &mut Slot, message: &Message<'_>, plan: Plan, ephemeral: bool) {
-        let frame = slot.frame.make_mut();
-        frame.clear();
-        frame.reserve(plan.frame);
-        frame.extend_from_slice(if plan.headers > 0 { b"HPUB " } else { b"PUB " });
-        slot.topic = push_span(frame, message.topic.as_bytes());
-        slot.token = if ephemeral { 0 } else { (frame.len() + 1 + self.inbox.len()) as u32 };
-        if plan.auto_id && plan.headers == self.usual.headers {
-            frame.extend_from_slice(&self.usual.reply);
-            push_decimal(frame, plan.body);
-            slot.msg_id = Span { start: (frame.len() + self.usual.msg_id) as u32, len: (self.id_prefix.len() + ID_DIGITS) as u32 };
-            slot.auto_id = slot.msg_id.start + self.id_prefix.len() as u32;
-            frame.extend_from_slice(&self.usual.block);
-        } else {
-            frame.extend_from_slice(if ephemeral { b" " } else { &self.reply });
-            self.push_headers(slot, message, plan);
-        }
-        let frame = slot.frame.make_mut();
-        slot.payload = push_span(frame, message.payload);
-        frame.extend_from_slice(b"\r\n");
-        debug_assert_eq!(frame.len(), plan.frame);
-        slot.body = plan.body as u32;
-    }
-
-    /// Writes the lengths and the headers.
-    fn push_headers(&self, slot: &mut Slot, message: &Message<'_>, plan: Plan) {
-        let frame = slot.frame.make_mut();
-        if plan.headers > 0 {
-            push_decimal(frame, plan.headers);
-            frame.push(b' ');
-        }
-        push_decimal(frame, plan.body);
-        frame.extend_from_slice(b"\r\n");
-        slot.auto_id = 0;
-        slot.msg_id = Span::default();
-        if plan.headers > 0 {
-            frame.extend_from_slice(VERSION);
-            if plan.auto_id {
-                frame.extend_from_slice(MSG_ID);
-                slot.msg_id = push_span(frame, &self.id_prefix);
-                slot.auto_id = frame.len() as u32;
-                frame.extend_from_slice(&[b'0'; ID_DIGITS]);
-                slot.msg_id.len += ID_DIGITS as u32;
-                frame.extend_from_slice(b"\r\n");
-            }
-            if let Some(id) = message.msg_id {
-                frame.extend_from_slice(MSG_ID);
-                slot.msg_id = push_span(frame, id.as_bytes());
-                frame.extend_from_slice(b"\r\n");
-            }
+    /// Puts the message's parts into the slot.
+    pub(crate) fn fill(&self, slot: &mut Slot, message: &Message<'_>, plan: Plan) {
+        let msg_id = if plan.auto_id { &self.auto_id } else { message.msg_id.unwrap_or_default().as_bytes() };
+        let headers = |bytes: &mut Vec<u8>| {
             for (name, value) in message.headers {
-                push_header(frame, name, value);
+                push_header(bytes, name, value);
             }
-            own_headers(message, |name, value| push_header(frame, name, value));
-            frame.extend_from_slice(b"\r\n");
-        }
+            own_headers(message, |name, value| push_header(bytes, name, value));
+        };
+        slot.content.fill(message.topic.as_bytes(), plan.own, headers, message.payload, msg_id, plan.body);
+        slot.auto_id = plan.auto_id;
     }
 
-    /// Writes the id that the message got into its frame.
+    /// Writes the id that the message got into its automatic Msg-Id.
     pub(crate) fn stamp(slot: &mut Slot) {
-        let (at, auto, id, index) = (slot.token as usize, slot.auto_id as usize, slot.id, slot.index);
-        let frame = slot.frame.make_mut();
-        if at > 0
-            && let Some(token) = frame.get_mut(at..at + TOKEN_LEN)
+        if slot.auto_id
+            && let Some(digits) = slot.content.msg_id_end::<ID_DIGITS>()
         {
-            write_token(token, Token { slot: index, id, attempt: 1 });
-        }
-        if auto > 0
-            && let Some(digits) = frame.get_mut(auto..).and_then(<[u8]>::first_chunk_mut::<ID_DIGITS>)
-        {
-            write_digits(digits, id & ID_MASK);
+            write_number(digits, slot.id);
         }
     }
 
-    /// Names another attempt in the token.
-    pub(crate) fn restamp(slot: &mut Slot) {
-        let (at, attempt) = (slot.token as usize, slot.attempt);
-        if at == 0 {
-            return;
+    /// Writes the frame of the slot's running attempt, up to the payload.
+    pub(crate) fn write_head(&self, into: &mut Vec<u8>, slot: &Slot) {
+        let (content, body) = (&slot.content, slot.content.body() as usize);
+        let headers = body - content.payload().len();
+        into.extend_from_slice(if headers > 0 { b"HPUB " } else { b"PUB " });
+        into.extend_from_slice(content.topic_bytes());
+        let token_at = into.len() + 1 + self.inbox.len();
+        if slot.auto_id && headers == USUAL_HEADERS {
+            into.extend_from_slice(&self.usual.reply);
+            push_decimal(into, body);
+            let mut block = self.usual.block;
+            if let Some(number) = content.msg_id_bytes().last_chunk::<ID_DIGITS>() {
+                block[NUMBER_AT..NUMBER_AT + ID_DIGITS].copy_from_slice(number);
+            }
+            into.extend_from_slice(&block);
+        } else {
+            into.extend_from_slice(if slot.ephemeral { b" " } else { &self.reply });
+            if headers > 0 {
+                push_decimal(into, headers);
+                into.push(b' ');
+            }
+            push_decimal(into, body);
+            into.extend_from_slice(b"\r\n");
+            if headers > 0 {
+                into.extend_from_slice(VERSION);
+                if content.has_msg_id() {
+                    into.extend_from_slice(MSG_ID);
+                    into.extend_from_slice(content.msg_id_bytes());
+                    into.extend_from_slice(b"\r\n");
+                }
+                into.extend_from_slice(content.headers());
+                into.extend_from_slice(b"\r\n");
+            }
         }
-        let at = at + SLOT_DIGITS + ID_DIGITS;
-        if let Some(digits) = slot.frame.make_mut().get_mut(at..).and_then(<[u8]>::first_chunk_mut::<ATTEMPT_DIGITS>) {
-            write_digits(digits, u64::from(attempt));
+        if !slot.ephemeral
+            && let Some(token) = into.get_mut(token_at..token_at + TOKEN_LEN)
+        {
+            write_token(token, Token { slot: slot.index, id: slot.id, attempt: slot.attempt });
         }
     }
-}
-
-fn push_span(frame: &mut Vec<u8>, bytes: &[u8]) -> Span {
-    let span = Span { start: frame.len() as u32, len: bytes.len() as u32 };
-    frame.extend_from_slice(bytes);
-    span
 }
 
 fn push_header(frame: &mut Vec<u8>, name: &str, value: &str) {
@@ -332,36 +320,42 @@ mod tests {
         let encoder = encoder(mode);
         let plan = encoder.plan(message, ephemeral).unwrap();
         let mut slot = Slot::new(300);
-        encoder.encode(&mut slot, message, plan, ephemeral);
-        slot.id = 64;
+        encoder.fill(&mut slot, message, plan);
+        (slot.id, slot.attempt, slot.ephemeral) = (64, 1, ephemeral);
         Encoder::stamp(&mut slot);
-        let text = String::from_utf8(slot.frame.bytes().to_vec()).unwrap();
+        let text = written(&encoder, &slot);
         assert_eq!(text.len(), plan.frame);
         (slot, text)
+    }
+
+    fn written(encoder: &Encoder, slot: &Slot) -> String {
+        let mut bytes = Vec::new();
+        encoder.write_head(&mut bytes, slot);
+        String::from_utf8([&bytes, slot.payload(), b"\r\n"].concat()).unwrap()
     }
 
     #[test]
     fn the_usual_message() {
         let (slot, text) = encode(MsgIdMode::Auto, &Message::new("orders.new", b"hello"), false);
-        assert_eq!(text, "HPUB orders.new _INBOX.7777777777777777.i40000100000010 51 56\r\nNATS/1.0\r\nNats-Msg-Id: 777777777777777701000000\r\n\r\nhello\r\n");
+        assert_eq!(text, "HPUB orders.new _INBOX.7777777777777777.?@??????kC???@? 51 56\r\nNATS/1.0\r\nNats-Msg-Id: 777777777777777701000000\r\n\r\nhello\r\n");
         assert_eq!((slot.topic(), slot.payload()), ("orders.new", &b"hello"[..]));
-        assert_eq!(slot.msg_id.of(slot.frame.bytes()), b"777777777777777701000000");
+        assert_eq!(slot.content.msg_id(), "777777777777777701000000");
     }
 
     #[test]
     fn an_automatic_id_among_other_headers() {
         let message = Message { headers: &[("A", "1")], ..Message::new("t", b"p") };
         let (slot, text) = encode(MsgIdMode::Auto, &message, false);
-        assert_eq!(text, "HPUB t _INBOX.7777777777777777.i40000100000010 57 58\r\nNATS/1.0\r\nNats-Msg-Id: 777777777777777701000000\r\nA: 1\r\n\r\np\r\n");
-        assert_eq!(slot.msg_id.of(slot.frame.bytes()), b"777777777777777701000000");
+        assert_eq!(text, "HPUB t _INBOX.7777777777777777.?@??????kC???@? 57 58\r\nNATS/1.0\r\nNats-Msg-Id: 777777777777777701000000\r\nA: 1\r\n\r\np\r\n");
+        assert_eq!(slot.content.msg_id(), "777777777777777701000000");
     }
 
     #[test]
     fn without_headers_and_ephemeral() {
         let (_, text) = encode(MsgIdMode::None, &Message::new("a", b""), false);
-        assert_eq!(text, "PUB a _INBOX.7777777777777777.i40000100000010 0\r\n\r\n");
+        assert_eq!(text, "PUB a _INBOX.7777777777777777.?@??????kC???@? 0\r\n\r\n");
         let (slot, text) = encode(MsgIdMode::Auto, &Message::new("a", b"x"), true);
-        assert_eq!((text.as_str(), slot.token), ("PUB a 1\r\nx\r\n", 0));
+        assert_eq!((text.as_str(), slot.has_msg_id()), ("PUB a 1\r\nx\r\n", false));
     }
 
     #[test]
@@ -400,22 +394,37 @@ mod tests {
     }
 
     #[test]
+    fn digits_are_read_as_they_were_written_and_nothing_else_is() {
+        for shift in 0..48 {
+            for value in [1 << shift, ID_MASK ^ 1 << shift] {
+                assert_eq!(gather(spread(value)), Some(value));
+            }
+        }
+        for place in 0..8 {
+            for byte in 0..=u8::MAX {
+                let mut digits = spread(0);
+                digits[place] = byte;
+                let expected = (b'?'..=b'~').contains(&byte).then(|| u64::from(byte.wrapping_sub(b'?')) << (6 * place));
+                assert_eq!(gather(digits), expected, "{byte} at {place}");
+            }
+        }
+        assert!((b'?'..=b'~').all(|byte| !matches!(byte, b'.' | b'*' | b'>' | b' ')), "a token is one word, and no wildcard");
+    }
+
+    #[test]
     fn a_resend_is_the_same_frame_with_another_attempt() {
         let (mut slot, before) = encode(MsgIdMode::Auto, &Message::new("a.b", b"xyz"), false);
         slot.attempt = 65;
-        Encoder::restamp(&mut slot);
-        let after = String::from_utf8(slot.frame.bytes().to_vec()).unwrap();
+        let after = written(&encoder(MsgIdMode::Auto), &slot);
         let differ: Vec<_> = before.bytes().zip(after.bytes()).enumerate().filter(|(_, (a, b))| a != b).map(|(i, _)| i).collect();
-        assert_eq!(differ, [slot.token as usize + 14]);
-        slot.terminate();
-        assert_eq!(slot.frame.bytes()[slot.topic.len as usize + 5], 0);
+        assert_eq!(differ, [before.find("kC").unwrap() + 6]);
     }
 
     #[test]
     fn the_inbox_has_96_random_bits_that_no_message_id_tells() {
         let made = |random: &[u8; 32]| {
             let encoder = Encoder::new("_INBOX", MsgIdMode::Auto, random);
-            (encoder.inbox, encoder.id_prefix)
+            (encoder.inbox, encoder.auto_id)
         };
         let (inbox, id_prefix) = made(&[0; 32]);
         for byte in 0..32 {

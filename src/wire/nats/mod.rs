@@ -235,11 +235,8 @@ impl Wire for NatsWire {
     }
 
     fn stage(&mut self, slot: &mut Slot) {
-        if slot.attempt > 1 {
-            Encoder::restamp(slot);
-        }
         if let Some(connection) = &mut self.main {
-            connection.stage(slot);
+            connection.stage(&self.encoder, slot);
         }
     }
 

@@ -1,18 +1,22 @@
 //! The outbox: bytes staged for one connection, and where each frame ends in them.
 //!
-//! Small frames are copied together, so that a burst is one system call; large ones are shared with their slots and written in place. A frame's attempt begins
+//! Small frames are written together, so that a burst is one system call; large payloads are shared with their slots and leave from where they are. A frame's attempt begins
 //! when its last byte was accepted below: that is what [`Outbox::accepted`] tells.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::IoSlice;
+use std::ops::Range;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::frame::Encoder;
+use crate::ledger::Slot;
+
 /// Staged bytes beyond which no frame is added: what is here can neither be taken back nor reordered.
 const ROOM: usize = 128 << 10;
-/// Frames from this size on are not copied.
+/// Payloads from this size on are not copied.
 const LARGE: usize = 16 << 10;
 /// Copied bytes after which another chunk begins. A chunk goes when its last byte is out, and on a connection that is always behind one that may grow for ever
 /// never would (P9).
@@ -24,7 +28,8 @@ pub(crate) const PIECES: usize = 16;
 
 enum Chunk {
     Copied(Vec<u8>),
-    Shared(Arc<Vec<u8>>),
+    /// A payload, where a slot has it.
+    Shared(Arc<Vec<u8>>, Range<usize>),
     /// Overwritten in memory as soon as it is out.
     Secret(Zeroizing<Vec<u8>>),
 }
@@ -33,7 +38,7 @@ impl Chunk {
     fn bytes(&self) -> &[u8] {
         match self {
             Chunk::Copied(bytes) => bytes,
-            Chunk::Shared(bytes) => bytes,
+            Chunk::Shared(bytes, range) => bytes.get(range.clone()).unwrap_or_default(),
             Chunk::Secret(bytes) => bytes,
         }
     }
@@ -79,15 +84,26 @@ impl Outbox {
 
     /// Adds bytes that belong to no message.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        self.staged += bytes.len() as u64;
-        match self.chunks.back_mut() {
-            Some(Chunk::Copied(chunk)) if chunk.len() < CHUNK => chunk.extend_from_slice(bytes),
+        self.write(|chunk| chunk.extend_from_slice(bytes));
+    }
+
+    /// Adds what `write` appends to the chunk that is being filled.
+    fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let written = match self.chunks.back_mut() {
+            Some(Chunk::Copied(chunk)) if chunk.len() < CHUNK => {
+                let before = chunk.len();
+                write(chunk);
+                chunk.len() - before
+            }
             _ => {
                 let mut chunk = self.spares.pop().unwrap_or_default();
-                chunk.extend_from_slice(bytes);
+                write(&mut chunk);
+                let written = chunk.len();
                 self.chunks.push_back(Chunk::Copied(chunk));
+                written
             }
-        }
+        };
+        self.staged += written as u64;
     }
 
     /// Adds bytes that are credentials.
@@ -96,16 +112,22 @@ impl Outbox {
         self.chunks.push_back(Chunk::Secret(bytes));
     }
 
-    /// Adds a message's frame.
-    pub(crate) fn push_frame(&mut self, frame: &mut crate::ledger::Frame, slot: u32, id: u64) {
-        if frame.bytes().len() < LARGE {
-            self.push(frame.bytes());
+    /// Adds the frame of a message's running attempt.
+    pub(crate) fn push_frame(&mut self, encoder: &Encoder, slot: &mut Slot) {
+        if slot.payload().len() < LARGE {
+            self.write(|chunk| {
+                encoder.write_head(chunk, slot);
+                chunk.extend_from_slice(slot.payload());
+                chunk.extend_from_slice(b"\r\n");
+            });
         } else {
-            let shared = frame.share();
-            self.staged += shared.len() as u64;
-            self.chunks.push_back(Chunk::Shared(shared));
+            self.write(|chunk| encoder.write_head(chunk, slot));
+            let (bytes, range) = slot.content.share_payload();
+            self.staged += range.len() as u64;
+            self.chunks.push_back(Chunk::Shared(bytes, range));
+            self.push(b"\r\n");
         }
-        self.ends.push_back(End { at: self.staged, slot, id });
+        self.ends.push_back(End { at: self.staged, slot: slot.index, id: slot.id });
     }
 
     /// What to write next, in pieces.
@@ -155,9 +177,23 @@ impl fmt::Debug for Outbox {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::ledger::Frame;
+    use crate::config::MsgIdMode;
+    use crate::message::Message;
+
+    fn encoder() -> Encoder {
+        Encoder::new("_INBOX", MsgIdMode::None, &[7; 32])
+    }
+
+    fn slot(encoder: &Encoder, index: u32, payload: &[u8]) -> Slot {
+        let message = Message::new("t", payload);
+        let mut slot = Slot::new(index);
+        slot.ephemeral = true;
+        encoder.fill(&mut slot, &message, encoder.plan(&message, true).unwrap());
+        slot
+    }
 
     #[test]
     fn credentials_are_copied_nowhere_and_shown_nowhere() {
@@ -178,15 +214,17 @@ mod tests {
     #[test]
     fn a_connection_that_is_always_behind_holds_no_more_than_what_is_unsent() {
         let mut outbox = Outbox::default();
-        let mut frame = Frame::Owned(vec![b'x'; 1000]);
+        let encoder = encoder();
+        let mut slot = slot(&encoder, 1, &[b'x'; 1000]);
         let held = |outbox: &Outbox| outbox.chunks.iter().map(|chunk| chunk.bytes().len()).sum::<usize>();
         for id in 0..20_000 {
             while !outbox.has_room() {
                 // Never to the end.
                 outbox.accepted(outbox.unsent() / 2, |_| {});
             }
-            outbox.push_frame(&mut frame, 1, id);
-            assert!(held(&outbox) < outbox.unsent() + CHUNK + 1000, "{} bytes are unsent, and {} are held", outbox.unsent(), held(&outbox));
+            slot.id = id;
+            outbox.push_frame(&encoder, &mut slot);
+            assert!(held(&outbox) < outbox.unsent() + CHUNK + 1100, "{} bytes are unsent, and {} are held", outbox.unsent(), held(&outbox));
         }
         outbox.accepted(outbox.unsent(), |_| {});
         assert!(outbox.spares.iter().map(Vec::capacity).sum::<usize>() <= SPARES * 2 * CHUNK);
@@ -196,9 +234,13 @@ mod tests {
     fn frames_are_out_when_their_last_byte_is() {
         let mut outbox = Outbox::default();
         outbox.push(b"PING\r\n");
-        outbox.push_frame(&mut Frame::Owned(vec![b'a'; 10]), 1, 1);
-        outbox.push_frame(&mut Frame::Owned(vec![b'b'; LARGE]), 2, 2);
-        outbox.push_frame(&mut Frame::Owned(vec![b'c'; 5]), 3, 3);
+        let encoder = encoder();
+        let large = vec![b'b'; LARGE];
+        for (index, payload) in [(1, &b"aaa"[..]), (2, &large), (3, b"ccc")] {
+            let mut slot = slot(&encoder, index, payload);
+            outbox.push_frame(&encoder, &mut slot);
+            assert_eq!(Arc::strong_count(&slot.content.share_payload().0) > 2, payload.len() >= LARGE, "only large payloads are shared");
+        }
         let mut written = Vec::new();
         let mut out = Vec::new();
         let mut step = 1;
@@ -216,9 +258,10 @@ mod tests {
             outbox.accepted(taken, |end| out.push((end.slot, written.len())));
             step = step * 3 % 1009 + 1;
         }
-        assert_eq!(written.len(), 21 + LARGE);
+        let expected = [b"PING\r\nPUB t 3\r\naaa\r\nPUB t 16384\r\n", &large[..], b"\r\nPUB t 3\r\nccc\r\n"].concat();
+        assert!(written == expected);
         assert_eq!(out.iter().map(|o| o.0).collect::<Vec<_>>(), [1, 2, 3]);
-        assert!(out[0].1 >= 16 && out[1].1 >= 16 + LARGE && out[2].1 == 21 + LARGE);
-        assert!(written.starts_with(b"PING\r\naaaaaaaaaabbb") && written.ends_with(b"bccccc"));
+        let ends = [20, expected.len() - 14, expected.len()];
+        assert!(out[0].1 >= ends[0] && out[1].1 >= ends[1] && out[2].1 == ends[2], "{out:?}");
     }
 }

@@ -1,0 +1,229 @@
+//! Slots: one message each.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use super::{Content, KEPT_CONTENT, NO_GATE};
+use crate::error::{Persistence, Status};
+use crate::report::Waiter;
+use crate::wire::{Nanos, Refusal};
+
+/// Where a message is between acceptance and its outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Accepted, in line for the wire.
+    Queued,
+    /// Behind a closed gate.
+    Gated,
+    /// Given to the wire, its last byte not yet out.
+    Staged,
+    /// Out, its ack awaited.
+    InFlight,
+    /// `ack_wait` is over; waits for proof that the server has read the frame.
+    Fencing,
+    /// Refused; waits for its next attempt.
+    Backoff,
+    /// Has an outcome.
+    Settled,
+}
+
+impl Stage {
+    /// The wire has it, or its reply is awaited: an attempt may yet be stored.
+    pub(crate) fn is_under_way(self) -> bool {
+        matches!(self, Stage::Staged | Stage::InFlight | Stage::Fencing)
+    }
+}
+
+/// What `settle` decided.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) status: Status,
+    pub(crate) persistence: Persistence,
+    pub(crate) flags: u8,
+    pub(crate) stream_seq: u64,
+    pub(crate) latency: Nanos,
+    /// NUL-terminated, as all text that goes to reports.
+    pub(crate) stream: Arc<str>,
+}
+
+impl Default for Outcome {
+    fn default() -> Self {
+        Outcome {
+            status: Status::Internal,
+            persistence: Persistence::PossiblyPersisted,
+            flags: 0,
+            stream_seq: 0,
+            latency: 0,
+            stream: empty(),
+        }
+    }
+}
+
+/// The shared empty NUL-terminated text.
+pub(crate) fn empty() -> Arc<str> {
+    static EMPTY: std::sync::OnceLock<Arc<str>> = std::sync::OnceLock::new();
+    Arc::clone(EMPTY.get_or_init(|| Arc::from("\0")))
+}
+
+/// What only messages in trouble have to say.
+#[derive(Debug, Default)]
+struct Words {
+    /// Why the last attempt was refused.
+    last: Option<Refusal>,
+    /// The report's, NUL-terminated.
+    text: Option<Box<str>>,
+    /// The report's.
+    server_code: u32,
+}
+
+/// One message and all that is known of it.
+///
+/// Its size is paid for every pending message, and its cache lines travel between the cores with it: three lines, as a test says.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    /// The slot's number, for ever.
+    pub(crate) index: u32,
+    pub(crate) id: u64,
+    pub(crate) content: Content,
+    /// What admission counted.
+    pub(crate) bytes: u32,
+    pub(crate) rule: u32,
+    pub(crate) tag: u64,
+    /// Its Msg-Id is an automatic one.
+    pub(crate) auto_id: bool,
+    pub(crate) ephemeral: bool,
+    pub(crate) report_always: bool,
+    /// The report says [`REPORT_MARK`](crate::REPORT_MARK).
+    pub(crate) marked: bool,
+    pub(crate) accepted_at: Nanos,
+    pub(crate) deadline: Nanos,
+    pub(crate) waiter: Option<Arc<Waiter>>,
+
+    // From here on: the I/O thread's.
+    pub(crate) stage: Stage,
+    pub(crate) attempt: u16,
+    /// How many attempts left the process.
+    pub(crate) attempts: u16,
+    pub(crate) epoch: u32,
+    pub(crate) mark: u64,
+    /// When the running attempt began, on the clock that also runs in suspend (P4).
+    pub(crate) sent_age: Nanos,
+    /// The same of the first attempt that may have been stored.
+    tainted: Option<NonZeroU64>,
+    /// A permission error may concern this attempt (P2: told as DENIED, in doubt).
+    pub(crate) suspect: bool,
+    pub(crate) gate: u32,
+    /// Counted in its gate's in-flight number.
+    pub(crate) counted: bool,
+    /// Sent as a gate's probe.
+    pub(crate) probe: bool,
+    words: Option<Box<Words>>,
+    pub(crate) outcome: Outcome,
+}
+
+impl Slot {
+    pub(crate) fn new(index: u32) -> Self {
+        Slot {
+            index,
+            id: 0,
+            content: Content::default(),
+            bytes: 0,
+            rule: 0,
+            tag: 0,
+            auto_id: false,
+            ephemeral: false,
+            report_always: false,
+            marked: false,
+            accepted_at: 0,
+            deadline: 0,
+            waiter: None,
+            stage: Stage::Queued,
+            attempt: 0,
+            attempts: 0,
+            epoch: 0,
+            mark: 0,
+            sent_age: 0,
+            tainted: None,
+            suspect: false,
+            gate: NO_GATE,
+            counted: false,
+            probe: false,
+            words: None,
+            outcome: Outcome::default(),
+        }
+    }
+
+    pub(crate) fn topic(&self) -> &str {
+        self.content.topic()
+    }
+
+    pub(crate) fn payload(&self) -> &[u8] {
+        self.content.payload()
+    }
+
+    pub(crate) fn has_msg_id(&self) -> bool {
+        self.content.has_msg_id()
+    }
+
+    /// When the first attempt began that may have been stored; `None` while none may.
+    pub(crate) fn tainted(&self) -> Option<Nanos> {
+        self.tainted.map(NonZeroU64::get)
+    }
+
+    /// The running attempt may have been stored (R1: once set, nothing but an ack clears it).
+    pub(crate) fn taint(&mut self) {
+        if self.tainted.is_none() {
+            self.tainted = NonZeroU64::new(self.sent_age.max(1));
+        }
+    }
+
+    /// Why the last attempt was refused.
+    pub(crate) fn last(&self) -> Option<&Refusal> {
+        self.words.as_ref()?.last.as_ref()
+    }
+
+    pub(crate) fn set_last(&mut self, refusal: Refusal) {
+        self.words.get_or_insert_default().last = Some(refusal);
+    }
+
+    /// The report's text, NUL-terminated; `None`: there is nothing to say.
+    pub(crate) fn text(&self) -> Option<&str> {
+        self.words.as_ref()?.text.as_deref()
+    }
+
+    /// The report's code of the server; 0: there is none.
+    pub(crate) fn server_code(&self) -> u32 {
+        self.words.as_ref().map_or(0, |words| words.server_code)
+    }
+
+    /// What the report says of a failure.
+    pub(crate) fn explain(&mut self, server_code: u32, text: Option<Box<str>>) {
+        if server_code != 0 || text.is_some() {
+            let words = self.words.get_or_insert_default();
+            (words.server_code, words.text) = (server_code, text);
+        }
+    }
+
+    /// Makes the slot ready for its next message. Its content's memory it keeps, unless that is large.
+    pub(crate) fn recycle(&mut self) {
+        self.content.recycle(KEPT_CONTENT);
+        self.waiter = None;
+        self.stage = Stage::Queued;
+        self.attempt = 0;
+        self.attempts = 0;
+        self.tainted = None;
+        self.suspect = false;
+        self.gate = NO_GATE;
+        self.counted = false;
+        self.probe = false;
+        self.words = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_slot_has_three_cache_lines() {
+        assert!(size_of::<super::Slot>() <= 192, "{}", size_of::<super::Slot>());
+    }
+}
