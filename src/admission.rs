@@ -210,6 +210,32 @@ impl Window {
         self.wait(state, request, patience, full, stuck)
     }
 
+    /// Takes places and slots for as many as there is room for now, in their order. None inside a callback, whose places are counted one by one, nor when the
+    /// window is shut: [`enter`](Self::enter) says why.
+    pub(crate) fn enter_many<'a>(&self, requests: impl Iterator<Item = Request<'a>> + Clone, slots: &mut Vec<Box<Slot>>) {
+        debug_assert!(slots.is_empty());
+        if in_callback() {
+            return;
+        }
+        let mut state = self.state();
+        if state.closed.is_some() {
+            return;
+        }
+        for request in requests.clone() {
+            if self.room_for(&state, request, NEWCOMER).is_err() {
+                break;
+            }
+            state.used += 1;
+            state.used_bytes += request.bytes;
+            slots.push(self.hand_out(&mut state, request));
+        }
+        self.mirror(&state);
+        drop(state);
+        for (slot, request) in slots.iter_mut().zip(requests) {
+            label(slot, request);
+        }
+    }
+
     #[cold]
     fn wait(&self, mut state: MutexGuard<'_, State>, request: Request<'_>, patience: Patience, full: Full, stuck: Option<Stuck<'_>>) -> Result<Box<Slot>> {
         let waiter = state.next_waiter;
@@ -321,6 +347,14 @@ impl Window {
     }
 
     fn give(&self, mut state: MutexGuard<'_, State>, request: Request<'_>) -> Box<Slot> {
+        let mut slot = self.hand_out(&mut state, request);
+        self.mirror(&state);
+        drop(state);
+        label(&mut slot, request);
+        slot
+    }
+
+    fn hand_out(&self, state: &mut State, request: Request<'_>) -> Box<Slot> {
         state.used_max = state.used_max.max(state.used);
         let rule = request.rule as usize;
         if rule >= state.rules.len() {
@@ -329,18 +363,13 @@ impl Window {
         if let Some(rule) = state.rules.get_mut(rule) {
             rule.used += 1;
         }
-        self.mirror(&state);
-        let mut slot = match state.free.pop() {
+        match state.free.pop() {
             Some(Free { slot, kept }) => {
                 state.kept -= kept;
                 slot
             }
-            None => self.grow(&mut state),
-        };
-        drop(state);
-        slot.bytes = request.bytes as u32;
-        slot.rule = request.rule;
-        slot
+            None => self.grow(state),
+        }
     }
 
     #[cold]
@@ -500,6 +529,12 @@ impl Window {
         self.state().closed = Some(error);
         self.room.notify_all();
     }
+}
+
+/// What the slot gives back when its message is gone.
+fn label(slot: &mut Slot, request: Request<'_>) {
+    slot.bytes = request.bytes as u32;
+    slot.rule = request.rule;
 }
 
 #[cfg(test)]

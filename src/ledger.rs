@@ -103,25 +103,52 @@ impl SendQueue {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the message its id and its place. `stamp` writes the id into the frame. After the I/O thread's end the slot comes back.
+    /// Gives the message its id and its place. `stamp` writes the id into the message. After the I/O thread's end the slot comes back.
     pub(crate) fn push(&self, mut slot: Box<Slot>, stamp: impl FnOnce(&mut Slot)) -> Result<u64, Box<Slot>> {
         let mut line = self.line();
         if line.closed {
             return Err(slot);
         }
-        let id = line.next_id;
-        line.next_id += self.step;
-        slot.id = id;
+        let id = self.number(&mut line, &mut slot);
         stamp(&mut slot);
         line.slots.push(slot);
-        self.last_id.store(id, Ordering::Relaxed);
+        self.end_push(line);
+        Ok(id)
+    }
+
+    /// The same for several, in their order; `told` hears the ids. False, after the I/O thread's end: the slots stay.
+    pub(crate) fn push_many(&self, slots: &mut Vec<Box<Slot>>, stamp: impl Fn(&mut Slot), mut told: impl FnMut(u64)) -> bool {
+        let mut line = self.line();
+        if line.closed {
+            return false;
+        }
+        let first = line.next_id;
+        for slot in slots.iter_mut() {
+            self.number(&mut line, slot);
+            stamp(slot);
+        }
+        let count = slots.len() as u64;
+        line.slots.append(slots);
+        self.end_push(line);
+        (0..count).for_each(|n| told(first + n * self.step));
+        true
+    }
+
+    fn number(&self, line: &mut Line, slot: &mut Slot) -> u64 {
+        slot.id = line.next_id;
+        line.next_id += self.step;
+        slot.id
+    }
+
+    /// Says what is new, and wakes the I/O thread if that sleeps.
+    fn end_push(&self, mut line: MutexGuard<'_, Line>) {
+        self.last_id.store(line.next_id - self.step, Ordering::Relaxed);
         let wake = std::mem::take(&mut line.idle);
         drop(line);
         if wake {
             self.wake.notify_one();
             self.wakeups.bump_shared(1);
         }
-        Ok(id)
     }
 
     /// Swaps the line with an empty vector.

@@ -7,6 +7,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 #![allow(clippy::vec_box, reason = "a slot moves between threads as one pointer; its 400 bytes stay where they are, and so do the views that reports give")]
 
+mod accept;
 mod admission;
 mod config;
 mod deadline;

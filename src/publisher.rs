@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::admission::{Patience, in_callback, not_in_callback};
-use crate::config::{Config, OnFull};
+use crate::config::Config;
 use crate::dispatch::Handlers;
 use crate::error::{Error, Result, Status};
 use crate::events::Event;
@@ -91,20 +91,9 @@ impl Publisher {
     ///
     /// # Errors
     /// That of the first message that was not accepted.
-    pub fn publish_batch<'m>(&self, messages: impl IntoIterator<Item = Result<Message<'m>>>, mut accepted: impl FnMut(u64)) -> Result<()> {
+    pub fn publish_batch<'m>(&self, messages: impl IntoIterator<Item = Result<Message<'m>>>, accepted: impl FnMut(u64)) -> Result<()> {
         guard()?;
-        let begin = Instant::now();
-        for message in messages {
-            let message = message?;
-            let stall = match (message.stall_wait, self.shared.settings.on_full, self.shared.settings.stall_wait) {
-                (StallWait::AtMost(limit), _, _) | (StallWait::Configured, OnFull::Block, Some(limit)) => {
-                    StallWait::AtMost(limit.saturating_sub(begin.elapsed()))
-                }
-                (other, _, _) => other,
-            };
-            accepted(self.shared.accept(&message, self.shared.patience(stall), None)?);
-        }
-        Ok(())
+        self.shared.accept_all(messages, accepted)
     }
 
     /// Publishes and waits for the outcome: one report, for the waiter alone. `None` waits without limit; the time covers waiting for room.

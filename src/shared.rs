@@ -1,22 +1,20 @@
-//! Shared: what all threads of a publisher have in common, and the way of a message from the call to its place in line.
+//! Shared: what all threads of a publisher have in common.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 
-use crate::admission::{Patience, Request, Window};
-use crate::config::{OnDisconnect, OnFull, Settings};
+use crate::admission::Window;
+use crate::config::Settings;
 use crate::dispatch::{Desk, Handlers};
 use crate::error::{Error, Result, Status};
 use crate::events::{Event, EventKind, EventQueue};
 use crate::lane::{Command, Lane, Lanes};
-use crate::message::{Message, StallWait};
-use crate::report::Waiter;
 use crate::stats::{Counters, Given, Stats};
 use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use crate::topic::{Mode, Rules};
+use crate::topic::Rules;
 use crate::trace::Level;
 use crate::wait::{self, Over};
 use crate::wire::nats::frame::{Encoder, INBOX_RANDOM};
@@ -98,10 +96,10 @@ pub(crate) struct Shared {
     pub(crate) rules: Arc<ArcSwap<Rules>>,
     pub(crate) desk: Arc<Desk>,
     /// The first lane's, which also have what several threads count.
-    counters: Arc<Counters>,
+    pub(crate) counters: Arc<Counters>,
     events: EventQueueHandle,
     /// Ephemeral messages accepted: `accepted` counts the persistent ones.
-    ephemeral: AtomicU64,
+    pub(crate) ephemeral: AtomicU64,
     link: Mutex<Link>,
     link_changed: Condvar,
 }
@@ -283,74 +281,6 @@ impl Shared {
                 return Ok(result);
             }
             link = wait::once(&self.link, &self.link_changed, link, until).map_err(|(_, over)| over)?;
-        }
-    }
-
-    /// The whole way of a message from the call to its place in line.
-    pub(crate) fn accept(&self, message: &Message<'_>, patience: Patience, waiter: Option<Arc<Waiter>>) -> Result<u64> {
-        message.check()?;
-        let rules = self.rules.load();
-        let rule = rules.matching(message.topic);
-        let ephemeral = rule.mode == Mode::Ephemeral;
-        let lane = self.lanes.of(message.topic);
-        let plan = lane.encoder.plan(message, ephemeral)?;
-        let max_payload = lane.max_payload();
-        if max_payload > 0 && plan.body() as u64 > max_payload {
-            return Err(Error::new(Status::TooLarge, format!("headers and payload have {} bytes; the server takes {max_payload}", plan.body())));
-        }
-        if self.settings.on_disconnect == OnDisconnect::Fail && lane.is_offline() {
-            let why = self.last_error().map_or_else(String::new, |error| format!(": {}", error.message()));
-            return Err(Error::new(Status::Disconnected, format!("not connected, and on_disconnect is fail{why}")));
-        }
-        let request = Request { bytes: plan.frame, rule: rule.index, topic: message.topic };
-        let stuck = |used: usize| self.desk.stuck_since(used);
-        let stuck: Option<&dyn Fn(usize) -> Option<Instant>> = if self.desk.is_polled() { Some(&stuck) } else { None };
-        let mut slot = match self.window.enter(request, patience, stuck) {
-            Ok(slot) => slot,
-            Err(error) if patience == Patience::Try => return Err(error),
-            Err(error) => return Err(self.refuse(error)),
-        };
-        lane.encoder.fill(&mut slot, message, plan);
-        slot.tag = message.tag;
-        slot.ephemeral = ephemeral;
-        slot.report_always = message.report_always;
-        slot.marked = message.mark;
-        slot.waiter = waiter;
-        slot.accepted_at = self.clock.now();
-        slot.deadline = slot.accepted_at.saturating_add(nanos(message.delivery_timeout.unwrap_or(self.settings.delivery_timeout)));
-        match lane.queue.push(slot, Encoder::stamp) {
-            Ok(id) => {
-                if ephemeral {
-                    self.ephemeral.fetch_add(1, Ordering::Relaxed);
-                }
-                Ok(id)
-            }
-            Err(slot) => {
-                self.window.cancel(slot);
-                Err(self.window.closed().unwrap_or_else(|| Error::new(Status::Closed, "the publisher is closed")))
-            }
-        }
-    }
-
-    #[cold]
-    fn refuse(&self, error: Error) -> Error {
-        if error.status() == Status::QueueFull {
-            self.counters.queue_full.bump_shared(1);
-        }
-        error
-    }
-
-    pub(crate) fn patience(&self, stall: StallWait) -> Patience {
-        let limit = match stall {
-            StallWait::Configured if self.settings.on_full == OnFull::Fail => return Patience::Fail,
-            StallWait::Configured => self.settings.stall_wait,
-            StallWait::NoLimit => None,
-            StallWait::AtMost(limit) => Some(limit),
-        };
-        match limit {
-            None => Patience::NoLimit,
-            Some(Duration::ZERO) => Patience::Fail,
-            Some(limit) => Instant::now().checked_add(limit).map_or(Patience::NoLimit, Patience::Until),
         }
     }
 

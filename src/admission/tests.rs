@@ -136,3 +136,26 @@ fn freed_slots_keep_little_memory() {
     let slot = window.enter(request(1), Patience::Fail, None).unwrap();
     assert!(slot.content.held() <= KEPT_CONTENT);
 }
+
+#[test]
+fn many_enter_as_far_as_there_is_room_and_as_one_by_one() {
+    let window = Window::new(1, 3, 1000, 50);
+    let mut slots = Vec::new();
+    window.enter_many([request(1), request(2), request(3), request(4)].into_iter(), &mut slots);
+    assert_eq!(slots.iter().map(|slot| slot.bytes).collect::<Vec<_>>(), [1, 2, 3], "max_pending");
+    assert_eq!(window.usage(), (3, 6));
+    window.leave(&mut slots);
+    window.enter_many([request(999), request(2), request(1)].into_iter(), &mut slots);
+    assert_eq!((slots.len(), window.usage()), (1, (1, 999)), "max_pending_bytes, and nobody passes the one that does not fit");
+    let report = slots;
+    window.lend(&report);
+    let mut own = Vec::new();
+    window.enter_many([request(1)].into_iter(), &mut own);
+    assert!(own.is_empty(), "a callback's places are counted one by one");
+    window.settle_loan(&mut { report });
+    leave_callback_thread();
+    assert_eq!(window.usage(), (0, 0));
+    window.shut(Error::new(Status::Closed, "closed"));
+    window.enter_many([request(1)].into_iter(), &mut own);
+    assert!(own.is_empty());
+}
