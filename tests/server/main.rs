@@ -9,6 +9,7 @@ mod connect;
 mod discovery;
 mod ephemeral;
 mod faults;
+mod lanes;
 mod limits;
 mod permissions;
 mod resend;
