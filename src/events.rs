@@ -34,11 +34,11 @@ macro_rules! event_kinds {
 }
 
 event_kinds! {
-    /// The first connection stands. `server`, `text`; `value` = 1.
+    /// A connection stands for the first time. `server`, `text`; `value` = 1. With several `connections` each tells of itself, here and below, and `text` says which.
     Connected = 1, "CONNECTED";
-    /// The connection ended; pending messages wait for the next. `server`, `status` and `text` say why.
+    /// A connection ended; its pending messages wait for the next. `server`, `status` and `text` say why.
     Disconnected = 2, "DISCONNECTED";
-    /// Another connection stands; what is pending goes out again, oldest first. `server`, `text`; `value` = connections so far.
+    /// A lost connection was made again; what is pending on it goes out again, oldest first. `server`, `text`; `value` = times it was made so far.
     Reconnected = 3, "RECONNECTED";
     /// One try to connect failed. `status`, `text`; `value` = the server's code, or 0.
     ConnectFailed = 4, "CONNECT_FAILED";

@@ -32,7 +32,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Connects, and returns when the server has accepted: credentials, TLS, the inbox. With `retry_on_connect` it returns at once and goes on trying.
+    /// Connects, and returns when the server has accepted every connection: credentials, TLS, the inbox. With `retry_on_connect` it returns at once and goes on trying.
     ///
     /// # Errors
     /// `InvalidOption` for options that do not fit together; `ConnectFailed`, `AuthFailed`, `TlsFailed`, `Denied` name the server and the cause; `Forked`; `WrongThread`.
@@ -56,7 +56,8 @@ impl Publisher {
         Ok(publisher)
     }
 
-    /// Publishes a message. Returns its id at once while there is room, else waits as `on_full` and `stall_wait_ms` say. The payload is copied.
+    /// Publishes a message. Returns its id at once while there is room, else waits as `on_full` and `stall_wait_ms` say. The payload is copied. Ids are counted
+    /// from 1; with several `connections` they grow for each topic, with gaps.
     ///
     /// # Errors
     /// `InvalidTopic`, `TooLarge`, `QueueFull`, `Disconnected` (`on_disconnect=fail`), `Closed`, `Failed`, `Forked`: the message was not accepted.
@@ -161,7 +162,7 @@ impl Publisher {
         if sys::forked() { None } else { self.shared.desk.wake_fd() }
     }
 
-    /// Waits until there is a connection.
+    /// Waits until every connection stands.
     ///
     /// # Errors
     /// `TimedOut` with the last error of the connection; `Failed`, `Closed`; `WrongThread`; `Forked`.

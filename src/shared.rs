@@ -25,11 +25,11 @@ use crate::wire::{Nanos, nanos};
 #[repr(i32)]
 #[non_exhaustive]
 pub enum State {
-    /// Not connected yet (`retry_on_connect`).
+    /// Not every connection was made yet (`retry_on_connect`).
     Connecting = 0,
-    /// Connected.
+    /// Every connection stands.
     Connected = 1,
-    /// The connection was lost; another is sought.
+    /// A connection was lost; another is sought.
     Reconnecting = 2,
     /// `close` was called.
     Closing = 3,
@@ -45,13 +45,13 @@ pub enum State {
 pub struct Info {
     /// The state.
     pub state: State,
-    /// The server, without credentials; the last one while there is none.
+    /// The server of the newest connection, without credentials.
     pub server: String,
     /// Its version.
     pub server_version: String,
-    /// What it takes, headers and payload, in bytes; 0 while not known.
+    /// What every server of ours takes, headers and payload, in bytes; 0 while not known.
     pub max_payload: u64,
-    /// The last error of the connection.
+    /// The last error of a connection.
     pub last_error: Option<Error>,
 }
 

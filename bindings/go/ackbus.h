@@ -139,17 +139,17 @@
 #define ACKBUS_REPORT_MARK 4
 
 /**
- * The first connection stands. `server`, `text`; `value` = 1.
+ * A connection stands for the first time. `server`, `text`; `value` = 1. With several `connections` each tells of itself, here and below, and `text` says which.
  */
 #define ACKBUS_EVENT_CONNECTED 1
 
 /**
- * The connection ended; pending messages wait for the next. `server`, `status` and `text` say why.
+ * A connection ended; its pending messages wait for the next. `server`, `status` and `text` say why.
  */
 #define ACKBUS_EVENT_DISCONNECTED 2
 
 /**
- * Another connection stands; what is pending goes out again, oldest first. `server`, `text`; `value` = connections so far.
+ * A lost connection was made again; what is pending on it goes out again, oldest first. `server`, `text`; `value` = times it was made so far.
  */
 #define ACKBUS_EVENT_RECONNECTED 3
 
@@ -285,17 +285,17 @@
 #define ACKBUS_PURGE_IN_FLIGHT 2
 
 /**
- * In `ackbus_info.state`: the first connection is being made.
+ * In `ackbus_info.state`: not every connection was made yet.
  */
 #define ACKBUS_STATE_CONNECTING 0
 
 /**
- * In `ackbus_info.state`: connected.
+ * In `ackbus_info.state`: every connection stands.
  */
 #define ACKBUS_STATE_CONNECTED 1
 
 /**
- * In `ackbus_info.state`: the connection was lost and is being made again; messages wait.
+ * In `ackbus_info.state`: a connection was lost and is being made again; its messages wait.
  */
 #define ACKBUS_STATE_RECONNECTING 2
 
@@ -826,7 +826,7 @@ typedef struct {
      */
     ackbus_status last_error;
     /**
-     * The largest payload that the server takes, in bytes; 0 if not yet known.
+     * The largest payload that every server of ours takes, in bytes; 0 if not yet known.
      */
     uint64_t max_payload;
     /**
@@ -838,7 +838,7 @@ typedef struct {
      */
     uint32_t reserved;
     /**
-     * The server of the present or last connection, without credentials; empty before the first.
+     * The server of the newest connection, without credentials; empty before the first.
      */
     char server[256];
     /**
@@ -1439,7 +1439,7 @@ ackbus_status ackbus_publisher_free(ackbus_publisher *publisher);
  * With `ACKBUS_OK` the bus owns a copy and owes exactly one outcome.
  *
  * `topic`, `topic_len`: UTF-8, need not be NUL-terminated. `payload`, `payload_len`: any bytes. `tag`: the caller's number, comes back in the report.
- * `out_id`: takes the message's id, counted from 1; may be NULL.
+ * `out_id`: takes the message's id, counted from 1, with gaps if there are several `connections`; may be NULL.
  *
  * Ownership: topic and payload are copied before the call returns. Threads: any, also at the same time. From a callback it never waits.
  * Errors: `ACKBUS_ERR_QUEUE_FULL`, `ACKBUS_ERR_CLOSED`, `ACKBUS_ERR_FAILED`, `ACKBUS_ERR_INVALID_TOPIC`, `ACKBUS_ERR_INVALID_UTF8`, `ACKBUS_ERR_TOO_LARGE`,

@@ -24,7 +24,7 @@ type Ack struct {
 
 // Report is the outcome of one message.
 type Report struct {
-	// ID is the message's id, counted from 1.
+	// ID is the message's id, counted from 1, with gaps if there are several connections ([WithConnections]).
 	ID uint64
 	// Tag is the number that the caller gave with the message.
 	Tag uint64
@@ -57,11 +57,11 @@ type EventKind int32
 
 // What can happen to a connection or to a stream.
 const (
-	// EventConnected: the first connection stands.
+	// EventConnected: a connection stands for the first time. With several each tells of itself, here and below, and Text says which.
 	EventConnected EventKind = 1
-	// EventDisconnected: the connection ended; pending messages wait for the next. Status and Text say why.
+	// EventDisconnected: a connection ended; its pending messages wait for the next. Status and Text say why.
 	EventDisconnected EventKind = 2
-	// EventReconnected: another connection stands. Value is how many messages go out again.
+	// EventReconnected: a lost connection was made again; what is pending on it goes out again. Value is how often it was made so far.
 	EventReconnected EventKind = 3
 	// EventConnectFailed: one try to connect failed. Value is the tries since the last connection.
 	EventConnectFailed EventKind = 4
@@ -126,11 +126,11 @@ type Event struct {
 type State int32
 
 const (
-	// Connecting: not connected yet ([WithRetryOnConnect]).
+	// Connecting: not every connection was made yet ([WithRetryOnConnect]).
 	Connecting State = 0
-	// Connected: there is a connection.
+	// Connected: every connection stands.
 	Connected State = 1
-	// Reconnecting: the connection was lost; another is sought.
+	// Reconnecting: a connection was lost; another is sought.
 	Reconnecting State = 2
 	// Closing: Close was called.
 	Closing State = 3
@@ -153,11 +153,11 @@ func (s State) String() string {
 type Info struct {
 	// State is the state.
 	State State
-	// Server is the server of the present or last connection, without credentials; empty before the first.
+	// Server is the server of the newest connection, without credentials; empty before the first.
 	Server string
 	// ServerVersion is its version, such as "2.12.1".
 	ServerVersion string
-	// MaxPayload is the largest payload that it takes, in bytes; 0 if not yet known.
+	// MaxPayload is the largest payload that every server of ours takes, in bytes; 0 if not yet known.
 	MaxPayload uint64
 	// LastError is the last error of the connection; nil if there was none.
 	LastError error

@@ -11,11 +11,11 @@ use crate::guard::guard_or;
 use crate::handle::{Call, Handle};
 use crate::text::{Terminated, ackbus_str, terminated};
 
-/// The first connection stands. `server`, `text`; `value` = 1.
+/// A connection stands for the first time. `server`, `text`; `value` = 1. With several `connections` each tells of itself, here and below, and `text` says which.
 pub const ACKBUS_EVENT_CONNECTED: i32 = 1;
-/// The connection ended; pending messages wait for the next. `server`, `status` and `text` say why.
+/// A connection ended; its pending messages wait for the next. `server`, `status` and `text` say why.
 pub const ACKBUS_EVENT_DISCONNECTED: i32 = 2;
-/// Another connection stands; what is pending goes out again, oldest first. `server`, `text`; `value` = connections so far.
+/// A lost connection was made again; what is pending on it goes out again, oldest first. `server`, `text`; `value` = times it was made so far.
 pub const ACKBUS_EVENT_RECONNECTED: i32 = 3;
 /// One try to connect failed. `status`, `text`; `value` = the server's code, or 0.
 pub const ACKBUS_EVENT_CONNECT_FAILED: i32 = 4;

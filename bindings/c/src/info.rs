@@ -11,11 +11,11 @@ use crate::guard::guard;
 use crate::handle::{Call, Growing, Plain, Versioned};
 use crate::publisher::{ackbus_publisher, not_forked};
 
-/// In `ackbus_info.state`: the first connection is being made.
+/// In `ackbus_info.state`: not every connection was made yet.
 pub const ACKBUS_STATE_CONNECTING: i32 = 0;
-/// In `ackbus_info.state`: connected.
+/// In `ackbus_info.state`: every connection stands.
 pub const ACKBUS_STATE_CONNECTED: i32 = 1;
-/// In `ackbus_info.state`: the connection was lost and is being made again; messages wait.
+/// In `ackbus_info.state`: a connection was lost and is being made again; its messages wait.
 pub const ACKBUS_STATE_RECONNECTING: i32 = 2;
 /// In `ackbus_info.state`: close is under way; nothing new is accepted.
 pub const ACKBUS_STATE_CLOSING: i32 = 3;
@@ -34,13 +34,13 @@ pub struct ackbus_info {
     pub state: i32,
     /// The last error's status; `ACKBUS_OK` if there was none.
     pub last_error: ackbus_status,
-    /// The largest payload that the server takes, in bytes; 0 if not yet known.
+    /// The largest payload that every server of ours takes, in bytes; 0 if not yet known.
     pub max_payload: u64,
     /// The last error's server code; 0 if there is none.
     pub last_error_server_code: u32,
     /// Zero.
     pub reserved: u32,
-    /// The server of the present or last connection, without credentials; empty before the first.
+    /// The server of the newest connection, without credentials; empty before the first.
     pub server: [c_char; 256],
     /// Its version, such as "2.12.1".
     pub server_version: [c_char; 64],

@@ -17,7 +17,7 @@ use crate::report::ackbus_reports;
 /// With `ACKBUS_OK` the bus owns a copy and owes exactly one outcome.
 ///
 /// `topic`, `topic_len`: UTF-8, need not be NUL-terminated. `payload`, `payload_len`: any bytes. `tag`: the caller's number, comes back in the report.
-/// `out_id`: takes the message's id, counted from 1; may be NULL.
+/// `out_id`: takes the message's id, counted from 1, with gaps if there are several `connections`; may be NULL.
 ///
 /// Ownership: topic and payload are copied before the call returns. Threads: any, also at the same time. From a callback it never waits.
 /// Errors: `ACKBUS_ERR_QUEUE_FULL`, `ACKBUS_ERR_CLOSED`, `ACKBUS_ERR_FAILED`, `ACKBUS_ERR_INVALID_TOPIC`, `ACKBUS_ERR_INVALID_UTF8`, `ACKBUS_ERR_TOO_LARGE`,

@@ -77,9 +77,9 @@ class Info:
 
     state: State
     server: str
-    """The server, without credentials; the last one while there is none."""
+    """The server of the newest connection, without credentials."""
     server_version: str
     max_payload: int
-    """The largest payload with headers that the server takes, in bytes; 0 before the first connection."""
+    """The largest payload with headers that every server of ours takes, in bytes; 0 before the first connection."""
     last_error: Error | None
-    """What last went wrong with the connection."""
+    """What last went wrong with a connection."""

@@ -136,7 +136,7 @@ class Publisher:
                 self._let_go()
 
     async def wait_connected(self, timeout: Seconds | None = None) -> None:
-        """Waits until there is a connection. Raises :exc:`TimedOutError` with the last error of the connection."""
+        """Waits until every connection stands. Raises :exc:`TimedOutError` with the last error of the connection."""
         await self._aside(self._native.wait_connected, timeout)
 
     def set_topic(self, pattern: str, **rule: Unpack[_options.Topic]) -> None:
