@@ -229,6 +229,14 @@ mod tests {
     }
 
     #[test]
+    fn no_id_comes_twice_and_all_are_counted() {
+        let lanes = Lanes::new(3, |_| Ok(Encoder::new("_INBOX", MsgIdMode::Auto, &[0; 32]))).unwrap();
+        let push = |lane: usize| lanes.0[lane].queue.push(Box::new(crate::ledger::Slot::new(0)), |_| {}).unwrap();
+        assert_eq!([1, 1, 0, 2, 1, 0].map(push), [2, 5, 1, 3, 8, 4]);
+        assert_eq!(lanes.iter().map(|lane| (lane.queue.last_id(), lane.queue.accepted())).collect::<Vec<_>>(), [(4, 2), (8, 3), (3, 1)]);
+    }
+
+    #[test]
     fn every_lane_has_its_inbox_its_ids_and_its_bit() {
         let lanes = Lanes::new(3, |index| Ok(Encoder::new("_INBOX", MsgIdMode::Auto, &[index as u8; 32]))).unwrap();
         assert_eq!((lanes.len(), lanes.all()), (3, 0b111));

@@ -360,6 +360,24 @@ mod tests {
     }
 
     #[test]
+    fn lanes_add_up() {
+        let data = durations(10_000, 8);
+        let (lanes, together) = ([Counters::default(), Counters::default()], Histogram::default());
+        for (index, &ns) in data.iter().enumerate() {
+            lanes[index % 2].latency.record(ns);
+            together.record(ns);
+        }
+        lanes[0].published.bump(3);
+        lanes[1].published.bump(4);
+        lanes[1].ephemeral.bump(5);
+        let stats = Counters::snapshot(lanes.iter(), Given::default());
+        assert_eq!((stats.published, stats.ephemeral), (7, 5));
+        assert_eq!((lanes[0].settled(), lanes[1].settled()), (3, 9));
+        let quantiles = Quantiles { latency_p50_ns: stats.latency_p50_ns, latency_p99_ns: stats.latency_p99_ns, latency_max_ns: stats.latency_max_ns };
+        assert_eq!(quantiles, Histogram::quantiles([&together].into_iter()), "as if one had recorded them all");
+    }
+
+    #[test]
     fn the_ends_of_the_range() {
         let histogram = Histogram::default();
         assert_eq!(Histogram::quantiles([&histogram].into_iter()), Quantiles::default(), "nothing recorded");

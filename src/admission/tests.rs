@@ -122,7 +122,11 @@ fn a_held_gate_leaves_room_for_others() {
     let held: Vec<_> = (0..2).map(|_| window.enter(Request { bytes: 1, rule: 1, topic: "x" }, Patience::Fail, None).unwrap()).collect();
     assert!(window.enter(Request { bytes: 1, rule: 1, topic: "x" }, Patience::Fail, None).is_err());
     assert!(window.enter(Request { bytes: 1, rule: 0, topic: "y" }, Patience::Fail, None).is_ok());
+    // Closed in a second lane, too: open in one is not enough.
+    window.close_rule(1, 2, true);
     window.close_rule(1, 1, false);
+    assert!(window.enter(Request { bytes: 1, rule: 1, topic: "x" }, Patience::Fail, None).is_err());
+    window.close_rule(1, 2, false);
     assert!(window.enter(Request { bytes: 1, rule: 1, topic: "x" }, Patience::Fail, None).is_ok());
     drop(held);
 }

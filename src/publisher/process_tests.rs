@@ -83,10 +83,55 @@ fn the_parent_of_a_fork_goes_on() {
     if !alone(module_path!(), "the_parent_of_a_fork_goes_on") {
         return;
     }
-    let bus = Publisher::connect(&memory(&[("report", "all")]), Handlers { reports: Some(Arc::new(Silent)), events: None }).unwrap();
-    // Forks while other threads hold, and give back, every lock there is.
+    goes_on_beside_forks(&memory(&[("report", "all")]));
+}
+
+#[test]
+fn the_parent_of_a_fork_goes_on_with_all_its_connections() {
+    if !alone(module_path!(), "the_parent_of_a_fork_goes_on_with_all_its_connections") {
+        return;
+    }
+    let server = Server::start();
+    Reader::connect(&server.url()).create_stream("S", &["a", "b", "c", "d"]);
+    goes_on_beside_forks(&four_connections(&server));
+}
+
+fn four_connections(server: &Server) -> Config {
+    let mut config = memory(&[("report", "all"), ("connections", "4")]);
+    config.set("servers", &server.url()).unwrap();
+    config
+}
+
+#[test]
+fn every_connection_has_a_thread_that_no_signal_reaches() {
+    if !alone(module_path!(), "every_connection_has_a_thread_that_no_signal_reaches") {
+        return;
+    }
+    let server = Server::start();
+    let bus = Publisher::connect(&four_connections(&server), Handlers::default()).unwrap();
+    let mut names = Vec::new();
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+        if field("Name:").starts_with("ackbus-io") {
+            let blocked = u64::from_str_radix(&field("SigBlk:"), 16).unwrap();
+            // SIGHUP, SIGINT, SIGUSR1, SIGPIPE, SIGTERM (P7)
+            assert!([1, 2, 10, 13, 15].iter().all(|signal| blocked >> (signal - 1) & 1 == 1), "{blocked:016x}");
+            names.push(field("Name:"));
+        }
+    }
+    names.sort();
+    assert_eq!(names, ["ackbus-io", "ackbus-io-1", "ackbus-io-2", "ackbus-io-3"]);
+    bus.close(None).unwrap();
+}
+
+/// Forks while other threads hold, and give back, every lock there is.
+fn goes_on_beside_forks(config: &Config) {
+    let bus = Publisher::connect(config, Handlers { reports: Some(Arc::new(Silent)), events: None }).unwrap();
     std::thread::scope(|scope| {
-        let publishers: Vec<_> = (0..4).map(|_| scope.spawn(|| (0..20_000).for_each(|_| assert!(bus.publish("a", b"", 0).is_ok())))).collect();
+        let bus = &bus;
+        let publish = |topic| scope.spawn(move || (0..20_000).for_each(|_| assert!(bus.publish(topic, b"", 0).is_ok())));
+        let publishers = ["a", "b", "c", "d"].map(publish);
         for _ in 0..20 {
             let child = in_child(|| {
                 let refused = bus.publish("a", b"", 0).is_err() && bus.flush(None).is_err() && bus.stats().accepted == 0 && bus.info().state == State::Failed;

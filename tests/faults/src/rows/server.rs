@@ -8,11 +8,12 @@ use ackbus_test_support::Server;
 use super::{Row, row};
 use crate::case::{Case, PATIENCE, server};
 use crate::checker::{Evidence, Figures};
-use crate::load::STREAM;
+use crate::load::{Load, STREAM};
 
 pub(super) const ROWS: &[Row] = &[
     row("T1", "baseline", "no fault, as fast as publish lets", baseline),
     row("T2", "kill -9", "the server is killed and starts again after 3 s with its store; 20 times", killed).short(),
+    row("T2c", "kill -9, 4 connections", "the same for a publisher with `connections=4`", killed_with_four_connections).ours(),
     row("T3", "graceful restart", "SIGTERM, start; 5 times", restarted),
     row("T10", "SIGSTOP 20 s", "the server stands still for 20 s; by design that is a disconnect", paused),
     row("T31", "close, server dead", "the server is killed with a full window; close has 5 s", closed_when_dead).short(),
@@ -33,20 +34,29 @@ fn baseline(case: &mut Case) -> Figures {
 }
 
 fn killed(case: &mut Case) -> Figures {
-    again_and_again(case, 20, |server| {
-        server.kill();
-        sleep(Duration::from_secs(3)); // This long is the fault.
-        server.restart();
-    })
+    let load = case.load();
+    again_and_again(case, load, 20, kill)
+}
+
+fn killed_with_four_connections(case: &mut Case) -> Figures {
+    let load = case.load().word("set:connections=4");
+    again_and_again(case, load, 20, kill)
+}
+
+fn kill(server: &Server) {
+    server.kill();
+    sleep(Duration::from_secs(3)); // This long is the fault.
+    server.restart();
 }
 
 fn restarted(case: &mut Case) -> Figures {
-    again_and_again(case, 5, Server::restart)
+    let load = case.load();
+    again_and_again(case, load, 5, Server::restart)
 }
 
-fn again_and_again(case: &mut Case, rounds: u64, fault: fn(&Server)) -> Figures {
+fn again_and_again(case: &mut Case, load: Load, rounds: u64, fault: fn(&Server)) -> Figures {
     let (server, reader) = server();
-    let mut run = case.start(&server.url(), case.load().endless());
+    let mut run = case.start(&server.url(), load.endless());
     for _ in 0..case.rounds(rounds) {
         run.acked_more(case.between(1_000, 4_000));
         run.breaks();
