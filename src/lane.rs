@@ -200,7 +200,7 @@ impl Lanes {
 fn place_of(topic: &str, places: usize) -> usize {
     let hash = topic.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    (mixed * places as u64 >> 32) as usize
+    ((mixed * places as u64) >> 32) as usize
 }
 
 #[cfg(test)]
