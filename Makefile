@@ -254,6 +254,11 @@ bench: tools server ## The benchmark beside the raw-socket loop and async-nats; 
 	$(timed)
 	benches/run.sh
 
+.PHONY: bench-idle
+bench-idle: tools server ## What publishers cost that have nothing to do, one and a thousand in a process; prints a table
+	$(timed)
+	benches/idle.sh
+
 .PHONY: bench-instructions
 bench-instructions: tools ## Instructions per message of this tree and of the last commit, by thread; needs valgrind
 	$(timed)

@@ -1,0 +1,113 @@
+//! `ackbus-bench-idle SERVERS PUBLISHERS SECONDS callback|poll`: what publishers cost that have nothing to do.
+//!
+//! Opens that many publishers in this process, one after the other, and publishes one message through each; then does nothing for so many seconds; then closes them.
+//! Prints one row of a Markdown table: per publisher, if not said otherwise.
+
+use std::fs;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ackbus::{Config, Handlers, Publisher, Sink};
+use ackbus_bench::{Error, exit};
+use nix::sys::resource::{UsageWho, getrusage};
+
+fn main() -> ExitCode {
+    exit("ackbus-bench-idle", run())
+}
+
+struct Ignore;
+
+impl Sink for Ignore {}
+
+/// What the system knows of this process.
+#[derive(Clone, Copy)]
+struct Process {
+    threads: u64,
+    descriptors: u64,
+    resident_kib: u64,
+    /// How often a thread went to sleep, and so was woken.
+    sleeps: u64,
+    cpu: Duration,
+}
+
+impl Process {
+    fn now() -> Result<Process, Error> {
+        let (mut threads, mut sleeps) = (0, 0);
+        for task in fs::read_dir("/proc/self/task")? {
+            // Threads end while they are listed.
+            let Ok(status) = fs::read_to_string(task?.path().join("status")) else { continue };
+            threads += 1;
+            sleeps += field(&status, "voluntary_ctxt_switches:")?;
+        }
+        let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+        let cpu = [usage.user_time(), usage.system_time()].map(|time| Duration::from_micros(time.tv_sec() as u64 * 1_000_000 + time.tv_usec() as u64));
+        Ok(Process {
+            threads,
+            descriptors: fs::read_dir("/proc/self/fd")?.count() as u64,
+            resident_kib: field(&fs::read_to_string("/proc/self/status")?, "VmRSS:")?,
+            sleeps,
+            cpu: cpu[0] + cpu[1],
+        })
+    }
+}
+
+/// The number behind a name in a file of `/proc`.
+fn field(status: &str, name: &str) -> Result<u64, Error> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or_else(|| format!("the system does not tell {name}"))?;
+    Ok(line.split_whitespace().next().unwrap_or_default().parse()?)
+}
+
+fn run() -> Result<(), Error> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [servers, count, seconds, mode] = words.as_slice() else { return Err("wanted: SERVERS PUBLISHERS SECONDS callback|poll".into()) };
+    let number = |name: &str, text: &str| text.parse::<u32>().ok().filter(|&n| n > 0).ok_or_else(|| format!("{name} is {text:?}; allowed: a number from 1"));
+    let (count, seconds) = (number("PUBLISHERS", count)?, number("SECONDS", seconds)?);
+    let reports: Option<Arc<dyn Sink>> = match mode.as_str() {
+        "callback" => Some(Arc::new(Ignore)),
+        "poll" => None,
+        other => return Err(format!("the mode is {other:?}; allowed: callback, poll").into()),
+    };
+    let mut config = Config::new();
+    config.set("servers", servers)?;
+
+    let bare = Process::now()?;
+    let begin = Instant::now();
+    let mut publishers = Vec::new();
+    for _ in 0..count {
+        let bus = Publisher::connect(&config, Handlers { reports: reports.clone(), events: None })?;
+        bus.publish("bench.idle", b"one message", 0)?;
+        publishers.push(bus);
+    }
+    for bus in &publishers {
+        bus.flush(Some(Duration::from_secs(60)))?;
+    }
+    let opened = begin.elapsed();
+    let open = Process::now()?;
+    thread::sleep(Duration::from_secs(u64::from(seconds)));
+    let idle = Process::now()?;
+    let begin = Instant::now();
+    for bus in &publishers {
+        bus.close(None)?;
+    }
+    let closed = begin.elapsed();
+
+    let each = f64::from(count);
+    let per = |after: u64, before: u64| after.saturating_sub(before) as f64 / each;
+    writeln!(
+        std::io::stdout(),
+        "| {} | {mode} | {count} | {:.0} | {:.0} | {:.1} | {:.2} | {:.2} | {:.2} | {:.4} |",
+        if servers.starts_with("memory") { "memory" } else { "nats-server" },
+        per(open.threads, bare.threads),
+        per(open.descriptors, bare.descriptors),
+        per(open.resident_kib, bare.resident_kib),
+        opened.as_secs_f64() * 1e3 / each,
+        closed.as_secs_f64() * 1e3 / each,
+        // This thread's own sleep is in it once.
+        (idle.sleeps.saturating_sub(open.sleeps + 1)) as f64 / each / f64::from(seconds),
+        (idle.cpu - open.cpu).as_secs_f64() * 100.0 / f64::from(seconds) / each,
+    )?;
+    Ok(())
+}
