@@ -1,0 +1,76 @@
+//! In steady state a message allocates nothing: not where it is published, not on the I/O thread, not where it is reported.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ackbus::{Handlers, Message, Persistence, Publisher, Report, Sink};
+use ackbus_test_support::Server;
+
+use super::counting::{allocations_here, allocations_of};
+use super::{LONG, alone, config};
+
+const WARM_UP: u64 = 50_000;
+const COUNTED: u64 = 50_000;
+/// Some buffer may yet grow, once, when threads take turns as they never did before. Far from one in a thousand messages.
+const MOST: u64 = 40;
+
+#[derive(Default)]
+struct Tally {
+    persisted: AtomicU64,
+    others: AtomicU64,
+}
+
+impl Sink for Tally {
+    fn reports(&self, reports: &[Report<'_>]) {
+        let persisted = reports.iter().filter(|report| report.persistence() == Persistence::Persisted).count();
+        self.persisted.fetch_add(persisted as u64, Ordering::Relaxed);
+        self.others.fetch_add((reports.len() - persisted) as u64, Ordering::Relaxed);
+    }
+}
+
+/// What publishing so many messages made each thread ask for: the calling, the I/O and the report thread.
+fn publish(bus: &Publisher, count: u64) -> [u64; 3] {
+    let topics = ["costs.a", "costs.b", "costs.c"];
+    let ours = || [allocations_of("ackbus-io"), allocations_of("ackbus-report")];
+    let [io, report] = ours();
+    let here = allocations_here();
+    for (tag, topic) in (0..count).zip(topics.iter().cycle()) {
+        bus.publish_message(&Message { tag, ..Message::new(topic, &[b'x'; 128]) }).unwrap();
+    }
+    let here = allocations_here() - here;
+    bus.flush(Some(LONG)).unwrap();
+    let [io_after, report_after] = ours();
+    [here, io_after - io, report_after - report]
+}
+
+fn steady_state(servers: &str, topics: &[(&str, &str)], warm_up: u64) {
+    let tally = Arc::new(Tally::default());
+    let mut config = config(servers, &[("max_pending", "1000"), ("report", "all")]);
+    for (key, value) in topics {
+        config.set_topic("costs.>", key, value).unwrap();
+    }
+    let bus = Publisher::connect(&config, Handlers { reports: Some(Arc::clone(&tally) as Arc<dyn Sink>), events: None }).unwrap();
+    publish(&bus, warm_up);
+    let counts = publish(&bus, COUNTED);
+    println!("{servers}: {counts:?}");
+    assert_eq!((tally.persisted.load(Ordering::Relaxed), tally.others.load(Ordering::Relaxed)), (warm_up + COUNTED, 0));
+    bus.close(None).unwrap();
+    let [publishing, io, report] = counts;
+    assert!(publishing <= MOST, "{COUNTED} messages made {publishing} allocations on the publishing thread");
+    assert!(io <= MOST, "{COUNTED} messages made {io} allocations on the I/O thread");
+    assert!(report <= MOST, "{COUNTED} messages made {report} allocations on the report thread");
+}
+
+#[test]
+fn a_message_to_a_server_allocates_nothing() {
+    let _one = alone();
+    let server = Server::start();
+    steady_state(&server.url(), &[("stream", "COSTS"), ("create", "if_missing"), ("storage", "memory")], WARM_UP);
+}
+
+#[test]
+fn a_message_in_memory_allocates_nothing() {
+    let _one = alone();
+    // The wire in memory remembers 100,000 Msg-Ids; from then on each takes the place of another.
+    steady_state("memory:", &[], 100_000 + WARM_UP);
+}

@@ -1,0 +1,34 @@
+//! A pending message holds its payload, and a bounded number of bytes besides.
+
+use std::time::Duration;
+
+use ackbus::{Handlers, Publisher};
+use ackbus_test_support::wait_for;
+
+use super::counting::held;
+use super::silent::Silent;
+use super::{LONG, alone, config};
+
+const WINDOW: u64 = 100_000;
+const PAYLOAD: [u8; 128] = [b'x'; 128];
+/// What each message may take besides: its slot, its frame without the payload, its places in tables, and what the system's allocator adds.
+const BESIDES: f64 = 256.0;
+
+#[test]
+fn a_pending_message_holds_little_more_than_its_payload() {
+    let _one = alone();
+    let server = Silent::start();
+    let options = [("max_pending", "100000"), ("ack_wait_ms", "600000"), ("delivery_timeout_ms", "600000")];
+    let bus = Publisher::connect(&config(&server.url(), &options), Handlers::default()).unwrap();
+    let before = held();
+    for tag in 0..WINDOW {
+        bus.publish("costs.memory", &PAYLOAD, tag).unwrap();
+    }
+    wait_for("every message to be under way", LONG, || (bus.stats().attempts == WINDOW).then_some(()));
+    let each = (held() - before) as f64 / WINDOW as f64;
+    assert_eq!(bus.pending(), WINDOW);
+    bus.close(Some(Duration::ZERO)).unwrap();
+    server.end();
+    println!("{each:.1} bytes for each pending message");
+    assert!(each <= PAYLOAD.len() as f64 + BESIDES, "each pending message with {} bytes holds {each:.1}", PAYLOAD.len());
+}
