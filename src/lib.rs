@@ -28,6 +28,9 @@ mod monitor;
 mod publisher;
 mod report;
 mod resend;
+#[cfg(feature = "rooms")]
+#[doc(hidden)]
+pub mod rooms;
 mod runtime;
 mod settle;
 mod shared;
