@@ -45,7 +45,6 @@ fn stays_asleep(servers: &str) {
     thread::sleep(Duration::from_secs(SECONDS));
     let wakeups = sleeps().0 - before;
     publishers.iter().for_each(|bus| bus.close(None).unwrap());
-    println!("{servers}: {wakeups}");
     assert!(wakeups <= 2 * SECONDS * PUBLISHERS, "{PUBLISHERS} idle publishers woke {wakeups} times in {SECONDS} s");
 }
 
@@ -60,4 +59,28 @@ fn an_idle_connection_wakes_at_most_twice_a_second() {
 fn an_idle_publisher_in_memory_wakes_at_most_twice_a_second() {
     let _one = alone();
     stays_asleep("memory:");
+}
+
+#[test]
+fn many_publishers_fit_into_one_process() {
+    const MANY: usize = 200;
+    let _one = alone();
+    let server = Server::start();
+    let mut config = config(&server.url(), &[]);
+    for (key, value) in [("stream", "COSTS"), ("create", "if_missing"), ("storage", "memory")] {
+        config.set_topic("costs.>", key, value).unwrap();
+    }
+    let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = descriptors();
+    let publishers: Vec<Publisher> = (0..MANY).map(|_| Publisher::connect(&config, Handlers::default()).unwrap()).collect();
+    for bus in &publishers {
+        bus.publish("costs.many", b"one", 0).unwrap();
+    }
+    for bus in &publishers {
+        bus.flush(Some(LONG)).unwrap();
+        assert_eq!(bus.stats().published, 1);
+    }
+    // The socket, tokio's three, and the wake descriptor.
+    assert_eq!((sleeps().1, descriptors() - before), (MANY, 5 * MANY), "threads and descriptors");
+    publishers.iter().for_each(|bus| bus.close(None).unwrap());
 }
