@@ -40,8 +40,9 @@ commit=$(git rev-parse --verify --quiet "$base^{commit}") || die "there is no co
 target=${CARGO_TARGET_DIR:-target}
 target=$(mkdir -p "$target" && cd "$target" && pwd)
 work=$(mktemp -d)
-# Always at the same place: cargo would keep the products of each place for ever.
-tree=$target/instructions
+# The earlier commit has products of its own. In ours cargo would take them for this tree's: it names both alike, and goes by the age of the files.
+tree=$target/instructions/tree
+products=$target/instructions/target
 endpoint_pid=
 
 finish() {
@@ -53,12 +54,12 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-# build NAME TREE: the library of a tree and the program that uses it, into $work/NAME.
+# build NAME TREE PRODUCTS: the library of a tree and the program that uses it, into $work/NAME.
 build() {
     note "building $1 …"
     mkdir "$work/$1"
-    (cd "$2" && cargo build --locked --release --quiet -p ackbus-capi --target-dir "$target")
-    cp "$target/release/libackbus.so" "$work/$1/libackbus.so.0"
+    (cd "$2" && cargo build --locked --release --quiet -p ackbus-capi --target-dir "$3")
+    cp "$3/release/libackbus.so" "$work/$1/libackbus.so.0"
     "${CC:-cc}" -std=c11 -O2 -I"$2/include" "$2/benches/publish.c" -o "$work/$1/publish" "$work/$1/libackbus.so.0" -pthread
 }
 
@@ -121,12 +122,13 @@ grown() {
 }
 
 if [ -z "$functions" ]; then
-    # One that a killed run left behind.
+    # One that a killed run left behind, or `make clean` took away.
     [ ! -d "$tree" ] || git worktree remove --force "$tree"
+    git worktree prune
     git worktree add --quiet --detach "$tree" "$commit"
-    build base "$tree"
+    build base "$tree" "$products"
 fi
-build this "$PWD"
+build this "$PWD" "$target"
 start_endpoint
 if [ -n "$functions" ]; then
     count this $many
