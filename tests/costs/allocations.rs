@@ -64,7 +64,8 @@ fn count(bus: &Publisher, publish: Publish, messages: u64) -> [u64; 3] {
 
 fn steady_state(servers: &str, rule: &[(&str, &str)], publish: Publish, warm_up: u64) {
     let tally = Arc::new(Tally::default());
-    let mut config = config(servers, &[("max_pending", "1000"), ("report", "all")]);
+    // A machine that pauses makes nothing be sent again: that would be another state.
+    let mut config = config(servers, &[("max_pending", "1000"), ("report", "all"), ("ack_wait_ms", "120000"), ("delivery_timeout_ms", "240000")]);
     for (key, value) in rule {
         config.set_topic("costs.>", key, value).unwrap();
     }
