@@ -4,7 +4,7 @@
 # Clocks tell little on a busy machine; instructions are the same on any. They leave out the kernel, cache misses and waiting: a lower count is worth a timed
 # run (`make bench`), a higher one is a regression to explain. Counted by callgrind in a build like a release, for the C API, one publishing thread, 128-byte
 # payloads, Msg-Ids, a report for each message, against the endpoint that acks at once. Two runs that differ in their number of messages cancel what starting costs.
-# Between equal trees the sum differs by about 1 %: valgrind runs one thread at a time, and how they take turns varies.
+# Between equal trees the sum differs by 0.2 %: valgrind runs one thread at a time, and how they take turns varies.
 #
 #   benches/instructions.sh [--functions] [COMMIT]
 #
@@ -106,18 +106,18 @@ by_function() {
         /^cfn=/ { known(substr($0, 5)) }
         /^calls=/ { call = 1; next }
         /^[0-9+*-]/ && NF == 2 { if (!call) self[function_id] += $2; call = 0 }
-        # What calls itself is told by depth; what the compiler split has letters behind a dot.
+        # What calls itself is told by depth.
         END { for (id in self) { name = names[id]; sub(/\x27[0-9]+$/, "", name); sum[name] += self[id] } for (name in sum) printf "%.1f\t%s\n", sum[name] / n, name }' "$1"
 }
 
-# grown: the functions of each thread that cost more than before, the worst first.
+# grown: the functions that cost more than before, by thread, the worst first.
 grown() {
-    local thread
+    local thread list
     for thread in "${threads[@]}"; do
-        printf '\n%s thread, functions that grew by %s instructions or more:\n' "${thread#*:}" "$listed"
         # One that has another name now is new: read the list together with the code.
-        awk -F '\t' -v least="$listed" 'NR == FNR { before[$2] = $1; next } { more = $1 - before[$2]; if (more >= least) printf "%+8.1f  (%.1f, was %.1f)  %s\n", more, $1, before[$2], $2 }' \
-            <(by_function "$work/base/$many-${thread%%:*}" $many) <(by_function "$work/this/$many-${thread%%:*}" $many) | sort -rn | head -n 12
+        list=$(awk -F '\t' -v least="$listed" 'NR == FNR { before[$2] = $1; next } { more = $1 - before[$2]; if (more >= least) printf "%+8.1f  (%.1f, was %.1f)  %s\n", more, $1, before[$2], $2 }' \
+            <(by_function "$work/base/$many-${thread%%:*}" $many) <(by_function "$work/this/$many-${thread%%:*}" $many) | sort -rn | sed -n 1,12p)
+        [ -z "$list" ] || printf '\n%s thread, functions that grew by %s instructions or more:\n%s\n' "${thread#*:}" "$listed" "$list"
     done
 }
 
