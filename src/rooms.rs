@@ -54,27 +54,35 @@ fn encoder() -> Encoder {
     Encoder::new("_INBOX", MsgIdMode::Auto, &[7; 32])
 }
 
-/// `wire/nats/frame`: a message as the bytes that travel.
+/// `wire/nats/frame`: a message's way into its slot, and from there into the bytes that travel.
 #[derive(Debug)]
 pub struct Framing {
     encoder: Encoder,
     slot: Slot,
+    bytes: Vec<u8>,
 }
 
 impl Default for Framing {
     fn default() -> Self {
-        Framing { encoder: encoder(), slot: Slot::new(0) }
+        Framing { encoder: encoder(), slot: Slot::new(0), bytes: Vec::new() }
     }
 }
 
 impl Framing {
-    /// Plans, writes and stamps the frame. Returns its length.
-    pub fn encode(&mut self, message: &Message<'_>) -> usize {
+    /// The publishing thread's part. Returns the length of the frame.
+    pub fn fill(&mut self, message: &Message<'_>) -> usize {
         let plan = self.encoder.plan(message, false).expect("a message");
-        self.encoder.encode(&mut self.slot, message, plan, false);
+        self.encoder.fill(&mut self.slot, message, plan);
         self.slot.id += 1;
         Encoder::stamp(&mut self.slot);
         plan.frame
+    }
+
+    /// The I/O thread's: the frame, but for the payload and its end. Returns its length.
+    pub fn write_head(&mut self) -> usize {
+        self.bytes.clear();
+        self.encoder.write_head(&mut self.bytes, &self.slot);
+        self.bytes.len()
     }
 }
 

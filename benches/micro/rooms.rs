@@ -41,11 +41,13 @@ fn topic(c: &mut Criterion) {
 
 fn frames(c: &mut Criterion) {
     let mut group = c.benchmark_group("frame");
+    let large = vec![b'x'; 16 << 10];
     let mut framing = Framing::default();
-    group.bench_function("128 bytes", |b| b.iter(|| framing.encode(black_box(&plain()))));
-    group.bench_function("128 bytes, headers and Msg-Id", |b| b.iter(|| framing.encode(black_box(&with_headers()))));
-    let payload = vec![b'x'; 16 << 10];
-    group.bench_function("16 KiB", |b| b.iter(|| framing.encode(black_box(&Message::new("orders.eu.created", &payload)))));
+    for (name, message) in [("128 bytes", plain()), ("128 bytes, headers and Msg-Id", with_headers()), ("16 KiB", Message::new("orders.eu.created", &large))] {
+        group.bench_function(format!("{name}: into the slot"), |b| b.iter(|| framing.fill(black_box(&message))));
+        assert_eq!(framing.fill(&message), framing.write_head() + message.payload.len() + 2);
+        group.bench_function(format!("{name}: head of the frame"), |b| b.iter(|| framing.write_head()));
+    }
 }
 
 fn replies(c: &mut Criterion) {

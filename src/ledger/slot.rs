@@ -48,14 +48,7 @@ pub(crate) struct Outcome {
 
 impl Default for Outcome {
     fn default() -> Self {
-        Outcome {
-            status: Status::Internal,
-            persistence: Persistence::PossiblyPersisted,
-            flags: 0,
-            stream_seq: 0,
-            latency: 0,
-            stream: empty(),
-        }
+        Outcome { status: Status::Internal, persistence: Persistence::PossiblyPersisted, flags: 0, stream_seq: 0, latency: 0, stream: empty() }
     }
 }
 
