@@ -39,7 +39,7 @@ test_programs = cargo build --locked --workspace --exclude ackbus-python --bin a
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ##
 .PHONY: demo
@@ -51,7 +51,7 @@ demo: build server data $(target)/examples-c/publish_lines ## Install what is mi
 .PHONY: check
 check: tools ## Everything that must hold: format, lints, builds, all tests, docs, examples, demo
 	$(timed)
-	$(MAKE) fmt-check lint build test test-loom test-python test-go test-faults doc examples demo
+	$(MAKE) fmt-check lint build test test-loom test-python test-bench test-go test-faults doc examples demo
 
 .PHONY: check-fast
 check-fast: tools ## The part of check for every save: format, lints, the core's unit tests
@@ -249,10 +249,7 @@ test-tsan: tools server ## The C program with many threads, and the library, und
 	$(timed)
 	scripts/test-tsan.sh
 
-.PHONY: bench
-bench: tools server ## The benchmark beside the raw-socket loop and async-nats; prints a table
-	$(timed)
-	benches/run.sh
+include benches/bench.mk
 
 .PHONY: bench-micro
 bench-micro: tools ## Nanoseconds of the core's pure rooms, one at a time

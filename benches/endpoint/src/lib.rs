@@ -1,15 +1,15 @@
 //! What the benchmark programs share. None of it is part of the product.
 //!
-//! Every client takes the same arguments ([`load::Load`]) and prints one line of the same shape ([`figures::Figures`]); [`table`] turns many such lines into
-//! Markdown. [`session`] and [`api`] are the endpoint's side of the protocol, [`frame`] and [`acks`] the raw loop's.
+//! Every client takes the same arguments ([`load::Load`]), keeps the same pace ([`pace::Pace`]) and prints one line of the same shape ([`figures::Figures`]).
+//! [`session`] and [`api`] are the endpoint's side of the protocol, [`frame`] and [`acks`] the raw loop's. `benches/harness` starts them all.
 
 pub mod acks;
 pub mod api;
 pub mod figures;
 pub mod frame;
 pub mod load;
+pub mod pace;
 pub mod session;
-pub mod table;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -29,6 +29,7 @@ pub fn info(port: u16) -> String {
 #[derive(Debug)]
 pub struct Session {
     sequence: Arc<AtomicU64>,
+    acks: bool,
     subscriptions: Vec<Subscription>,
 }
 
@@ -41,10 +42,10 @@ struct Subscription {
 }
 
 impl Session {
-    /// A new connection; `sequence` is the stream's last sequence, shared by all connections.
+    /// A new connection; `sequence` is the stream's last sequence, shared by all connections. Without `acks` publishes have no answer: they stay pending.
     #[must_use]
-    pub fn new(sequence: Arc<AtomicU64>) -> Session {
-        Session { sequence, subscriptions: Vec::new() }
+    pub fn new(sequence: Arc<AtomicU64>, acks: bool) -> Session {
+        Session { sequence, acks, subscriptions: Vec::new() }
     }
 
     /// Takes every complete frame of `input`, appends the answers to `output` and returns how many bytes it took.
@@ -108,7 +109,7 @@ impl Session {
                 Some(text) => message(output, reply, &subscription.sid, &[text.as_bytes()]),
                 None => no_responders(output, reply, &subscription.sid),
             }
-        } else {
+        } else if self.acks {
             let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
             let mut digits = itoa::Buffer::new();
             let ack = [b"{\"stream\":\"", STREAM.as_bytes(), b"\",\"seq\":", digits.format(sequence).as_bytes(), b"}"];
@@ -185,7 +186,7 @@ mod tests {
     const GREETING: &str = "CONNECT {\"verbose\":false}\r\nSUB _I.a.* 7\r\nPING\r\n";
 
     fn talk(input: &str) -> String {
-        let (mut session, mut output) = (Session::new(Arc::new(AtomicU64::new(0))), Vec::new());
+        let (mut session, mut output) = (Session::new(Arc::new(AtomicU64::new(0)), true), Vec::new());
         assert_eq!(session.consume(input.as_bytes(), &mut output), Ok(input.len()));
         String::from_utf8(output).unwrap()
     }
@@ -207,11 +208,20 @@ mod tests {
     }
 
     #[test]
+    fn a_silent_one_answers_everything_but_publishes() {
+        let (mut session, mut output) = (Session::new(Arc::new(AtomicU64::new(0)), false), Vec::new());
+        let input = format!("{GREETING}PUB bench.a _I.a.1 2\r\nhi\r\nPUB $JS.API.STREAM.NAMES _I.a.2 2\r\n{{}}\r\nPING\r\n");
+        assert_eq!(session.consume(input.as_bytes(), &mut output), Ok(input.len()));
+        let output = String::from_utf8(output).unwrap();
+        assert!(output.starts_with("PONG\r\nMSG _I.a.2 7 ") && output.ends_with("}\r\nPONG\r\n"), "{output}");
+    }
+
+    #[test]
     fn any_cut_gives_the_same_answers() {
         let input = format!("{GREETING}HPUB bench.a _I.a.1 12 14\r\nNATS/1.0\r\n\r\n\r\n\r\nPUB $JS.API.STREAM.NAMES _I.a.2 2\r\n{{}}\r\n");
         let whole = talk(&input);
         for cut in 0..input.len() {
-            let (mut session, mut output) = (Session::new(Arc::new(AtomicU64::new(0))), Vec::new());
+            let (mut session, mut output) = (Session::new(Arc::new(AtomicU64::new(0)), true), Vec::new());
             let taken = session.consume(&input.as_bytes()[..cut], &mut output).unwrap();
             assert_eq!(taken + session.consume(&input.as_bytes()[taken..], &mut output).unwrap(), input.len());
             assert_eq!(String::from_utf8(output).unwrap(), whole, "cut at {cut}");
@@ -226,7 +236,7 @@ mod tests {
 
     #[test]
     fn broken_protocol_ends_the_connection() {
-        let mut session = Session::new(Arc::new(AtomicU64::new(0)));
+        let mut session = Session::new(Arc::new(AtomicU64::new(0)), true);
         for (input, error) in [
             ("PUB bench.a x\r\n", "Malformed publish"),
             ("PUB\r\n", "Malformed publish"),

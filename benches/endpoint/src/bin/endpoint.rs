@@ -1,4 +1,4 @@
-//! `ackbus-bench-endpoint`: a server that stores nothing and acks every publish at once.
+//! `ackbus-bench-endpoint [--silent]`: a server that stores nothing and acks every publish at once, or, silent, none.
 //!
 //! Listens on a free port of 127.0.0.1, prints the port, and runs until its stdin closes, so that it cannot outlive the script that started it.
 
@@ -20,18 +20,24 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Error> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let acks = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => true,
+        ["--silent"] => false,
+        other => return Err(format!("{other:?}; allowed: nothing, or --silent").into()),
+    };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = listener.local_addr()?.port();
     writeln!(std::io::stdout(), "{port}")?;
-    thread::spawn(move || accept(&listener, port));
+    thread::spawn(move || accept(&listener, port, acks));
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
     Ok(())
 }
 
-fn accept(listener: &TcpListener, port: u16) {
+fn accept(listener: &TcpListener, port: u16, acks: bool) {
     let sequence = Arc::new(AtomicU64::new(0));
     for connection in listener.incoming().flatten() {
-        let session = Session::new(Arc::clone(&sequence));
+        let session = Session::new(Arc::clone(&sequence), acks);
         thread::spawn(move || {
             if let Err(error) = serve(connection, port, session) {
                 // Clients of a benchmark come and go: worth a line, not an end.

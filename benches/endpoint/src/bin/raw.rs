@@ -1,4 +1,4 @@
-//! `ackbus-bench-raw HOST:PORT SUBJECT N SIZE WINDOW [--no-msg-id]`: the limit.
+//! `ackbus-bench-raw`: the limit. [`Load`] has the arguments; MODE is `loop`.
 //!
 //! One thread, one socket: frames are printed into one buffer, acks are counted by scanning. No client can be expected to do less for a message.
 
@@ -6,50 +6,65 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ackbus_bench::acks::Acks;
-use ackbus_bench::figures::{Figures, Stopwatch};
+use ackbus_bench::figures::Stopwatch;
 use ackbus_bench::frame::Frames;
 use ackbus_bench::load::Load;
+use ackbus_bench::pace::Pace;
 use ackbus_bench::{Error, exit};
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
 
 /// How many bytes are gathered before they are written.
 const BATCH: usize = 128 << 10;
 
-/// How long the server may be silent while acks are owed, in milliseconds.
-const SILENCE_MS: u16 = 10_000;
+/// How long the server may be silent while acks are owed.
+const SILENCE: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    exit("ackbus-bench-raw", Load::from_args().and_then(|load| publish(&load)?.print()))
+    exit("ackbus-bench-raw", Load::from_args(&["loop"]).and_then(|load| publish(&load)))
 }
 
-fn publish(load: &Load) -> Result<Figures, Error> {
+fn publish(load: &Load) -> Result<(), Error> {
     // Unlike in every run before: the server would take a Msg-Id seen in the last two minutes for a duplicate.
     let unique = format!("{:016x}", SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos());
     let inbox = format!("_INBOX.raw000{unique}.");
     let mut socket = Socket::connect(&load.address, &inbox)?;
     let mut frames = Frames::new(&load.subject, &inbox, load.size, load.msg_id.then_some(&unique));
+    let pace = Pace::new(load)?;
     let mut acks = Acks::default();
-    let mut printed = 0;
+    let (mut printed, mut settled) = (0, 0);
     let watch = Stopwatch::start()?;
-    loop {
-        let settled = acks.acked + acks.refused;
-        if settled >= load.count {
-            break;
-        }
+    let mut ticks = pace.start()?;
+    while settled < load.count {
+        let mut wait = None;
         while printed < load.count && printed - settled < load.window && socket.output.len() < BATCH {
+            wait = ticks.until(printed)?;
+            if wait.is_some() {
+                break;
+            }
             frames.print(&mut socket.output);
             printed += 1;
         }
         let wrote = socket.write()?;
         let read = socket.read(&mut acks)?;
+        // Acks come in the order of the messages: one stream, one connection.
+        let before = std::mem::replace(&mut settled, acks.acked + acks.refused);
+        (before..settled).for_each(|index| pace.acked(index));
+        if load.hold && printed == load.count && socket.output.is_empty() {
+            break;
+        }
         if !wrote && !read {
-            socket.wait().map_err(|error| format!("{settled} of {} messages acked: {error}", load.count))?;
+            let due = socket.wait(wait).map_err(|error| format!("{settled} of {} messages acked: {error}", load.count))?;
+            if due {
+                ticks.woke()?;
+            }
         }
     }
-    watch.stop("raw", load, acks.acked, acks.refused)
+    watch.stop(load, acks.acked, acks.refused)?.print()?;
+    pace.write(load)
 }
 
 struct Socket {
@@ -71,7 +86,7 @@ impl Socket {
         let mut greeting = Acks::default();
         while greeting.pongs == 0 {
             if !socket.read(&mut greeting)? {
-                socket.wait().map_err(|error| format!("no greeting from {address}: {error}"))?;
+                socket.wait(None).map_err(|error| format!("no greeting from {address}: {error}"))?;
             }
         }
         Ok(socket)
@@ -107,12 +122,13 @@ impl Socket {
         Ok(true)
     }
 
-    /// Waits until the socket can be read, or written when there is something to write.
-    fn wait(&self) -> Result<(), Error> {
+    /// Waits until the socket can be read, or written when there is something to write, or until a message is due: whether that is so.
+    fn wait(&self, due: Option<Duration>) -> Result<bool, Error> {
         let writable = if self.output.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
-        match poll(&mut [PollFd::new(self.stream.as_fd(), PollFlags::POLLIN | writable)], SILENCE_MS)? {
-            0 => Err(format!("the server was silent for {SILENCE_MS} ms").into()),
-            _ => Ok(()),
+        let timeout = TimeSpec::from_duration(due.unwrap_or(SILENCE));
+        match ppoll(&mut [PollFd::new(self.stream.as_fd(), PollFlags::POLLIN | writable)], Some(timeout), None)? {
+            0 if due.is_none() => Err(format!("the server was silent for {SILENCE:?}").into()),
+            ready => Ok(ready == 0),
         }
     }
 }

@@ -1,0 +1,1 @@
+"""The benchmark of ackbus: what ``make bench`` runs. ``python -m harness --help`` says how to run a part of it."""

@@ -1,0 +1,114 @@
+"""What clients publish to: the endpoint, and real servers with one stream. Everything listens on 127.0.0.1 and ends with this program."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+STREAM, SUBJECTS = "BENCH", "bench.>"
+STARTS = 30
+
+
+class Target(Protocol):
+    address: str
+
+    def fresh(self) -> None:
+        """Makes the stream anew. A purge would leave the Msg-Ids of the last two minutes, and later runs would pay for earlier ones."""
+
+    def stored(self) -> int:
+        """How many messages the stream got since then."""
+
+
+class Endpoint:
+    """It keeps no messages, but counts them."""
+
+    def __init__(self, address: str) -> None:
+        self.address, self._before = address, 0
+
+    def fresh(self) -> None:
+        self._before = self._count()
+
+    def stored(self) -> int:
+        return self._count() - self._before
+
+    def _count(self) -> int:
+        host, port = self.address.split(":")
+        with socket.create_connection((host, int(port)), timeout=STARTS) as connection, connection.makefile("rwb") as file:
+            file.write(b'CONNECT {"verbose":false}\r\nSUB _INBOX.count 1\r\nPUB $JS.API.STREAM.INFO.%s _INBOX.count 0\r\n\r\n' % STREAM.encode())
+            file.flush()
+            while not (line := file.readline()).startswith(b"MSG "):
+                if not line:
+                    raise RuntimeError("the endpoint ended")
+            return int(json.loads(file.read(int(line.split()[-1])))["state"]["messages"])
+
+
+class Server:
+    """One stream on a server, or on a cluster of three; clients connect to the stream's leader, and no message goes through another member."""
+
+    def __init__(self, control: Control, storage: str, replicas: int) -> None:
+        self._control, self._storage, self._replicas = control, storage, replicas
+        if replicas == 1:
+            started = control.ask(do="start")
+            self._addresses, self._first = [started["address"]], started["server"]
+        else:
+            started = control.ask(do="cluster", size=replicas)
+            self._addresses, self._first = [url.removeprefix("nats://") for url in started["url"].split(",")], started["servers"][0]
+        self._exists = False
+        self.address = self._addresses[0]
+
+    def fresh(self) -> None:
+        if self._exists:
+            self._control.ask(do="delete_stream", server=self._first, stream=STREAM)
+        config = {"name": STREAM, "subjects": [SUBJECTS], "storage": self._storage, "num_replicas": self._replicas}
+        self._control.ask(do="create_stream", server=self._first, config=config)
+        self._exists = True
+        if self._replicas > 1:
+            leader = self._control.ask(do="leader", server=self._first, stream=STREAM)["server"]
+            self.address = self._addresses[leader - self._first]
+
+    def stored(self) -> int:
+        return int(self._control.ask(do="stream_info", server=self._first, stream=STREAM)["info"]["state"]["messages"])
+
+
+class Control:
+    """ackbus-test-server, spoken to in lines of JSON. When its input ends, it ends all servers."""
+
+    def __init__(self, program: Path) -> None:
+        self._process = subprocess.Popen([program, "control"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline() or '{"ok": false, "error": "it ended"}')
+        if not answer["ok"]:
+            raise RuntimeError(f"ackbus-test-server, {request['do']}: {answer['error']}")
+        return answer
+
+    def end(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+@contextmanager
+def serve(load: str, programs: Path) -> Iterator[Target]:
+    """``endpoint``, ``silent`` (acks nothing), ``memory``, ``file``, ``memory-r3`` or ``file-r3``. ``programs``: where cargo built them."""
+    if load in {"endpoint", "silent"}:
+        arguments = ["--silent"] if load == "silent" else []
+        with subprocess.Popen([programs / "ackbus-bench-endpoint", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            # It ends when its standard input does, which is at the end of this block in any case.
+            assert process.stdout is not None
+            yield Endpoint(f"127.0.0.1:{int(process.stdout.readline())}")
+        return
+    storage, _, replicas = load.partition("-r")
+    control = Control(programs / "ackbus-test-server")
+    try:
+        yield Server(control, storage, int(replicas or 1))
+    finally:
+        control.end()

@@ -1,0 +1,1 @@
+"""Tests of the benchmark's arithmetic, plan, results and page. They start nothing."""
