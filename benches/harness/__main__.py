@@ -59,7 +59,8 @@ class Run:
         self.results.put(table, cell, None, f"skipped: {why}")
 
     def rounds(self, table: Table) -> int:
-        return 1 if table.group in {"counts", "idle"} else self.given.rounds
+        alone = table.group in {"counts", "idle"} or (table.group == "held" and self.given.quick)
+        return 1 if alone else self.given.rounds
 
     def measure(self, table: Table, cells: list[Cell], target: Target) -> dict[Cell, Figures]:
         """Round by round, each cell once in each: what the machine does besides meets all alike. A cell that fails is left out from then on."""
@@ -155,7 +156,7 @@ def arguments() -> argparse.Namespace:
         parser.add_argument(f"--{name}", default=",".join(allowed), help="of these, with commas")
     parser.add_argument("--rounds", type=int, help="default: 5; quick: 3")
     parser.add_argument("--seconds", type=float, default=1.0, help="how long a run takes, roughly; twice that for latencies")
-    parser.add_argument("--quick", action="store_true", help="the endpoint and a memory stream, short runs, latencies at 20,000/s alone")
+    parser.add_argument("--quick", action="store_true", help="the endpoint and a memory stream, short runs, latencies at 20,000/s alone, no modes")
     parser.add_argument("--skip-done", action="store_true", help="leave out the tables that results.json has whole")
     parser.add_argument("--page", action="store_true", help="measure nothing; write the page and the pictures from results.json")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/bench", help="the folder of results.json and README.md")

@@ -13,20 +13,21 @@ from .measure import Failed, parse, play
 from .plan import Cell
 from .servers import Target
 
-# Both well beyond the window, so that nothing grows any more between them.
-FEW, MANY = 50_000, 250_000
+# For allocations both are well beyond the window, so that nothing grows any more between them. System calls vary by more than what growing costs.
+NEXT_TO_NONE, FEW, MANY = 1_000, 50_000, 250_000
 SLOW = {"nats-py": 10, "nats-go": 5, "nats-c": 5, "async-nats": 5, "ackbus-python": 2}
 
 
-def lengths(cell: Cell) -> tuple[int, int]:
+def lengths(cell: Cell, few: int) -> tuple[int, int]:
     share = SLOW.get(cell.client, 1)
-    return FEW // share, MANY // share
+    return few // share, MANY // share
 
 
 def allocations(places: Places, cell: Cell, target: Target, work: Path) -> dict[str, float]:
     """Calls of malloc and its like per message: of the process, and of ackbus' I/O thread. Go has a heap of its own, and its program counts there."""
     by_length: dict[int, dict[str, float]] = {}
-    for count in lengths(cell):
+    few, many = lengths(cell, FEW)
+    for count in (few, many):
         file = work / "allocations"
         # Python's own allocator would hide them.
         env = {"LD_PRELOAD": str(places.built / "allocations.so"), "ALLOCATIONS_FILE": str(file), "PYTHONMALLOC": "malloc"}
@@ -34,7 +35,6 @@ def allocations(places: Places, cell: Cell, target: Target, work: Path) -> dict[
         threads = by_thread(file.read_bytes())
         file.unlink()
         by_length[count] = {"all": sum(threads.values()) + line.get("allocations_per_msg", 0) * count, "io": threads.get("ackbus-io", 0)}
-    few, many = lengths(cell)
     figures = {"allocations_per_msg": slope((few, by_length[few]["all"]), (many, by_length[many]["all"]))}
     if cell.client.startswith("ackbus"):
         figures["allocations_io_per_msg"] = slope((few, by_length[few]["io"]), (many, by_length[many]["io"]))
@@ -56,7 +56,7 @@ def tracer() -> str | None:
 def system_calls(places: Places, cell: Cell, target: Target, work: Path, tool: str) -> dict[str, float]:
     """System calls per 1,000 messages, of all threads."""
     calls = []
-    for count in lengths(cell):
+    for count in lengths(cell, NEXT_TO_NONE):
         file = work / "calls"
         tracing = ["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter", "-o"] if tool == "perf" else ["strace", "-c", "-f", "-o"]
         play([*tracing, str(file), *places.run(cell, target.address, count)])

@@ -40,9 +40,16 @@ def throughput(results: Results) -> Any:
         bars(row[0], entries, "msgs_per_s", 1000)
         row[0].set_title(f"{load}: thousand messages per second", loc="left")
         bars(row[1], entries, "cpu_us_per_msg", 1)
-        row[1].set_xscale("log")
+        logarithmic(row[1], "x")
         row[1].set_title(f"{load}: client CPU, µs per message", loc="left")
     return figure
+
+
+def logarithmic(panel: Any, axis: str) -> None:
+    """With numbers at its ticks that people read, and no ticks between them."""
+    getattr(panel, f"set_{axis}scale")("log")
+    panel.minorticks_off()
+    getattr(panel, f"{axis}axis").set_major_formatter("{x:,.10g}")
 
 
 def with_ids(results: Results, table: str) -> list[dict[str, Any]]:
@@ -61,12 +68,12 @@ def latency(results: Results) -> Any:
     """From p50 over p99 to p99.9 for each client; a panel for each load and rate."""
     from matplotlib import pyplot
 
-    rates = ("1000", "20000", f"{SHARE}%")
-    found = {(load, rate): entries for load in ("endpoint", "memory") for rate in rates if (entries := with_ids(results, f"latency/{load}/{rate}"))}
+    order = ("1000", "20000", f"{SHARE}%")
+    found = {(load, rate): entries for load in ("endpoint", "memory") for rate in order if (entries := with_ids(results, f"latency/{load}/{rate}"))}
     if not found:
         return None
-    loads = list(dict.fromkeys(load for load, _ in found))
-    figure, panels = pyplot.subplots(len(loads), len(rates), figsize=(11, 2.8 * len(loads)), squeeze=False)
+    loads, rates = list(dict.fromkeys(load for load, _ in found)), [rate for rate in order if any(rate == own for _, own in found)]
+    figure, panels = pyplot.subplots(len(loads), len(rates), figsize=(4 * len(rates), 2.8 * len(loads)), squeeze=False)
     for panel in panels.flat:
         panel.axis("off")
     for (load, rate), entries in found.items():
@@ -77,7 +84,7 @@ def latency(results: Results) -> Any:
             panel.plot(values, [entry["client"]] * 3, color=colour(entry["client"]), linewidth=1)
             for value, marker in zip(values, "o|x", strict=True):
                 panel.plot([value], [entry["client"]], marker, color=colour(entry["client"]), markersize=5)
-        panel.set_xscale("log")
+        logarithmic(panel, "x")
         panel.invert_yaxis()
         panel.set_title(f"{load}, {entries[0]['rate']:,}/s: p50 ● p99 | p99.9 ×, µs", loc="left")
     return figure
@@ -102,8 +109,14 @@ def sweeps(results: Results) -> Any:
                 panel.fill_between(at, [of.least for of in spreads], [of.greatest for of in spreads], color=colour(client), alpha=0.2, linewidth=0)
         column[0].set_title(f"messages per second over {words}", loc="left")
         column[1].set_title("CPU, µs per message", loc="left")
+        ticks = sorted({entry[name] for entry in entries})
         for panel in column:
-            panel.set_xscale("log")
-            panel.set_yscale("log")
+            logarithmic(panel, "x")
+            panel.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+            if name == "threads":
+                panel.set_ylim(bottom=0)
+                panel.yaxis.set_major_formatter("{x:,.10g}")
+            else:
+                logarithmic(panel, "y")
         column[0].legend(frameon=False)
     return figure

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .arithmetic import latencies, round_down
 from .clients import Places
-from .plan import Cell
+from .plan import OTHERS, Cell
 from .servers import Target
 
 LIMIT = 200
@@ -46,7 +46,7 @@ def publish(places: Places, cell: Cell, target: Target, count: int, work: Path, 
         return figures
     if figures.get("acked") != count:
         raise Failed(f"{figures.get('acked')} of {count} messages were acked")
-    if (stored := target.stored()) != count:
+    if cell.client not in OTHERS and (stored := target.stored()) != count:
         raise Failed(f"{count} messages were acked, but the stream got {stored}")
     if cell.rate:
         figures |= latencies(file.read_bytes(), count)

@@ -129,9 +129,11 @@ def client_of(entry: Entry, entries: list[Entry]) -> str:
     words = [entry["client"]]
     if entry["mode"] and entry["table"].startswith("modes"):
         words.append(f"`{entry['mode']}`")
-    for name, word in (("size", "{:,} bytes"), ("window", "window {:,}"), ("threads", "{} threads"), ("publishers", "{:,} publishers")):
+    if entry["threads"] > 1:
+        words.append(f"{entry['threads']} threads")
+    for name, word in (("size", "{:,} bytes"), ("window", "window {:,}"), ("publishers", "{:,} publishers")):
         if len({other[name] for other in entries}) > 1:
-            words.append(word.format(entry[name]).replace("1 threads", "1 thread"))
+            words.append(word.format(entry[name]))
     return " ".join(words if entry["msg_id"] else [*words, "without Msg-Ids"])
 
 

@@ -15,7 +15,9 @@ SHARE = 80
 
 ACKBUS = ["ackbus-c", "ackbus-cpp", "ackbus-rust", "ackbus-python", "ackbus-go"]
 PEERS = ["nats-c", "nats-go", "nats-py", "async-nats"]
-CLIENTS = [RAW, *ACKBUS, *PEERS, "kafka"]
+OTHERS = ["kafka"]
+"""Clients of another engine, with a broker of their own."""
+CLIENTS = [RAW, *ACKBUS, *PEERS, *OTHERS]
 LOADS = ["endpoint", "memory", "file", "memory-r3", "file-r3"]
 GROUPS = ["throughput", "latency", "payload", "window", "threads", "modes", "counts", "held", "idle"]
 
@@ -57,7 +59,7 @@ class Table:
 
 
 def throughput(load: str) -> list[Cell]:
-    clients = [client for client in CLIENTS if client != "kafka" or load == "endpoint"]
+    clients = CLIENTS if load == "endpoint" else [RAW, *ACKBUS, *PEERS]
     without = [RAW, "ackbus-c", "nats-c", "nats-go", "async-nats"] if not load.endswith("r3") else []
     return [Cell(client) for client in clients] + [Cell(client, msg_id=False) for client in without]
 
@@ -102,7 +104,7 @@ def tables() -> Iterator[Table]:
     yield Table("window", "endpoint", tuple(sweep(both, "window", [1, 10, 100, 1_000, 10_000, 100_000])))
     yield Table("threads", "endpoint", tuple(threads()))
     yield Table("modes", "endpoint", tuple(modes()))
-    yield Table("counts", "endpoint", tuple(Cell(client) for client in CLIENTS if client != "kafka"))
+    yield Table("counts", "endpoint", tuple(Cell(client) for client in [RAW, *ACKBUS, *PEERS]))
     yield Table("held", "silent", tuple(Cell(client, window=HELD) for client in CLIENTS if client != RAW))
     yield Table("idle", "endpoint", tuple(Cell("ackbus-idle", publishers=count) for count in (1, 1_000)))
 
@@ -111,7 +113,7 @@ def quick(table: Table) -> bool:
     """Whether a table belongs to the short run."""
     if table.group == "latency":
         return table.rate == "20000"
-    return table.load in {"endpoint", "memory", "silent"}
+    return table.load in {"endpoint", "memory", "silent"} and table.group != "modes"
 
 
 def select(groups: list[str], loads: list[str], clients: list[str], wanted: Callable[[Table], bool]) -> list[Table]:
