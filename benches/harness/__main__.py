@@ -187,8 +187,12 @@ def main() -> int:
         results.begin(session(given, places, server))
         with tempfile.TemporaryDirectory(prefix="ackbus-bench-") as work:
             run = Run(given, places, results, Path(work))
-            for number, table in enumerate(tables, 1):
-                run.play(table, number, len(tables))
+            try:
+                for number, table in enumerate(tables, 1):
+                    run.play(table, number, len(tables))
+            except KeyboardInterrupt:
+                note("interrupted: the tables before this one are kept, and --skip-done goes on behind them")
+                return 130
             failures = run.failures
     page.write(results, given.out)
     if failures:

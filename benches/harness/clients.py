@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,19 +58,24 @@ class Places:
 def versions(places: Places, server: Path) -> dict[str, str]:
     """Of everything that takes part; what is not there is left out."""
     lock, go = (places.root / "Cargo.lock").read_text(), (places.root / "benches/go/go.mod").read_text()
+    python = [str(places.python), "-c", "import sys; from importlib import metadata; print(metadata.version(sys.argv[1]))"]
     found = {
-        "nats-server": output([str(server), "--version"]),
+        "nats-server": number(output([str(server), "--version"])),
         "async-nats": first(r'name = "async-nats"\nversion = "(.*)"', lock),
         "nats.go": first(r"nats-io/nats.go v(\S+)", go),
         "libnats": first(r'NATS_VERSION_STRING\s+"(.*)"', read(Path("/usr/include/nats/version.h"))),
-        "nats-py": output([str(places.python), "-c", "from importlib import metadata; print(metadata.version('nats-py'))"]),
-        "confluent-kafka": output([str(places.python), "-c", "from importlib import metadata; print(metadata.version('confluent-kafka'))"]),
-        "Rust": output(["rustc", "--version"]),
-        "C": output(["cc", "--version"]).split("\n")[0],
-        "Go": output(["go", "version"]),
-        "Python": sys.version.split()[0],
+        "nats-py": output([*python, "nats-py"]),
+        "confluent-kafka": output([*python, "confluent-kafka"]),
+        "Rust": number(output(["rustc", "--version"])),
+        "cc": number(output(["cc", "-dumpfullversion", "-dumpversion"])),
+        "Go": number(output(["go", "version"])),
+        "Python": number(output([str(places.python), "--version"])),
     }
     return {name: version for name, version in found.items() if version}
+
+
+def number(text: str) -> str:
+    return first(r"(\d+\.\d+[.\d]*)", text)
 
 
 def output(command: list[str]) -> str:

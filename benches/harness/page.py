@@ -40,8 +40,8 @@ Open loop: message *i* is due at start + *i* ÷ rate, and its latency counts fro
 that falls behind cannot hide it. All clients keep the pace in the same way: the publishing thread sleeps (`clock_nanosleep` or an equal timer, to an
 absolute time, timer slack 1 µs) until the next message is due, but wakes at most every 50 µs, and then publishes all that is due. That costs each of
 them the same CPU, and up to 50 µs of latency where messages are due more often. {SHARE} % is of the raw loop's rate with the same load. A client
-whose own limit is below the rate is left out. Percentiles are those of a run;
-in one at 1,000/s two messages are slower than its p99.9.
+whose own limit is below the rate is left out; one that fell behind all the same is seen by its msg/s. Percentiles are those of
+a run; in one at 1,000/s two messages are slower than its p99.9.
 """
 
 
@@ -85,7 +85,7 @@ def machine(results: Results) -> str:
         what = f"{session['date']}, commit {session['commit']}: {', '.join(tables)}"
         how = f"{session['rounds']} rounds, runs of about {session['seconds'] / (2 if session['quick'] else 1):g} s; system calls by {session['tracer']}"
         where = f"{session['cpu']}, {session['cores']} cores, Linux {session['kernel']}, load average {session['load_average']} at the start"
-        rows.append(f"* {what}. {how}. {where}. " + "; ".join(f"{name} {version.removeprefix(name)}" for name, version in session["versions"].items()) + ".")
+        rows.append(f"* {what}. {how}. {where}. " + "; ".join(f"{name} {version}" for name, version in session["versions"].items()) + ".")
     return "## Measured\n\n" + "\n".join(rows) + "\n"
 
 
@@ -158,13 +158,14 @@ def rate_table(entries: list[Entry]) -> str:
 
 
 def latency_table(entries: list[Entry]) -> str:
-    head = ["client", "p50 µs", "", "p99 µs", "", "p99.9 µs", "", "p50 ÷ raw", "p99 ÷ raw", "CPU µs/msg"]
+    head = ["client", "p50 µs", "", "p99 µs", "", "p99.9 µs", "", "p50 ÷ raw", "p99 ÷ raw", "msg/s", "CPU µs/msg"]
     rows = []
     for entry in measured(entries):
         figures = entry["figures"]
         values = [text for name in ("p50_us", "p99_us", "p99.9_us") for text in spread(figures[name], "{:,.0f}")]
         ratios = [spread(figures.get(name), "{:.2f}")[0] if entry["client"] != RAW else "" for name in ("p50_us_to_raw", "p99_us_to_raw")]
-        rows.append([client_of(entry, entries), *values, *ratios, spread(figures["cpu_us_per_msg"], "{:.2f}")[0]])
+        kept = [spread(figures["msgs_per_s"], "{:,.0f}")[0], spread(figures["cpu_us_per_msg"], "{:.2f}")[0]]
+        rows.append([client_of(entry, entries), *values, *ratios, *kept])
     return markdown(head, rows, left=1)
 
 

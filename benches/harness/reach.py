@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .arithmetic import Spread, verdict
-from .plan import HELD, PEERS, RAW, SIZE, Cell
+from .plan import HELD, PEERS, SIZE, Cell
 from .results import Results
 
-C, RAW_CELL = Cell("ackbus-c"), Cell(RAW)
+C, PEER_CELLS = Cell("ackbus-c"), [Cell(peer) for peer in PEERS]
 BOOKKEEPING = 256
 """Bytes that a pending message may take besides its payload."""
 IO_ALLOCATIONS = 0.0005
@@ -42,19 +42,19 @@ def aims(results: Results) -> Iterator[Aim]:
     endpoint = "throughput/endpoint"
     yield Aim("Endpoint, C API, Msg-Ids, a report each: rate ÷ raw loop", 0.85, True, of(endpoint, C, "msgs_per_s_to_raw"))
     yield Aim("Endpoint, the same: CPU", 0.7, False, of(endpoint, C, "cpu_us_per_msg"), " µs/msg")
-    yield Aim("Endpoint, the same: rate ÷ Debian's libnats", 6, True, ratios(of(endpoint, C, "msgs_per_s"), of(endpoint, Cell("nats-c"), "msgs_per_s")))
-    one, eight = (of("threads/endpoint", Cell("ackbus-c", threads=count), "msgs_per_s") for count in (1, 8))
-    yield Aim("Endpoint, 8 publishing threads: rate ÷ one thread's", 0.85, True, ratios(eight, one))
+    yield Aim("Endpoint, the same: rate ÷ Debian's libnats", 6, True, ratios(results, endpoint, C, "msgs_per_s", [Cell("nats-c")]))
+    eight = ratios(results, "threads/endpoint", Cell("ackbus-c", threads=8), "msgs_per_s", [C])
+    yield Aim("Endpoint, 8 publishing threads: rate ÷ one thread's", 0.85, True, eight)
     for load, words in (("memory", "memory stream"), ("file", "file stream")):
         table = f"throughput/{load}"
         yield Aim(f"Real server, {words}: rate ÷ raw loop", 0.97, True, of(table, C, "msgs_per_s_to_raw"))
-        yield Aim(f"Real server, {words}: CPU ÷ best peer's", 0.2, False, ratios(of(table, C, "cpu_us_per_msg"), best(results, table, "cpu_us_per_msg")))
+        yield Aim(f"Real server, {words}: CPU ÷ best peer's", 0.2, False, ratios(results, table, C, "cpu_us_per_msg", PEER_CELLS))
     table = "latency/memory/20000"
     for name in ("p50", "p99"):
         yield Aim(f"Real server, memory stream, 20,000 msg/s: {name} ÷ raw loop's", 1.3, False, of(table, C, f"{name}_us_to_raw"))
-    yield Aim("Real server, memory stream, 20,000 msg/s: p50 ÷ best peer's", 0.25, False, ratios(of(table, C, "p50_us"), best(results, table, "p50_us")))
-    small, large = (of("window/endpoint", Cell("ackbus-c", window=window), "cpu_us_per_msg") for window in (1_000, 100_000))
-    yield Aim("Endpoint, window 100,000: CPU ÷ that with window 1,000", 1.15, False, ratios(large, small))
+    yield Aim("Real server, memory stream, 20,000 msg/s: p50 ÷ best peer's", 0.25, False, ratios(results, table, C, "p50_us", PEER_CELLS))
+    large = ratios(results, "window/endpoint", Cell("ackbus-c", window=100_000), "cpu_us_per_msg", [Cell("ackbus-c", window=1_000)])
+    yield Aim("Endpoint, window 100,000: CPU ÷ that with window 1,000", 1.15, False, large)
     held = of("held/silent", Cell("ackbus-c", window=HELD), "held_bytes_per_msg")
     yield Aim(f"Memory of a pending message of {SIZE} bytes, {HELD:,} pending", SIZE + BOOKKEEPING, False, held, " bytes")
     yield Aim("Allocations per message on the I/O thread, steady state", IO_ALLOCATIONS, False, of("counts/endpoint", C, "allocations_io_per_msg"))
@@ -63,12 +63,7 @@ def aims(results: Results) -> Iterator[Aim]:
         yield Aim(f"{count:,} idle publisher{'s' if count > 1 else ''}: times a second that each wakes", 2, False, wakeups)
 
 
-def ratios(values: Sequence[float], others: Sequence[float]) -> list[float]:
-    """Round by round; none if the two were not measured in the same rounds."""
-    return [value / other for value, other in zip(values, others, strict=True)] if len(values) == len(others) else []
-
-
-def best(results: Results, table: str, name: str, choose: Callable[[Sequence[float]], float] = min) -> list[float]:
-    """The best peer of each round; a peer that was not measured does not take part."""
-    measured = [values for peer in PEERS if (values := results.figures(table, Cell(peer), name))]
-    return [choose(values) for values in zip(*measured, strict=False)]
+def ratios(results: Results, table: str, cell: Cell, name: str, others: Sequence[Cell]) -> list[float]:
+    """Round by round, to the least of the others: the best peer, where less is better. One that was not measured in these rounds does not take part."""
+    values, beside = results.together(table, cell, name, others)
+    return [value / min(them) for value, *them in zip(values, *beside, strict=True)] if beside else []

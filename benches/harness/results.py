@@ -42,6 +42,15 @@ class Results:
         entry = self.get(table, cell)
         return (entry["figures"] or {}).get(name, []) if entry else []
 
+    def together(self, table: str, cell: Cell, name: str, others: Sequence[Cell]) -> tuple[list[float], list[list[float]]]:
+        """A figure of a cell, and of those others that were measured in the same rounds. Only such figures may be divided."""
+        own = self.get(table, cell)
+        if own is None:
+            return [], []
+        beside = [entry for other in others if (entry := self.get(table, other)) and entry["session"] == own["session"]]
+        values = self.figures(table, cell, name)
+        return values, [other for entry in beside if len(other := (entry["figures"] or {}).get(name, [])) == len(values)]
+
     def of(self, table: str) -> list[dict[str, Any]]:
         return [entry for entry in self.cells if entry["table"] == table]
 

@@ -33,7 +33,9 @@ def some() -> Results:
     results.put(endpoint, Cell("nats-c"), RATE | {"msgs_per_s": [200_000.0], "msgs_per_s_to_raw": [0.2]})
     results.put(endpoint, Cell("nats-go"), None, "skipped: not built on this machine")
     results.put(
-        Table("latency", "memory", (), "80%"), Cell(RAW, rate=96_000), {"p50_us": [100.0], "p99_us": [200.0], "p99.9_us": [300.0], "cpu_us_per_msg": [1.0]}
+        Table("latency", "memory", (), "80%"),
+        Cell(RAW, rate=96_000),
+        {"p50_us": [100.0], "p99_us": [200.0], "p99.9_us": [300.0], "cpu_us_per_msg": [1.0], "msgs_per_s": [95_990.0]},
     )
     return results
 
@@ -44,7 +46,7 @@ class Page(unittest.TestCase):
         self.assertIn("| ackbus-c | 900,000 |  | 0.90 |  | 0.50 |  | 10 | 4.0 |", text)
         self.assertIn("* nats-go: skipped: not built on this machine", text)
         self.assertIn("### memory, 80% = 96,000/s", text)
-        self.assertIn("| raw | 100 |  | 200 |  | 300 |  |  |  | 1.00 |", text)
+        self.assertIn("| raw | 100 |  | 200 |  | 300 |  |  |  | 95,990 | 1.00 |", text)
         self.assertNotIn("## Idle", text)
         self.assertNotIn(".svg", text)
 
@@ -64,10 +66,16 @@ class Reach(unittest.TestCase):
 
     def test_the_best_peer_is_that_of_each_round(self) -> None:
         results, table = some(), Table("throughput", "memory", ())
-        results.put(table, Cell("ackbus-c"), {"cpu_us_per_msg": [1.0, 1.0]})
+        results.put(table, Cell("ackbus-c"), {"cpu_us_per_msg": [1.0, 2.0]})
         results.put(table, Cell("nats-c"), {"cpu_us_per_msg": [4.0, 10.0]})
-        results.put(table, Cell("nats-go"), {"cpu_us_per_msg": [8.0, 5.0]})
+        results.put(table, Cell("nats-go"), {"cpu_us_per_msg": [8.0, 20.0]})
         self.assertEqual(self.rows(results)["Real server, memory stream: CPU ÷ best peer's"], ["≤ 0.2", "0.225 (0.2 to 0.25)", "met within the spread"])
+
+    def test_what_was_measured_at_another_time_is_not_compared(self) -> None:
+        results, table = some(), Table("throughput", "endpoint", ())
+        results.begin({"date": "later"})
+        results.put(table, Cell("nats-c"), RATE)
+        self.assertEqual(self.rows(results)["Endpoint, the same: rate ÷ Debian's libnats"], ["≥ 6", "–", "not measured"])
 
     def test_memory_counts_payload_and_bookkeeping(self) -> None:
         results = some()
