@@ -58,21 +58,26 @@ class Server:
         else:
             started = control.ask(do="cluster", size=replicas)
             self._addresses, self._first = [url.removeprefix("nats://") for url in started["url"].split(",")], started["servers"][0]
-        self._exists = False
+        self._number = 0
         self.address = self._addresses[0]
 
+    @property
+    def _stream(self) -> str:
+        return f"{STREAM}-{self._number}"
+
     def fresh(self) -> None:
-        if self._exists:
-            self._control.ask(do="delete_stream", server=self._first, stream=STREAM)
-        config = {"name": STREAM, "subjects": [SUBJECTS], "storage": self._storage, "num_replicas": self._replicas}
+        if self._number:
+            self._control.ask(do="delete_stream", server=self._first, stream=self._stream)
+        # With another name: the server removes files in the background, and once in 500 times a new stream of the old name had the old messages.
+        self._number += 1
+        config = {"name": self._stream, "subjects": [SUBJECTS], "storage": self._storage, "num_replicas": self._replicas}
         self._control.ask(do="create_stream", server=self._first, config=config)
-        self._exists = True
         if self._replicas > 1:
-            leader = self._control.ask(do="leader", server=self._first, stream=STREAM)["server"]
+            leader = self._control.ask(do="leader", server=self._first, stream=self._stream)["server"]
             self.address = self._addresses[leader - self._first]
 
     def stored(self) -> int:
-        return int(self._control.ask(do="stream_info", server=self._first, stream=STREAM)["info"]["state"]["messages"])
+        return int(self._control.ask(do="stream_info", server=self._first, stream=self._stream)["info"]["state"]["messages"])
 
 
 class Control:
