@@ -65,9 +65,9 @@ def throughput(load: str) -> list[Cell]:
 
 
 def latency() -> list[Cell]:
-    """A handler is told of each ack, where the client has a mode without."""
+    """A handler is told of each ack, where the client has a mode without. C++ is C's with a thin coat, and each client costs a minute."""
     told = {"ackbus-python": "report", "ackbus-go": "report"}
-    return [Cell(client, mode=told.get(client, "")) for client in [RAW, *ACKBUS, *PEERS]]
+    return [Cell(client, mode=told.get(client, "")) for client in [RAW, *ACKBUS, *PEERS] if client != "ackbus-cpp"]
 
 
 def sweep(clients: list[str], name: str, values: list[int]) -> list[Cell]:

@@ -27,14 +27,16 @@ class Pace:
     """Without a rate all is due at once, and nothing is kept."""
 
     def __init__(self, rate: int, count: int) -> None:
-        self.rate, self.start, self.now, self.wake = rate, 0, 0, 0
+        self.rate, self.start, self.now = rate, 0, 0
+        # The last wake is that by plan: if it were the time at which it came, each would be later than the one before.
+        self.wake, self.next = 0, 0
         self.latencies = array.array("Q", b"\xff" * (8 * count if rate else 0))
 
     def begin(self) -> None:
         """On the thread that publishes, right before the first message."""
         if self.rate:
             _libc.prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(1000), 0, 0, 0)
-        self.start = self.now = self.wake = time.monotonic_ns()
+        self.start = self.now = self.wake = self.next = time.monotonic_ns()
 
     def until(self, index: int) -> int | None:
         """The time at which to send message ``index``, no sooner than a tick after the last wait; None when it is due."""
@@ -42,10 +44,13 @@ class Pace:
         if due <= self.now:
             return None
         self.now = time.monotonic_ns()
-        return None if due <= self.now else max(due, self.wake + TICK)
+        if due <= self.now:
+            return None
+        self.next = max(due, self.wake + TICK)
+        return self.next
 
     def woke(self) -> None:
-        self.now = self.wake = time.monotonic_ns()
+        self.now, self.wake = time.monotonic_ns(), self.next
 
     def wait(self, index: int) -> None:
         """Sleeps, without the GIL, until message ``index`` is due. Not time.sleep: that one is relative."""

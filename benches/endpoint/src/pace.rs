@@ -49,7 +49,7 @@ impl Pace {
         }
         let now = now()?;
         self.start.store(now, Ordering::Relaxed);
-        Ok(Ticks { start: now, now, wake: now, rate: self.rate })
+        Ok(Ticks { start: now, now, wake: now, next: now, rate: self.rate })
     }
 
     /// Message `index` is acked. Any thread.
@@ -76,7 +76,9 @@ impl Pace {
 pub struct Ticks {
     start: u64,
     now: u64,
+    /// The last wake, by plan: if it were the time at which it came, each would be later than the one before.
     wake: u64,
+    next: u64,
     rate: Option<u64>,
 }
 
@@ -95,7 +97,8 @@ impl Ticks {
         if due <= self.now {
             return Ok(None);
         }
-        Ok(Some(Duration::from_nanos(due.max(self.wake + TICK).saturating_sub(self.now))))
+        self.next = due.max(self.wake + TICK);
+        Ok(Some(Duration::from_nanos(self.next.saturating_sub(self.now))))
     }
 
     /// To be told after a wait that [`Ticks::until`] wanted: what is due now?
@@ -104,7 +107,7 @@ impl Ticks {
     /// The system has no such clock.
     pub fn woke(&mut self) -> Result<(), Error> {
         self.now = now()?;
-        self.wake = self.now;
+        self.wake = self.next;
         Ok(())
     }
 
@@ -113,8 +116,10 @@ impl Ticks {
     /// # Errors
     /// The system has no such clock.
     pub fn sleep(&mut self, index: u64) -> Result<(), Error> {
-        let Some(wait) = self.until(index)? else { return Ok(()) };
-        let until = TimeSpec::from_duration(Duration::from_nanos(self.now) + wait);
+        if self.until(index)?.is_none() {
+            return Ok(());
+        }
+        let until = TimeSpec::from_duration(Duration::from_nanos(self.next));
         loop {
             match clock_nanosleep(ClockId::CLOCK_MONOTONIC, ClockNanosleepFlags::TIMER_ABSTIME, &until) {
                 Ok(_) => return self.woke(),
@@ -148,27 +153,29 @@ mod tests {
 
     #[test]
     fn what_is_late_goes_at_once_and_nobody_wakes_more_often_than_a_tick() {
-        let start = super::now().unwrap();
-        let mut ticks = Ticks { start, now: start, wake: start, rate: Some(1_000_000_000) };
-        assert_eq!(ticks.until(0).unwrap(), None);
-        std::thread::sleep(Duration::from_millis(1));
-        assert_eq!(ticks.until(999_999).unwrap(), None, "due while it slept");
+        let hour = 3_600 * SECOND;
+        let start = super::now().unwrap() + hour;
+        let mut ticks = Ticks { start, now: start + 10, wake: 0, next: 0, rate: Some(SECOND) };
+        assert_eq!([0, 10].map(|index| ticks.until(index).unwrap()), [None, None], "due by what is known of the time");
+
+        ticks.now = 0;
+        let wait = ticks.until(7).unwrap().unwrap();
+        assert_eq!(ticks.next, start + 7, "when it is due");
+        assert_eq!(wait, Duration::from_nanos(start + 7 - ticks.now));
+
+        ticks.wake = start - TICK / 2;
+        ticks.until(7).unwrap().unwrap();
+        assert_eq!(ticks.next, start + TICK / 2, "a tick after the last wake");
         ticks.woke().unwrap();
-        let late = ticks.now - start;
-        let wait = u64::try_from(ticks.until(late + SECOND).unwrap().unwrap().as_nanos()).unwrap();
-        assert!((SECOND / 2..=SECOND).contains(&wait), "{wait}: until it is due");
-        let (now, wait) = (ticks.now, ticks.until(ticks.now - start + TICK / 10));
-        if let Some(wait) = wait.unwrap() {
-            assert!(Duration::from_nanos(ticks.wake + TICK - ticks.now) == wait && ticks.now >= now, "a tick after the last wake");
-        }
-        let mut unpaced = Ticks { rate: None, ..ticks };
-        assert_eq!(unpaced.until(u64::MAX).unwrap(), None);
+        assert_eq!(ticks.wake, start + TICK / 2, "wakes that come late make the next ones no later");
+
+        assert_eq!(Ticks { rate: None, ..ticks }.until(u64::MAX).unwrap(), None, "no pace");
     }
 
     #[test]
     fn a_sleep_ends_when_the_message_is_due() {
         let start = super::now().unwrap();
-        let mut ticks = Ticks { start, now: start, wake: start, rate: Some(1_000) };
+        let mut ticks = Ticks { start, now: start, wake: start, next: start, rate: Some(1_000) };
         ticks.sleep(5).unwrap();
         assert!(super::now().unwrap() >= start + 5 * SECOND / 1_000);
         assert_eq!(ticks.until(5).unwrap(), None);
