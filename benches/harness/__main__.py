@@ -28,8 +28,8 @@ def note(text: str) -> None:
 
 
 class Run:
-    def __init__(self, given: argparse.Namespace, places: Places, results: Results, work: Path) -> None:
-        self.given, self.places, self.results, self.work = given, places, results, work
+    def __init__(self, given: argparse.Namespace, places: Places, results: Results, work: Path, tracer: str | None) -> None:
+        self.given, self.places, self.results, self.work, self.tracer = given, places, results, work, tracer
         self.failures = 0
 
     def play(self, table: Table, number: int, of: int) -> None:
@@ -100,9 +100,8 @@ class Run:
         return {name: value for name, value in figures.items() if name not in {"acked", "failed", "rss_start_kb", "allocations_per_msg"}}
 
     def count(self, cell: Cell, target: Target) -> dict[str, float]:
-        tool = counts.tracer()
         figures = counts.allocations(self.places, cell, target, self.work)
-        return figures | (counts.system_calls(self.places, cell, target, self.work, tool) if tool else {})
+        return figures | (counts.system_calls(self.places, cell, target, self.work, self.tracer) if self.tracer else {})
 
     def paced(self, table: Table, cells: list[Cell]) -> list[Cell]:
         """The cells at the table's rate; without those that do not reach it, whose latency would only tell how long the run was."""
@@ -132,7 +131,7 @@ def label(cell: Cell) -> str:
     return " ".join([cell.client, *more])
 
 
-def session(given: argparse.Namespace, places: Places, server: Path) -> dict[str, object]:
+def session(given: argparse.Namespace, places: Places, server: Path, tracer: str | None) -> dict[str, object]:
     dirty = "+" if output(["git", "-C", str(ROOT), "status", "--porcelain", "--", "src", "bindings", "benches"]) else ""
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -144,7 +143,7 @@ def session(given: argparse.Namespace, places: Places, server: Path) -> dict[str
         "rounds": given.rounds,
         "seconds": given.seconds,
         "quick": given.quick,
-        "tracer": counts.tracer() or "none",
+        "tracer": tracer,
         "versions": versions(places, server),
     }
 
@@ -184,9 +183,10 @@ def main() -> int:
         places = Places(ROOT, given.target / "release", given.target / "bench", given.python)
         server = Path(os.environ.get("ACKBUS_NATS_SERVER", ROOT / ".tools/nats-server/bin/nats-server"))
         tables = plan.select(given.groups, given.loads, given.clients, plan.quick if given.quick else lambda table: True)
-        results.begin(session(given, places, server))
         with tempfile.TemporaryDirectory(prefix="ackbus-bench-") as work:
-            run = Run(given, places, results, Path(work))
+            tracer = counts.tracer(Path(work))
+            results.begin(session(given, places, server, tracer))
+            run = Run(given, places, results, Path(work), tracer)
             try:
                 for number, table in enumerate(tables, 1):
                     run.play(table, number, len(tables))

@@ -46,11 +46,16 @@ def by_thread(table: bytes) -> dict[str, int]:
     return {name.rstrip(b"\0").decode(): calls for name, calls in struct.iter_unpack("=16sQ", table) if name[0]}
 
 
-def tracer() -> str | None:
-    """perf counts without slowing the program down; strace does slow it, and the program then does more with each call."""
-    if shutil.which("perf") and subprocess.run(["perf", "stat", "-e", "raw_syscalls:sys_enter", "true"], capture_output=True, check=False).returncode == 0:
-        return "perf"
-    return "strace" if shutil.which("strace") else None
+TRACERS = {"perf": ["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter", "-o"], "strace": ["strace", "-c", "-f", "-o"]}
+"""perf counts without slowing the program down; strace does slow it, and the program then does more with each call."""
+
+
+def tracer(work: Path) -> str | None:
+    """The first that is there, and allowed."""
+    for tool, command in TRACERS.items():
+        if shutil.which(tool) and subprocess.run([*command, str(work / "calls"), "true"], capture_output=True, check=False).returncode == 0:
+            return tool
+    return None
 
 
 def system_calls(places: Places, cell: Cell, target: Target, work: Path, tool: str) -> dict[str, float]:
@@ -58,8 +63,7 @@ def system_calls(places: Places, cell: Cell, target: Target, work: Path, tool: s
     calls = []
     for count in lengths(cell, NEXT_TO_NONE):
         file = work / "calls"
-        tracing = ["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter", "-o"] if tool == "perf" else ["strace", "-c", "-f", "-o"]
-        play([*tracing, str(file), *places.run(cell, target.address, count)])
+        play([*TRACERS[tool], str(file), *places.run(cell, target.address, count)])
         calls.append((count, total(file.read_text(), tool)))
     return {"syscalls_per_1000": 1000 * slope(*calls)}
 

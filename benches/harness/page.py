@@ -83,7 +83,8 @@ def machine(results: Results) -> str:
         if not tables:
             continue
         what = f"{session['date']}, commit {session['commit']}: {', '.join(tables)}"
-        how = f"{session['rounds']} rounds, runs of about {session['seconds'] / (2 if session['quick'] else 1):g} s; system calls by {session['tracer']}"
+        tracing = f"system calls counted by {session['tracer']}" if session["tracer"] else "system calls skipped: neither perf nor strace can count them here"
+        how = f"{session['rounds']} rounds, runs of about {session['seconds'] / (2 if session['quick'] else 1):g} s; {tracing}"
         where = f"{session['cpu']}, {session['cores']} cores, Linux {session['kernel']}, load average {session['load_average']} at the start"
         rows.append(f"* {what}. {how}. {where}. " + "; ".join(f"{name} {version}" for name, version in session["versions"].items()) + ".")
     return "## Measured\n\n" + "\n".join(rows) + "\n"
@@ -138,12 +139,15 @@ def client_of(entry: Entry, entries: list[Entry]) -> str:
 
 
 def rate_table(entries: list[Entry]) -> str:
-    head = ["client", "msg/s", "", "÷ raw", "", "CPU µs/msg", "", "peak MiB", "switches per 1,000"]
+    head = ["client", "msg/s", "", "÷ raw", "", "CPU µs/msg", "", "peak MiB", "switches per 1,000: waited + interrupted"]
     rows = []
     for entry in measured(entries):
         figures = entry["figures"]
         ratio = spread(figures.get("msgs_per_s_to_raw"), "{:.2f}") if entry["client"] != RAW else ["", ""]
-        switches = [1000 * (ours + theirs) / count for ours, theirs, count in zip(figures["voluntary"], figures["involuntary"], figures["n"], strict=True)]
+        switches = [
+            spread([1000 * times / count for times, count in zip(figures[name], figures["n"], strict=True)], "{:.1f}")[0]
+            for name in ("voluntary", "involuntary")
+        ]
         rows.append(
             [
                 client_of(entry, entries),
@@ -151,7 +155,7 @@ def rate_table(entries: list[Entry]) -> str:
                 *ratio,
                 *spread(figures["cpu_us_per_msg"], "{:.2f}"),
                 spread([kb / 1024 for kb in figures["rss_kb"]], "{:.0f}")[0],
-                spread(switches, "{:.1f}")[0],
+                " + ".join(switches),
             ]
         )
     return markdown(head, rows, left=1)
