@@ -52,9 +52,11 @@ bench-python: wheel .tools/bench-python/pyvenv.cfg
 	$(timed)
 	$(pip_quiet) .tools/bench-python/bin/python -m pip install --quiet --no-index --no-deps --force-reinstall $(wheels)/*.whl
 
+# Against the endpoint, without optimisation: whether a client keeps the contract, not how fast it is. With --workspace and an example as in `test_programs`.
 .PHONY: test-bench
-test-bench: .tools/python/pyvenv.cfg ## The benchmark's arithmetic, plan and page; format and lints of its Python
+test-bench: build .tools/python/pyvenv.cfg bench-go $(addprefix $(bench_programs)/,publish publish-cpp idle allocations.so) ## The benchmark's arithmetic, plan and page, and a short run of every client that is built; format and lints
 	$(timed)
+	cargo build --locked --workspace --exclude ackbus-python --example quickstart $(addprefix --bin ackbus-bench-,endpoint raw rust async-nats)
 	.tools/python/bin/ruff format --check --quiet benches
 	.tools/python/bin/ruff check --quiet benches
 	PYTHONPATH=benches:benches/python .tools/python/bin/python -W error -m unittest discover --quiet --start-directory benches/harness/tests --top-level-directory benches

@@ -1,1 +1,1 @@
-"""Tests of the benchmark's arithmetic, plan, results and page. They start nothing."""
+"""Tests of the benchmark: its arithmetic, plan, results and page, and a short run of each client that is built."""

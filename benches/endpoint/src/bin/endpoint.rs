@@ -2,7 +2,7 @@
 //!
 //! Listens on a free port of 127.0.0.1, prints the port, and runs until its stdin closes, so that it cannot outlive the script that started it.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -55,7 +55,11 @@ fn serve(mut connection: TcpStream, port: u16, mut session: Session) -> Result<(
     let mut filled = 0;
     let mut output = Vec::with_capacity(READ);
     loop {
-        let count = connection.read(&mut input[filled..][..READ])?;
+        // A client that nobody acked ends without reading to the end: its reset is an end like any other.
+        let count = match connection.read(&mut input[filled..][..READ]) {
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => 0,
+            count => count?,
+        };
         if count == 0 {
             return Ok(());
         }
