@@ -119,8 +119,6 @@ static ackbus_status publish_wait(struct worker *worker, uint64_t *done, ackbus_
     ackbus_status status = ackbus_publisher_publish_wait(worker->publisher, &message, BENCH_FLUSH_MS, NULL, error);
     if (status == ACKBUS_OK) {
         __atomic_fetch_add(&worker->outcome->acked, 1, __ATOMIC_RELAXED);
-        if (worker->outcome->latencies != NULL)
-            worker->outcome->latencies[*done] = bench_latency_ns(worker->pacer, *done);
         ++*done;
     }
     return status;
@@ -245,6 +243,8 @@ static uint64_t run(const ackbus_publisher *publisher, const struct bench_load *
 int main(int argc, char **argv)
 {
     struct bench_load load = bench_parse(argc, argv, MODES);
+    if (load.rate > 0 && strcmp(load.mode, "callback") != 0 && strcmp(load.mode, "poll") != 0)
+        bench_refuse("MODE", load.mode, "callback or poll with --rate: the others do not publish a message when it is due");
     struct bench_pacer pacer = {0};
     struct outcome outcome = {.latencies = bench_latencies_new(&load), .pacer = &pacer};
     ackbus_publisher *publisher = connect_to(&load, &outcome);

@@ -77,6 +77,14 @@ class Clients(unittest.TestCase):
                     self.assertIn(word, done.stderr)
                     self.assertNotEqual(done.returncode, 0)
 
+    def test_a_rate_is_refused_where_messages_do_not_go_when_they_are_due(self) -> None:
+        for cell in self.each([Cell("ackbus-c", mode=mode) for mode in ("batch", "packed", "wait")]):
+            with self.subTest(cell=cell):
+                command = PLACES.run(cell, "127.0.0.1:1", COUNT, "--rate", "5", "--latencies", str(self.work / "latencies"))
+                done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+                self.assertIn("callback or poll with --rate", done.stderr)
+                self.assertEqual(done.returncode, 2)
+
     def test_a_run_that_the_stream_does_not_confirm_is_no_result(self) -> None:
         with serve("endpoint", PLACES.programs) as target:
             fresh = target.fresh
