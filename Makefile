@@ -256,11 +256,6 @@ bench-micro: tools ## Nanoseconds of the core's pure rooms, one at a time
 	$(timed)
 	cargo bench --locked -p ackbus-bench-micro
 
-.PHONY: bench-idle
-bench-idle: tools server ## What publishers cost that have nothing to do, one and a thousand in a process; prints a table
-	$(timed)
-	benches/idle.sh
-
 .PHONY: bench-instructions
 bench-instructions: tools valgrind ## Instructions per message of this tree and of the last commit, by thread; fails if it is over 3 % more
 	$(timed)

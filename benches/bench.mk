@@ -9,7 +9,7 @@ bench: bench-clients server .tools/plots/pyvenv.cfg ## Rate, CPU, memory and lat
 	PYTHONPATH=benches .tools/plots/bin/python -m harness --target "$(target)" $(if $(QUICK),--quick) $(BENCH)
 
 .PHONY: bench-clients
-bench-clients: build libnats bench-rust bench-go bench-python $(addprefix $(bench_programs)/,publish publish-cpp idle allocations.so)
+bench-clients: build libnats bench-rust bench-go bench-python $(addprefix $(bench_programs)/,publish publish-cpp allocations.so)
 	@if [ -f /usr/include/nats/nats.h ]; then $(MAKE) $(bench_programs)/nats-c; fi
 
 .PHONY: bench-rust
@@ -20,7 +20,7 @@ bench-rust: tools
 bench_cc = $(CC) -std=c11 -Wall -Wextra -Wpedantic -Werror -O2
 bench_ackbus = -L$(target)/release -lackbus -Wl,-rpath,$(target)/release -pthread
 
-$(bench_programs)/publish $(bench_programs)/idle: $(bench_programs)/%: benches/%.c benches/bench.h include/ackbus.h | build
+$(bench_programs)/publish: benches/publish.c benches/bench.h include/ackbus.h | build
 	@mkdir -p $(@D)
 	$(bench_cc) -Iinclude $< -o $@ $(bench_ackbus)
 
@@ -54,7 +54,7 @@ bench-python: wheel .tools/bench-python/pyvenv.cfg
 
 # Against the endpoint, without optimisation: whether a client keeps the contract, not how fast it is. With --workspace and an example as in `test_programs`.
 .PHONY: test-bench
-test-bench: build .tools/python/pyvenv.cfg bench-go $(addprefix $(bench_programs)/,publish publish-cpp idle allocations.so) ## The benchmark's arithmetic, plan and page, and a short run of every client that is built; format and lints
+test-bench: build .tools/python/pyvenv.cfg bench-go $(addprefix $(bench_programs)/,publish publish-cpp allocations.so) ## The benchmark's arithmetic, plan and page, and a short run of every client that is built; format and lints
 	$(timed)
 	cargo build --locked --workspace --exclude ackbus-python --example quickstart $(addprefix --bin ackbus-bench-,endpoint raw rust async-nats)
 	.tools/python/bin/ruff format --check --quiet benches

@@ -34,7 +34,7 @@ class Places:
             "ackbus-rust": [str(self.programs / "ackbus-bench-rust")],
             "ackbus-python": [*python, "ackbus-python"],
             "ackbus-go": [go, "ackbus-go"],
-            "ackbus-idle": [str(self.built / "idle")],
+            "ackbus-idle": [str(self.programs / "ackbus-bench-idle")],
             "nats-c": [str(self.built / "nats-c")],
             "nats-go": [go, "nats-go"],
             "nats-py": [*python, "nats-py"],

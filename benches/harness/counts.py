@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .arithmetic import slope
 from .clients import Places
-from .measure import Failed, parse, play
+from .measure import Failed, play
 from .plan import Cell
 from .servers import Target
 
@@ -80,7 +80,6 @@ def total(text: str, tool: str) -> float:
 
 def idle(places: Places, cell: Cell, target: Target, seconds: int) -> dict[str, float]:
     """What publishers cost that have nothing to do."""
-    done = subprocess.run([*places.command(cell.client), target.address, str(cell.publishers), str(seconds)], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise Failed(done.stderr.strip())
-    return parse(done.stdout)
+    target.fresh()
+    servers = target.address if target.address.startswith("memory:") else f"nats://{target.address}"
+    return play([*places.command(cell.client), servers, str(cell.publishers), str(seconds), cell.mode])

@@ -18,6 +18,8 @@ PEERS = ["nats-c", "nats-go", "nats-py", "async-nats"]
 OTHERS = ["kafka"]
 """Clients of another engine, with a broker of their own."""
 CLIENTS = [RAW, *ACKBUS, *PEERS, *OTHERS]
+ALWAYS = {"silent", "in-process"}
+"""Loads of single tables; the others are chosen from."""
 LOADS = ["endpoint", "memory", "file", "memory-r3", "file-r3"]
 GROUPS = ["throughput", "latency", "payload", "window", "threads", "modes", "counts", "held", "idle"]
 
@@ -106,14 +108,15 @@ def tables() -> Iterator[Table]:
     yield Table("modes", "endpoint", tuple(modes()))
     yield Table("counts", "endpoint", tuple(Cell(client) for client in [RAW, *ACKBUS, *PEERS]))
     yield Table("held", "silent", tuple(Cell(client, window=HELD) for client in CLIENTS if client != RAW))
-    yield Table("idle", "endpoint", tuple(Cell("ackbus-idle", publishers=count) for count in (1, 1_000)))
+    for load in ("memory", "in-process"):
+        yield Table("idle", load, tuple(Cell("ackbus-idle", mode=mode, publishers=count) for mode in ("callback", "poll") for count in (1, 1_000)))
 
 
 def quick(table: Table) -> bool:
     """Whether a table belongs to the short run."""
     if table.group == "latency":
         return table.rate == "20000"
-    return table.load in {"endpoint", "memory", "silent"} and table.group != "modes"
+    return table.load in {"endpoint", "memory", *ALWAYS} and table.group != "modes"
 
 
 def select(groups: list[str], loads: list[str], clients: list[str], wanted: Callable[[Table], bool]) -> list[Table]:
@@ -121,6 +124,6 @@ def select(groups: list[str], loads: list[str], clients: list[str], wanted: Call
     chosen = []
     for table in tables():
         cells = tuple(cell for cell in table.cells if cell.client in {RAW, "ackbus-idle", *clients})
-        if table.group in groups and (table.load in loads or table.load == "silent") and wanted(table) and any(cell.client != RAW for cell in cells):
+        if table.group in groups and table.load in {*loads, *ALWAYS} and wanted(table) and any(cell.client != RAW for cell in cells):
             chosen.append(replace(table, cells=cells))
     return chosen

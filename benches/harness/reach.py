@@ -59,7 +59,7 @@ def aims(results: Results) -> Iterator[Aim]:
     yield Aim(f"Memory of a pending message of {SIZE} bytes, {HELD:,} pending", SIZE + BOOKKEEPING, False, held, " bytes")
     yield Aim("Allocations per message on the I/O thread, steady state", IO_ALLOCATIONS, False, of("counts/endpoint", C, "allocations_io_per_msg"))
     for count in (1, 1_000):
-        wakeups = of("idle/endpoint", Cell("ackbus-idle", publishers=count), "wakeups_per_s")
+        wakeups = of("idle/memory", Cell("ackbus-idle", mode="callback", publishers=count), "wakeups_per_s")
         yield Aim(f"{count:,} idle publisher{'s' if count > 1 else ''}: times a second that each wakes", 2, False, wakeups)
 
 

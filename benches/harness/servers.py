@@ -80,6 +80,18 @@ class Server:
         return int(self._control.ask(do="stream_info", server=self._first, stream=self._stream)["info"]["state"]["messages"])
 
 
+class InProcess:
+    """ackbus' own backend for tests, in the client's process. It is nobody else's to ask."""
+
+    address = "memory:"
+
+    def fresh(self) -> None:
+        pass
+
+    def stored(self) -> int:
+        raise NotImplementedError("its messages end with the client")
+
+
 class Control:
     """ackbus-test-server, spoken to in lines of JSON. When its input ends, it ends all servers."""
 
@@ -103,7 +115,10 @@ class Control:
 
 @contextmanager
 def serve(load: str, programs: Path) -> Iterator[Target]:
-    """``endpoint``, ``silent`` (acks nothing), ``memory``, ``file``, ``memory-r3`` or ``file-r3``. ``programs``: where cargo built them."""
+    """``endpoint``, ``silent`` (acks nothing), ``memory``, ``file``, ``memory-r3``, ``file-r3`` or ``in-process``. ``programs``: where cargo built them."""
+    if load == "in-process":
+        yield InProcess()
+        return
     if load in {"endpoint", "silent"}:
         arguments = ["--silent"] if load == "silent" else []
         with subprocess.Popen([programs / "ackbus-bench-endpoint", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

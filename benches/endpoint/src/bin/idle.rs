@@ -1,7 +1,7 @@
 //! `ackbus-bench-idle SERVERS PUBLISHERS SECONDS callback|poll`: what publishers cost that have nothing to do.
 //!
 //! Opens that many publishers in this process, one after the other, and publishes one message through each; then does nothing for so many seconds; then closes them.
-//! Prints one row of a Markdown table: per publisher, if not said otherwise.
+//! Prints one line of figures, each for one publisher: the process with all of them, less what it was before, through their number.
 
 use std::fs;
 use std::io::Write;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use ackbus::{Config, Handlers, Publisher, Sink};
 use ackbus_bench::{Error, exit};
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 
 fn main() -> ExitCode {
     exit("ackbus-bench-idle", run())
@@ -70,6 +70,9 @@ fn run() -> Result<(), Error> {
         "poll" => None,
         other => return Err(format!("the mode is {other:?}; allowed: callback, poll").into()),
     };
+    // A publisher has five descriptors at most.
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     let mut config = Config::new();
     config.set("servers", servers)?;
 
@@ -98,8 +101,7 @@ fn run() -> Result<(), Error> {
     let per = |after: u64, before: u64| after.saturating_sub(before) as f64 / each;
     writeln!(
         std::io::stdout(),
-        "| {} | {mode} | {count} | {:.0} | {:.0} | {:.1} | {:.2} | {:.2} | {:.2} | {:.4} |",
-        if servers.starts_with("memory") { "memory" } else { "nats-server" },
+        "threads={:.0} descriptors={:.0} rss_kb={:.1} open_ms={:.3} close_ms={:.3} wakeups_per_s={:.3} cpu_us_per_s={:.2}",
         per(open.threads, bare.threads),
         per(open.descriptors, bare.descriptors),
         per(open.resident_kib, bare.resident_kib),
@@ -107,7 +109,7 @@ fn run() -> Result<(), Error> {
         closed.as_secs_f64() * 1e3 / each,
         // This thread's own sleep is in it once.
         (idle.sleeps.saturating_sub(open.sleeps + 1)) as f64 / each / f64::from(seconds),
-        (idle.cpu - open.cpu).as_secs_f64() * 100.0 / f64::from(seconds) / each,
+        (idle.cpu - open.cpu).as_secs_f64() * 1e6 / f64::from(seconds) / each,
     )?;
     Ok(())
 }
