@@ -155,7 +155,9 @@ def arguments() -> argparse.Namespace:
         parser.add_argument(f"--{name}", default=",".join(allowed), help="of these, with commas")
     parser.add_argument("--rounds", type=int, help="default: 5; quick: 3")
     parser.add_argument("--seconds", type=float, default=1.0, help="how long a run takes, roughly; twice that for latencies")
-    parser.add_argument("--quick", action="store_true", help="the endpoint and a memory stream, short runs, latencies at 20,000/s alone, no modes")
+    parser.add_argument(
+        "--quick", action="store_true", help="the endpoint and a memory stream, short runs, latencies at 20,000/s alone, no modes, no idle publishers"
+    )
     parser.add_argument("--skip-done", action="store_true", help="leave out the tables that results.json has whole, whenever they were measured")
     parser.add_argument("--page", action="store_true", help="measure nothing; write the page and the pictures from results.json")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/bench", help="the folder of results.json and README.md")

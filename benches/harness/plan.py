@@ -116,7 +116,7 @@ def quick(table: Table) -> bool:
     """Whether a table belongs to the short run."""
     if table.group == "latency":
         return table.rate == "20000"
-    return table.load in {"endpoint", "memory", *ALWAYS} and table.group != "modes"
+    return table.load in {"endpoint", "memory", *ALWAYS} and table.group not in {"modes", "idle"}
 
 
 def select(groups: list[str], loads: list[str], clients: list[str], wanted: Callable[[Table], bool]) -> list[Table]:
