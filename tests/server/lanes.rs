@@ -331,6 +331,31 @@ fn the_window_is_one_for_all_connections() {
 }
 
 #[test]
+fn a_batch_takes_all_its_connections() {
+    let setup = Setup::new();
+    let bus = Publisher::connect(&config(&setup.proxy.url(), &[FOUR, ("report", "none"), ("max_pending", "100")], &[]), Handlers::default()).unwrap();
+    let topics = topics(24);
+    let payloads: Vec<String> = (0..5_000).map(|n| n.to_string()).collect();
+    // Short runs to one connection, then long ones.
+    let topic = |n: usize| &topics[if n < 2_500 { n % 24 } else { n / 200 % 24 }];
+    let mut ids = BTreeSet::new();
+    let messages = payloads.iter().enumerate().map(|(n, payload)| Ok(Message::new(topic(n), payload.as_bytes())));
+    bus.publish_batch(messages, |id| assert!(ids.insert(id), "id {id} was given twice")).unwrap();
+    bus.close(Some(PATIENCE)).unwrap();
+    let stats = bus.stats();
+    assert_eq!((ids.len(), stats.accepted, stats.published), (5_000, 5_000, 5_000), "{stats:?}");
+    assert!(stats.pending_max <= 100, "P3: {stats:?}");
+    let mut stored: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for message in setup.reader.read_all("ORDERS") {
+        stored.entry(message.subject).or_default().push(std::str::from_utf8(&message.payload).unwrap().parse().unwrap());
+    }
+    for (name, order) in stored {
+        let published: Vec<usize> = (0..5_000).filter(|&n| *topic(n) == name).collect();
+        assert_eq!(order, published, "P10: {name}");
+    }
+}
+
+#[test]
 fn connect_needs_every_connection() {
     let server = Server::options().config("max_connections: 3").start();
     let refused = Bus::refused(&server.url(), &[FOUR], &[]);
