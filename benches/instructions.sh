@@ -33,7 +33,7 @@ base=${1:-}
 if [ -z "$base" ]; then
     base=HEAD
     # What goes into the library and its program; files that git does not know yet belong to it.
-    [ -n "$(git status --porcelain -- src bindings/c include benches/publish.c Cargo.toml Cargo.lock)" ] || base=HEAD^
+    [ -n "$(git status --porcelain -- src bindings/c include benches/publish.c benches/bench.h Cargo.toml Cargo.lock)" ] || base=HEAD^
 fi
 commit=$(git rev-parse --verify --quiet "$base^{commit}") || die "there is no commit $base here; name one of this repository's (a shallow clone has few: git fetch --unshallow)"
 
