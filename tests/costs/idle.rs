@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use ackbus::{Handlers, Publisher, Sink};
-use ackbus_test_support::Server;
+use ackbus_test_support::{Server, wait_for};
 
 use super::{LONG, alone, config, our_threads};
 
@@ -40,8 +40,11 @@ fn stays_asleep(servers: &str) {
             bus
         })
         .collect();
-    let (before, threads) = sleeps();
-    assert_eq!(threads, 2 * PUBLISHERS as usize, "one I/O and one report thread each, and no other");
+    // A thread has its name a moment after it was born.
+    let before = wait_for("an I/O and a report thread of each", LONG, || match sleeps() {
+        (sum, threads) if threads == 2 * PUBLISHERS as usize => Some(sum),
+        _ => None,
+    });
     thread::sleep(Duration::from_secs(SECONDS));
     let wakeups = sleeps().0 - before;
     publishers.iter().for_each(|bus| bus.close(None).unwrap());
