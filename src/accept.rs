@@ -60,8 +60,9 @@ impl Shared {
     pub(crate) fn accept_all<'m>(&self, messages: impl IntoIterator<Item = Result<Message<'m>>>, mut accepted: impl FnMut(u64)) -> Result<()> {
         let begin = Instant::now();
         let rules = self.rules.load();
-        let mut run = Run::default();
         let mut messages = messages.into_iter().peekable();
+        let most = messages.size_hint().1.map_or(RUN, |most| most.min(RUN));
+        let mut run = Run { members: Vec::with_capacity(most), slots: Vec::with_capacity(most) };
         while let Some(first) = messages.next() {
             let first = first?;
             let lane = self.lanes.of(first.topic);
@@ -192,7 +193,6 @@ impl Shared {
 }
 
 /// What enters together.
-#[derive(Default)]
 struct Run<'m> {
     members: Vec<(Message<'m>, Checked)>,
     slots: Vec<Box<Slot>>,
