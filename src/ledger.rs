@@ -3,7 +3,10 @@
 //! A [`Slot`] is a box that one thread at a time owns: the publisher fills it, the send queue carries it to the I/O thread, whose [`Table`] keeps it until it is
 //! settled, the report queue carries it to the user, and the window takes it back. Ownership moves with the box, so no slot needs a lock, and no message an allocation.
 
+// Where they are is said, since `tests/loom` compiles this file from elsewhere.
+#[path = "ledger/content.rs"]
 mod content;
+#[path = "ledger/slot.rs"]
 mod slot;
 
 pub(crate) use self::content::Content;
