@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BENCH_OPTIONS "[--mode MODE] [--threads T] [--rate R] [--latencies FILE] [--no-msg-id] [--hold]"
+#define BENCH_OPTIONS "[--mode MODE] [--threads T] [--rate R] [--latencies FILE] [--no-msg-id] [--hold] [--connections C]"
 
 enum { BENCH_MAX_THREADS = 64, BENCH_FLUSH_MS = 120000 };
 
@@ -23,7 +23,7 @@ struct bench_load {
     const char *address, *subject;
     uint64_t count, window, rate;
     size_t size;
-    unsigned threads;
+    unsigned threads, connections;
     const char *mode, *latencies;
     bool msg_id, hold;
 };
@@ -87,6 +87,8 @@ static inline struct bench_load bench_parse(int argc, char **argv, const char *c
             load.rate = bench_number("R", value, 1);
         else if (strcmp(argv[i], "--latencies") == 0)
             load.latencies = value;
+        else if (strcmp(argv[i], "--connections") == 0)
+            load.connections = (unsigned)bench_number("C", value, 1);
         else if (strcmp(argv[i], "--mode") == 0)
             load.mode = value;
         else

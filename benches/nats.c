@@ -74,6 +74,8 @@ static void publish(jsCtx *context, const struct bench_load *load, const char *p
 int main(int argc, char **argv)
 {
     struct bench_load load = bench_parse(argc, argv, MODES);
+    if (load.connections > 0)
+        bench_refuse("--connections", "given", "for publish.c alone");
     if (load.threads > 1)
         bench_refuse("T", "more than 1", "1");
     natsConnection *connection = NULL;

@@ -1,9 +1,10 @@
 /* publish: ackbus through its C API, a report for every message.
  *
- *   publish HOST:PORT SUBJECT N SIZE WINDOW [--mode MODE] [--threads T] [--rate R] [--latencies FILE] [--no-msg-id] [--hold]
+ *   publish HOST:PORT SUBJECT N SIZE WINDOW [--mode MODE] [--threads T] [--rate R] [--latencies FILE] [--no-msg-id] [--hold] [--connections C]
  *
  * MODE says how messages go in and outcomes come back: callback; poll (a thread polls and counts); batch (publish_batch) and packed (publish_packed), both with
- * callbacks; wait (publish_wait: each publishing thread waits for each of its messages). README.md has the contract of all clients. */
+ * callbacks; wait (publish_wait: each publishing thread waits for each of its messages). README.md has the contract of all clients.
+ * With --connections, which needs the mode callback, messages go in turn to SUBJECT.0 to SUBJECT.15: one topic has one connection. */
 #define _GNU_SOURCE
 
 #include "bench.h"
@@ -12,7 +13,7 @@
 
 #include <pthread.h>
 
-enum { BATCH = 64, POLL_MAX = 1024 };
+enum { BATCH = 64, POLL_MAX = 1024, TOPICS = 16 };
 
 static const char *const MODES[] = {"callback", "poll", "batch", "packed", "wait", NULL};
 
@@ -59,6 +60,16 @@ static void on_reports(void *user_data, const ackbus_report *reports, size_t cou
 }
 
 /* ---- ways to publish ---- */
+
+static ackbus_status publish_in_turn(struct worker *worker, uint64_t *done, ackbus_error **error)
+{
+    const struct bench_load *load = worker->load;
+    char topic[256];
+    int len = snprintf(topic, sizeof topic, "%s.%u", load->subject, (unsigned)(*done % TOPICS));
+    ackbus_status status = ackbus_publisher_publish(worker->publisher, topic, (size_t)len, worker->payload, load->size, *done, NULL, error);
+    *done += status == ACKBUS_OK;
+    return status;
+}
 
 static ackbus_status publish_one(struct worker *worker, uint64_t *done, ackbus_error **error)
 {
@@ -131,6 +142,7 @@ static void *work(void *argument)
     ackbus_status (*step)(struct worker *, uint64_t *, ackbus_error **) = strcmp(mode, "batch") == 0    ? publish_batch
                                                                          : strcmp(mode, "packed") == 0 ? publish_packed
                                                                          : strcmp(mode, "wait") == 0   ? publish_wait
+                                                         : worker->load->connections > 0 ? publish_in_turn
                                                                                                        : publish_one;
     if (worker->load->rate > 0)
         *worker->pacer = bench_pacer_start(worker->load->rate);
@@ -178,13 +190,15 @@ static void *poll_reports(void *argument)
 
 static ackbus_publisher *connect_to(const struct bench_load *load, struct outcome *outcome)
 {
-    char servers[256], window[32];
+    char servers[256], window[32], connections[32];
     snprintf(servers, sizeof servers, "nats://%s", load->address);
     snprintf(window, sizeof window, "%llu", (unsigned long long)load->window);
+    snprintf(connections, sizeof connections, "%u", load->connections > 0 ? load->connections : 1);
     const char *const options[][2] = {
         {"servers", servers},
         {"max_pending", window},
         {"report", "all"},
+        {"connections", connections},
         {"msg_id", load->msg_id ? "auto" : "none"},
     };
     ackbus_config *config = ackbus_config_new();
@@ -245,6 +259,8 @@ int main(int argc, char **argv)
     struct bench_load load = bench_parse(argc, argv, MODES);
     if (load.rate > 0 && strcmp(load.mode, "callback") != 0 && strcmp(load.mode, "poll") != 0)
         bench_refuse("MODE", load.mode, "callback or poll with --rate: the others do not publish a message when it is due");
+    if (load.connections > 0 && strcmp(load.mode, "callback") != 0)
+        bench_refuse("MODE", load.mode, "callback with --connections");
     struct bench_pacer pacer = {0};
     struct outcome outcome = {.latencies = bench_latencies_new(&load), .pacer = &pacer};
     ackbus_publisher *publisher = connect_to(&load, &outcome);

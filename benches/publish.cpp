@@ -76,6 +76,8 @@ void publish_futures(const ackbus::publisher &bus, const bench_load &load, const
 int main(int argc, char **argv)
 try {
     const bench_load load = bench_parse(argc, argv, MODES);
+    if (load.connections > 0)
+        bench_refuse("--connections", "given", "for publish.c alone");
     const bool futures = strcmp(load.mode, "future") == 0;
     if (load.threads > 1 || (futures && (load.rate > 0 || load.hold)))
         bench_refuse("an option", load.threads > 1 ? "--threads" : "--rate or --hold", "one thread; with futures no rate, and no --hold");

@@ -52,6 +52,8 @@ class Places:
             command += ["--mode", cell.mode]
         if cell.threads > 1:
             command += ["--threads", str(cell.threads)]
+        if cell.connections:
+            command += ["--connections", str(cell.connections)]
         return command if cell.msg_id else [*command, "--no-msg-id"]
 
 

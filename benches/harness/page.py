@@ -8,7 +8,7 @@ from typing import Any
 
 from . import draw
 from .arithmetic import Spread
-from .plan import HELD, LOADS, RAW, SHARE, SIZE, WINDOW
+from .plan import HELD, LOADS, RAW, SHARE, SIZE, SPREAD, WINDOW
 from .reach import aims
 from .results import Results
 
@@ -56,6 +56,7 @@ def render(results: Results, pictures: set[str]) -> str:
     rates = [f"latency/{load}/{rate}" for load in ("endpoint", "memory") for rate in ("1000", "20000", f"{SHARE}%")]
     parts += group(results, "Ack latency", rates, latency_table, pictures, "latency.svg", LATENCY)
     parts += group(results, "Sweeps", ["payload/endpoint", "window/endpoint", "threads/endpoint"], rate_table, pictures, "sweeps.svg")
+    parts += group(results, "Several connections", [f"connections/{load}" for load in ("endpoint", "memory", SPREAD)], rate_table, pictures, "", CONNECTIONS)
     parts += group(results, "Ways to publish", ["modes/endpoint"], rate_table, pictures, "", MODES)
     parts += group(results, "Allocations and system calls", ["counts/endpoint"], count_table, pictures, "", COUNTS)
     parts += group(results, "Memory of pending messages", ["held/silent"], held_table, pictures, "", HELD_TEXT)
@@ -63,6 +64,9 @@ def render(results: Results, pictures: set[str]) -> str:
     return "\n".join(parts)
 
 
+CONNECTIONS = f"""The option `connections`. Messages go in turn to 16 topics, which the connections share;
+*{SPREAD}* is eight streams on one server, each with two of the topics.
+"""
 MODES = """`wait`: each thread publishes a message and waits for its ack, then the next. `future`, `ticket` and `submit`: one for each message, a window of them
 or a group of 1,000 is kept, each is waited for. `batch`, `packed`: 64 messages a call, `many`: 1,000. `poll`: a thread polls reports.
 """
@@ -143,6 +147,8 @@ def client_of(entry: Entry, entries: list[Entry]) -> str:
         words.append(f"`{entry['mode']}`")
     if entry["threads"] > 1:
         words.append(f"{entry['threads']} threads")
+    if entry["connections"]:
+        words.append(f"{entry['connections']} connection{'s' if entry['connections'] > 1 else ''}")
     for name, word in (("size", "{:,} bytes"), ("window", "window {:,}"), ("publishers", "{:,} publishers")):
         if len({other[name] for other in entries}) > 1:
             words.append(word.format(entry[name]))

@@ -18,10 +18,12 @@ PEERS = ["nats-c", "nats-go", "nats-py", "async-nats"]
 OTHERS = ["kafka"]
 """Clients of another engine, with a broker of their own."""
 CLIENTS = [RAW, *ACKBUS, *PEERS, *OTHERS]
-ALWAYS = {"silent", "in-process"}
+ALWAYS = {"silent", "in-process", "memory-s8"}
 """Loads of single tables; the others are chosen from."""
 LOADS = ["endpoint", "memory", "file", "memory-r3", "file-r3"]
-GROUPS = ["throughput", "latency", "payload", "window", "threads", "modes", "counts", "held", "idle"]
+SPREAD = "memory-s8"
+"""Eight memory streams on one server; each has two of the topics that clients with several connections publish to."""
+GROUPS = ["throughput", "latency", "payload", "window", "threads", "connections", "modes", "counts", "held", "idle"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Cell:
     threads: int = 1
     rate: int = 0
     publishers: int = 1
+    connections: int = 0
+    """0: one connection and one topic; else that many, and 16 topics."""
 
     def key(self) -> dict[str, Any]:
         """What tells it from the others of its table. The rate is not part of it: 80 % is another number in each run."""
@@ -80,6 +84,12 @@ def threads() -> list[Cell]:
     return [Cell(RAW), *(Cell("ackbus-c", threads=count) for count in (1, 2, 4, 8, 16))]
 
 
+def connections() -> list[Cell]:
+    """With one publishing thread and with four: one thread may be the limit."""
+    cells = [Cell("ackbus-c", connections=count, threads=threads) for threads in (1, 4) for count in (1, 2, 4, 8)]
+    return [Cell(RAW), *cells]
+
+
 def modes() -> list[Cell]:
     ways = {
         "ackbus-c": ["callback", "poll", "batch", "packed"],
@@ -105,6 +115,8 @@ def tables() -> Iterator[Table]:
     yield Table("payload", "endpoint", tuple(sweep(both, "size", [16, 128, 1 << 10, 16 << 10, 64 << 10])))
     yield Table("window", "endpoint", tuple(sweep(both, "window", [1, 10, 100, 1_000, 10_000, 100_000])))
     yield Table("threads", "endpoint", tuple(threads()))
+    for load in ("endpoint", "memory", SPREAD):
+        yield Table("connections", load, tuple(connections()))
     yield Table("modes", "endpoint", tuple(modes()))
     yield Table("counts", "endpoint", tuple(Cell(client) for client in [RAW, *ACKBUS, *PEERS]))
     yield Table("held", "silent", tuple(Cell(client, window=HELD) for client in CLIENTS if client != RAW))
@@ -116,7 +128,7 @@ def quick(table: Table) -> bool:
     """Whether a table belongs to the short run."""
     if table.group == "latency":
         return table.rate == "20000"
-    return table.load in {"endpoint", "memory", *ALWAYS} and table.group not in {"modes", "idle"}
+    return table.load in {"endpoint", "memory", *ALWAYS} and table.group not in {"modes", "idle", "connections"}
 
 
 def select(groups: list[str], loads: list[str], clients: list[str], wanted: Callable[[Table], bool]) -> list[Table]:

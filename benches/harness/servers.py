@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from .clients import SUBJECT
+
 STREAM, SUBJECTS = "BENCH", "bench.>"
+TOPICS = 16
+"""Of clients with several connections."""
 STARTS = 30
 
 
@@ -48,10 +53,11 @@ class Endpoint:
 
 
 class Server:
-    """One stream on a server, or on a cluster of three; clients connect to the stream's leader, and no message goes through another member."""
+    """One stream on a server, several that share the topics of clients with several connections, or one on a cluster of three; there clients
+    connect to the stream's leader, and no message goes through another member."""
 
-    def __init__(self, control: Control, storage: str, replicas: int) -> None:
-        self._control, self._storage, self._replicas = control, storage, replicas
+    def __init__(self, control: Control, storage: str, replicas: int = 1, streams: int = 1) -> None:
+        self._control, self._storage, self._replicas, self._count = control, storage, replicas, streams
         if replicas == 1:
             started = control.ask(do="start")
             self._addresses, self._first = [started["address"]], started["server"]
@@ -62,22 +68,31 @@ class Server:
         self.address = self._addresses[0]
 
     @property
-    def _stream(self) -> str:
-        return f"{STREAM}-{self._number}"
+    def _streams(self) -> dict[str, list[str]]:
+        """Each stream and its subjects. The first of several has the topic of clients with one connection as well."""
+        name = f"{STREAM}-{self._number}"
+        if self._count == 1:
+            return {name: [SUBJECTS]}
+        topics = [[f"{SUBJECT}.{topic}" for topic in range(stream, TOPICS, self._count)] for stream in range(self._count)]
+        topics[0].append(SUBJECT)
+        return {f"{name}-{stream}": subjects for stream, subjects in enumerate(topics)}
 
     def fresh(self) -> None:
         if self._number:
-            self._control.ask(do="delete_stream", server=self._first, stream=self._stream)
+            for stream in self._streams:
+                self._control.ask(do="delete_stream", server=self._first, stream=stream)
         # With another name: the server removes files in the background, and once in 500 times a new stream of the old name had the old messages.
         self._number += 1
-        config = {"name": self._stream, "subjects": [SUBJECTS], "storage": self._storage, "num_replicas": self._replicas}
-        self._control.ask(do="create_stream", server=self._first, config=config)
+        for stream, subjects in self._streams.items():
+            config = {"name": stream, "subjects": subjects, "storage": self._storage, "num_replicas": self._replicas}
+            self._control.ask(do="create_stream", server=self._first, config=config)
         if self._replicas > 1:
-            leader = self._control.ask(do="leader", server=self._first, stream=self._stream)["server"]
+            leader = self._control.ask(do="leader", server=self._first, stream=next(iter(self._streams)))["server"]
             self.address = self._addresses[leader - self._first]
 
     def stored(self) -> int:
-        return int(self._control.ask(do="stream_info", server=self._first, stream=self._stream)["info"]["state"]["messages"])
+        infos = (self._control.ask(do="stream_info", server=self._first, stream=stream)["info"] for stream in self._streams)
+        return sum(int(info["state"]["messages"]) for info in infos)
 
 
 class InProcess:
@@ -115,7 +130,8 @@ class Control:
 
 @contextmanager
 def serve(load: str, programs: Path) -> Iterator[Target]:
-    """``endpoint``, ``silent`` (acks nothing), ``memory``, ``file``, ``memory-r3``, ``file-r3`` or ``in-process``. ``programs``: where cargo built them."""
+    """``endpoint``, ``silent`` (acks nothing), ``memory``, ``file``, ``memory-r3``, ``file-r3``, ``memory-s8`` (eight streams) or ``in-process``.
+    ``programs``: where cargo built them."""
     if load == "in-process":
         yield InProcess()
         return
@@ -126,9 +142,10 @@ def serve(load: str, programs: Path) -> Iterator[Target]:
             assert process.stdout is not None
             yield Endpoint(f"127.0.0.1:{int(process.stdout.readline())}")
         return
-    storage, _, replicas = load.partition("-r")
+    storage, *more = re.split("-(?=[rs])", load)
+    counts = {kind[0]: int(kind[1:]) for kind in more}
     control = Control(programs / "ackbus-test-server")
     try:
-        yield Server(control, storage, int(replicas or 1))
+        yield Server(control, storage, counts.get("r", 1), counts.get("s", 1))
     finally:
         control.end()
