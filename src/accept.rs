@@ -59,13 +59,13 @@ impl Shared {
     /// Takes messages until one is refused. Waits for room up to the stall time in all; `accepted` hears each id.
     pub(crate) fn accept_all<'m>(&self, messages: impl IntoIterator<Item = Result<Message<'m>>>, mut accepted: impl FnMut(u64)) -> Result<()> {
         let begin = Instant::now();
-        let rules = self.rules.load();
         let mut messages = messages.into_iter().peekable();
         let most = messages.size_hint().1.map_or(RUN, |most| most.min(RUN));
         let mut run = Run { members: Vec::with_capacity(most), slots: Vec::with_capacity(most) };
         while let Some(first) = messages.next() {
             let first = first?;
             let lane = self.lanes.of(first.topic);
+            let rules = self.rules.load();
             let checked = self.check(lane, &rules, &first)?;
             run.members.push((first, checked));
             let mut refused = None;
@@ -80,6 +80,8 @@ impl Shared {
                     }
                 }
             }
+            // They may change while the run waits for room.
+            drop(rules);
             self.accept_run(lane, &mut run, begin, &mut accepted)?;
             if let Some(error) = refused {
                 return Err(error);
