@@ -27,6 +27,11 @@ pub(crate) const MAX_ATTEMPT: u16 = 4095;
 /// A slot that belongs to no gate.
 pub(crate) const NO_GATE: u32 = u32::MAX;
 
+/// How long a list by slot number becomes when it needs this one: an eighth longer. Doubled, as vectors grow, it would be empty by half.
+pub(crate) fn places_for(slot: usize) -> usize {
+    (slot + slot / 8 + 1).next_multiple_of(CHUNK)
+}
+
 /// The I/O thread's side: who is pending, by slot number.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
@@ -38,7 +43,9 @@ impl Table {
     pub(crate) fn insert(&mut self, slot: Box<Slot>) {
         let index = slot.index as usize;
         if index >= self.slots.len() {
-            self.slots.resize_with((index / CHUNK + 1) * CHUNK, || None);
+            let places = places_for(index);
+            self.slots.reserve_exact(places - self.slots.len());
+            self.slots.resize_with(places, || None);
         }
         if let Some(place) = self.slots.get_mut(index) {
             debug_assert!(place.is_none(), "slot {index} is taken");

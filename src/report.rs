@@ -61,7 +61,7 @@ impl<'a> Report<'a> {
     /// [`REPORT_DUPLICATE`], [`REPORT_EPHEMERAL`], [`REPORT_MARK`].
     #[must_use]
     pub fn flags(&self) -> u32 {
-        u32::from(self.0.outcome.flags) | if self.0.marked { REPORT_MARK } else { 0 }
+        u32::from(self.0.flags) | if self.0.marked { REPORT_MARK } else { 0 }
     }
 
     /// JetStream's `err_code`, or the status of a reply without body (503); 0 when there was none.

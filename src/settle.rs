@@ -62,10 +62,10 @@ impl Core {
         } else {
             counters.publish_errors.bump(1);
         }
+        slot.flags = ending.flags;
         let outcome = &mut slot.outcome;
         outcome.status = ending.status;
         outcome.persistence = persistence;
-        outcome.flags = ending.flags;
         outcome.latency = latency;
         outcome.stream_seq = ending.stored.as_ref().map_or(0, |(_, seq)| *seq);
         if self.shared.desk.wants(&slot) {

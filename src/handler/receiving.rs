@@ -60,7 +60,7 @@ impl Receiver for Core {
             return self.ephemeral_written(slot);
         }
         s.stage = Stage::InFlight;
-        s.sent_age = age;
+        s.sent(age);
         let again = s.attempts > 1;
         let due = now.saturating_add(ack_wait).min(s.deadline);
         self.deadlines.set(slot, due);

@@ -12,8 +12,8 @@ use super::{LONG, alone, config};
 const WINDOW: u64 = 100_000;
 const STEP: u64 = 1_000;
 const PAYLOAD: [u8; 128] = [b'x'; 128];
-/// What each message may take besides: its slot, its topic and Msg-Id, its places in tables, and what the system's allocator adds. 281 are measured, 256 are wanted; the allocator's sizes are 16 apart.
-const BESIDES: f64 = 290.0;
+/// What each message may take besides: its slot, its topic and Msg-Id, its places in tables, and what the allocator adds. 260 are measured, 256 are wanted.
+const BESIDES: f64 = 262.0;
 
 #[test]
 fn a_pending_message_holds_little_more_than_its_payload() {
