@@ -17,7 +17,7 @@ use crate::sync::{AtomicU64, Mutex, MutexGuard, Notify, Ordering, PoisonError};
 /// How many slots are made at once.
 pub(crate) const CHUNK: usize = 256;
 /// What a freed slot may keep of its content's memory (P9).
-pub(crate) const KEPT_CONTENT: usize = 1024;
+pub(crate) const KEPT_CONTENT: usize = 64 << 10;
 /// What all freed slots together may keep (P9).
 pub(crate) const KEPT_TOTAL: usize = 8 << 20;
 /// Ids travel modulo 2^48 in reply tokens.

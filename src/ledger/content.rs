@@ -23,6 +23,9 @@ enum Bytes {
     Shared(Arc<Vec<u8>>),
 }
 
+/// How many times its length a message may hold.
+const MOST_SPARE: usize = 8;
+
 impl Default for Bytes {
     fn default() -> Self {
         Bytes::Owned(Vec::new())
@@ -60,8 +63,13 @@ impl Content {
         }
         let Bytes::Owned(bytes) = &mut self.bytes else { return };
         bytes.clear();
+        let len = topic.len() + 1 + headers_len + payload.len() + if msg_id.is_empty() { 0 } else { msg_id.len() + 1 };
+        if bytes.capacity() > MOST_SPARE * len {
+            // A short message must not hold a long one's memory while it is pending (P9).
+            *bytes = Vec::new();
+        }
         // Exactly: a growing vector doubles, and every pending message would pay for it.
-        bytes.reserve_exact(topic.len() + 1 + headers_len + payload.len() + if msg_id.is_empty() { 0 } else { msg_id.len() + 1 });
+        bytes.reserve_exact(len);
         bytes.extend_from_slice(topic);
         bytes.push(0);
         headers(bytes);
@@ -205,5 +213,11 @@ mod tests {
         assert_eq!((content.held(), content.topic(), content.has_msg_id()), (held, "", false));
         content.recycle(held - 1);
         assert_eq!(content.held(), 0);
+        content.fill(b"a", 0, |_| {}, &[0; 10 * MOST_SPARE], b"", 0);
+        let held = content.held();
+        content.fill(b"a", 0, |_| {}, &[0; 10], b"", 0);
+        assert_eq!(content.held(), held, "memory that nearly fits is used again");
+        content.fill(b"a", 0, |_| {}, &[0; 8], b"", 0);
+        assert_eq!(content.held(), 10, "much more than it needs a message does not hold");
     }
 }
