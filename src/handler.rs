@@ -20,7 +20,7 @@ use crate::jitter::{Jitter, PROBE_PART};
 use crate::lane::{Command, Lane};
 use crate::ledger::{MAX_ATTEMPT, Slot, Stage, Table};
 use crate::resend::{Leftover, Quarantine};
-use crate::settle::Ending;
+use crate::settle::{Ending, KnownStream};
 use crate::shared::Shared;
 use crate::topic::Rules;
 use crate::wire::{Limits, Nanos, Question, Wire, nanos};
@@ -78,8 +78,8 @@ pub(crate) struct Core {
     /// Topics that no stream takes, and until when that is not asked again; bounded.
     pub(crate) nobody: HashMap<Box<str>, Nanos>,
     pub(crate) questions: Vec<(u32, Question)>,
-    /// Duplicate windows of streams, by name; bounded.
-    pub(crate) windows: HashMap<Arc<str>, Option<Nanos>>,
+    /// Streams that took messages, by name; bounded.
+    pub(crate) streams: HashMap<Box<str>, KnownStream>,
 
     pub(crate) reports: Vec<Box<Slot>>,
     pub(crate) done: Vec<Box<Slot>>,
@@ -127,7 +127,7 @@ impl Core {
             next_ask: 1,
             nobody: HashMap::new(),
             questions: Vec::new(),
-            windows: HashMap::new(),
+            streams: HashMap::new(),
             reports: Vec::new(),
             done: Vec::new(),
             flushes: Vec::new(),

@@ -9,13 +9,21 @@ use crate::gate::Learned;
 use crate::handler::Core;
 use crate::ledger::{Slot, Stage, empty};
 use crate::report::{REPORT_DUPLICATE, REPORT_EPHEMERAL};
-use crate::wire::{Question, Refusal, Retry, nanos};
+use crate::wire::{Nanos, Question, Refusal, Retry, nanos};
 
 /// As reports say it, and slots keep it.
 const DUPLICATE: u8 = REPORT_DUPLICATE as u8;
 const EPHEMERAL: u8 = REPORT_EPHEMERAL as u8;
-/// Streams whose duplicate window is remembered.
-const MOST_WINDOWS: usize = 1024;
+/// Streams that are remembered.
+const MOST_STREAMS: usize = 1024;
+
+/// A stream that took a message.
+pub(crate) struct KnownStream {
+    /// NUL-terminated, as reports show it.
+    name: Arc<str>,
+    /// Its duplicate window, once it is known.
+    pub(crate) window: Option<Nanos>,
+}
 
 /// How a message ends, but for the doubt that earlier attempts left.
 pub(crate) struct Ending {
@@ -141,26 +149,29 @@ impl Core {
             Learned::One(_) => known.learned = Learned::Many,
             Learned::Nothing | Learned::Many => {}
         }
-        let name: Arc<str> = match self.windows.keys().find(|name| name.strip_suffix('\0') == Some(stream)) {
-            Some(name) => Arc::clone(name),
-            None => {
-                let name: Arc<str> = Arc::from(format!("{stream}\0"));
-                if self.windows.len() < MOST_WINDOWS {
-                    self.windows.insert(Arc::clone(&name), None);
-                    if self.rules.get(rule).stream.is_none() {
-                        self.ask_in_background(rule, Question::Describe { stream: stream.to_owned(), rule: None });
-                    }
-                }
-                name
-            }
+        // Where a rule has many streams this is looked up for every ack.
+        let (name, window) = match self.streams.get(stream) {
+            Some(known) => (Arc::clone(&known.name), known.window),
+            None => (self.meet(rule, stream), None),
         };
-        let window = self.windows.get(&name).copied().flatten();
         let known = self.gates.rule(rule);
         if matches!(known.learned, Learned::Nothing) {
             known.learned = Learned::One(Arc::clone(&name));
         }
         if let Some(window) = window {
             known.window = Some(known.window.map_or(window, |w| w.min(window)));
+        }
+        name
+    }
+
+    /// The first ack from a stream. Returns its name, NUL-terminated and shared.
+    fn meet(&mut self, rule: u32, stream: &str) -> Arc<str> {
+        let name: Arc<str> = Arc::from(format!("{stream}\0"));
+        if self.streams.len() < MOST_STREAMS {
+            self.streams.insert(stream.into(), KnownStream { name: Arc::clone(&name), window: None });
+            if self.rules.get(rule).stream.is_none() {
+                self.ask_in_background(rule, Question::Describe { stream: stream.to_owned(), rule: None });
+            }
         }
         name
     }

@@ -277,10 +277,8 @@ impl Core {
     }
 
     fn learn_window(&mut self, name: &str, window: Nanos, asked: &Asked) {
-        for (known, value) in &mut self.windows {
-            if known.trim_end_matches('\0') == name {
-                *value = Some(window);
-            }
+        if let Some(known) = self.streams.get_mut(name) {
+            known.window = Some(window);
         }
         let rules = match &asked.about {
             About::Background { rule } => vec![*rule],
