@@ -1,6 +1,6 @@
 //! In steady state a message allocates nothing: not where it is published, not on the I/O thread, not where it is reported.
 //!
-//! That is for frames of up to 1 KiB: the memory of larger ones is given back when they are settled (P9).
+//! That is for messages of up to 64 KiB, as long as free slots together keep no more than 8 MiB: the memory of others is given back when they are settled (P9).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
