@@ -15,7 +15,7 @@ use crate::ledger::Slot;
 use crate::message::{Message, StallWait};
 use crate::report::Waiter;
 use crate::shared::Shared;
-use crate::topic::{Mode, Rules};
+use crate::topic::Mode;
 use crate::wire::nats::frame::{Encoder, Plan};
 use crate::wire::{Nanos, nanos};
 
@@ -40,7 +40,7 @@ impl Shared {
     /// Takes one message.
     pub(crate) fn accept(&self, message: &Message<'_>, patience: Patience, waiter: Option<Arc<Waiter>>) -> Result<u64> {
         let lane = self.lanes.of(message.topic);
-        let checked = self.check(lane, &self.rules.load(), message)?;
+        let checked = self.check(lane, message)?;
         let mut slot = self.enter(checked.request(message), patience)?;
         self.fill(lane, &mut slot, message, &checked, self.clock.now());
         slot.waiter = waiter;
@@ -59,40 +59,36 @@ impl Shared {
     /// Takes messages until one is refused. Waits for room up to the stall time in all; `accepted` hears each id.
     pub(crate) fn accept_all<'m>(&self, messages: impl IntoIterator<Item = Result<Message<'m>>>, mut accepted: impl FnMut(u64)) -> Result<()> {
         let begin = Instant::now();
-        let mut messages = messages.into_iter().peekable();
+        let messages = messages.into_iter();
         let most = messages.size_hint().1.map_or(RUN, |most| most.min(RUN));
-        let mut run = Run { members: Vec::with_capacity(most), slots: Vec::with_capacity(most) };
-        while let Some(first) = messages.next() {
-            let first = first?;
-            let lane = self.lanes.of(first.topic);
-            let rules = self.rules.load();
-            let checked = self.check(lane, &rules, &first)?;
-            run.members.push((first, checked));
-            let mut refused = None;
-            while run.members.len() < RUN
-                && let Some(next) = messages.next_if(|next| next.as_ref().is_ok_and(|next| std::ptr::eq(self.lanes.of(next.topic), lane)))
-            {
-                match next.and_then(|next| self.check(lane, &rules, &next).map(|checked| (next, checked))) {
-                    Ok(member) => run.members.push(member),
-                    Err(error) => {
-                        refused = Some(error);
-                        break;
-                    }
+        let mut run = Run { lane: self.lanes.first(), members: Vec::with_capacity(most), slots: Vec::with_capacity(most) };
+        for message in messages {
+            let (lane, member) = match message.and_then(|message| self.member(message)) {
+                Ok(next) => next,
+                Err(error) => {
+                    self.accept_run(&mut run, begin, &mut accepted)?;
+                    return Err(error);
                 }
+            };
+            if run.members.len() == RUN || !std::ptr::eq(run.lane, lane) {
+                self.accept_run(&mut run, begin, &mut accepted)?;
+                run.lane = lane;
             }
-            // They may change while the run waits for room.
-            drop(rules);
-            self.accept_run(lane, &mut run, begin, &mut accepted)?;
-            if let Some(error) = refused {
-                return Err(error);
-            }
+            run.members.push(member);
         }
-        Ok(())
+        self.accept_run(&mut run, begin, &mut accepted)
+    }
+
+    /// A message of a series, checked, and its lane.
+    fn member<'m>(&self, message: Message<'m>) -> Result<(&Lane, (Message<'m>, Checked))> {
+        let lane = self.lanes.of(message.topic);
+        let checked = self.check(lane, &message)?;
+        Ok((lane, (message, checked)))
     }
 
     /// Takes a run of messages that have one lane. Empties it.
-    fn accept_run<'m>(&self, lane: &Lane, run: &mut Run<'m>, begin: Instant, accepted: &mut impl FnMut(u64)) -> Result<()> {
-        let Run { members, slots } = run;
+    fn accept_run(&self, run: &mut Run<'_, '_>, begin: Instant, accepted: &mut impl FnMut(u64)) -> Result<()> {
+        let Run { lane, members, slots } = run;
         let mut entered = 0;
         while let Some((message, checked)) = members.get(entered) {
             let rest = members.get(entered..).unwrap_or_default();
@@ -119,8 +115,9 @@ impl Shared {
     }
 
     /// Checks all that can be checked before there is room.
-    fn check(&self, lane: &Lane, rules: &Rules, message: &Message<'_>) -> Result<Checked> {
+    fn check(&self, lane: &Lane, message: &Message<'_>) -> Result<Checked> {
         message.check()?;
+        let rules = self.rules.load();
         let rule = rules.matching(message.topic);
         let ephemeral = rule.mode == Mode::Ephemeral;
         let plan = lane.encoder.plan(message, ephemeral)?;
@@ -195,7 +192,8 @@ impl Shared {
 }
 
 /// What enters together.
-struct Run<'m> {
+struct Run<'l, 'm> {
+    lane: &'l Lane,
     members: Vec<(Message<'m>, Checked)>,
     slots: Vec<Box<Slot>>,
 }

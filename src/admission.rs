@@ -111,7 +111,7 @@ struct State {
     free: Vec<Free>,
     /// Slots made so far.
     made: u32,
-    /// What the free slots keep of their frames' memory.
+    /// What the free slots keep of their contents' memory.
     kept: usize,
     /// Per rule: places taken, and where its gate is closed.
     rules: Vec<RuleUse>,
@@ -139,6 +139,17 @@ struct RuleUse {
     used: usize,
     /// The lanes whose gates for it are closed, by their bits.
     closed: u64,
+}
+
+impl State {
+    /// What is known of a rule, which may be new.
+    fn rule(&mut self, rule: u32) -> Option<&mut RuleUse> {
+        let rule = rule as usize;
+        if rule >= self.rules.len() {
+            self.rules.resize(rule + 1, RuleUse::default());
+        }
+        self.rules.get_mut(rule)
+    }
 }
 
 /// Why there is no room.
@@ -356,11 +367,7 @@ impl Window {
 
     fn hand_out(&self, state: &mut State, request: Request<'_>) -> Box<Slot> {
         state.used_max = state.used_max.max(state.used);
-        let rule = request.rule as usize;
-        if rule >= state.rules.len() {
-            state.rules.resize(rule + 1, RuleUse::default());
-        }
-        if let Some(rule) = state.rules.get_mut(rule) {
+        if let Some(rule) = state.rule(request.rule) {
             rule.used += 1;
         }
         match state.free.pop() {
@@ -488,11 +495,7 @@ impl Window {
     /// The rule's gate is closed in the lane with this bit: until it is open in all of them, the rule's messages may use its share only.
     pub(crate) fn close_rule(&self, rule: u32, lane: u64, closed: bool) {
         let mut state = self.state();
-        let rule = rule as usize;
-        if rule >= state.rules.len() {
-            state.rules.resize(rule + 1, RuleUse::default());
-        }
-        if let Some(rule) = state.rules.get_mut(rule) {
+        if let Some(rule) = state.rule(rule) {
             rule.closed = if closed { rule.closed | lane } else { rule.closed & !lane };
         }
         if !closed {

@@ -3,7 +3,7 @@
 //! One number per slot and the earliest of them all. When that passes, one sweep over the numbers finds who is due. Acknowledged messages never cost a sweep:
 //! with acks in milliseconds and `ack_wait` in seconds there is one sweep per `ack_wait`. Rejected: a timer per message, and a sorted list that keeps dead entries until their time.
 
-use crate::ledger::places_for;
+use crate::ledger::reach;
 use crate::wire::Nanos;
 
 const NEVER: Nanos = Nanos::MAX;
@@ -26,11 +26,7 @@ impl Deadlines {
     /// The slot is due at this time.
     pub(crate) fn set(&mut self, slot: u32, at: Nanos) {
         let slot = slot as usize;
-        if slot >= self.due.len() {
-            let places = places_for(slot);
-            self.due.reserve_exact(places - self.due.len());
-            self.due.resize(places, NEVER);
-        }
+        reach(&mut self.due, slot, || NEVER);
         if let Some(due) = self.due.get_mut(slot) {
             *due = at;
         }

@@ -22,14 +22,18 @@ pub(crate) const KEPT_CONTENT: usize = 64 << 10;
 pub(crate) const KEPT_TOTAL: usize = 8 << 20;
 /// Ids travel modulo 2^48 in reply tokens.
 pub(crate) const ID_MASK: u64 = (1 << 48) - 1;
-/// The last attempt that two base-64 digits can name.
+/// The last attempt that the 12 bits of a token can name.
 pub(crate) const MAX_ATTEMPT: u16 = 4095;
 /// A slot that belongs to no gate.
 pub(crate) const NO_GATE: u32 = u32::MAX;
 
-/// How long a list by slot number becomes when it needs this one: an eighth longer. Doubled, as vectors grow, it would be empty by half.
-pub(crate) fn places_for(slot: usize) -> usize {
-    (slot + slot / 8 + 1).next_multiple_of(CHUNK)
+/// Makes a list by slot number long enough for this one, and an eighth longer. Doubled, as vectors grow, it would be empty by half.
+pub(crate) fn reach<T>(list: &mut Vec<T>, slot: usize, empty: impl FnMut() -> T) {
+    if slot >= list.len() {
+        let places = (slot + slot / 8 + 1).next_multiple_of(CHUNK);
+        list.reserve_exact(places - list.len());
+        list.resize_with(places, empty);
+    }
 }
 
 /// The I/O thread's side: who is pending, by slot number.
@@ -42,11 +46,7 @@ pub(crate) struct Table {
 impl Table {
     pub(crate) fn insert(&mut self, slot: Box<Slot>) {
         let index = slot.index as usize;
-        if index >= self.slots.len() {
-            let places = places_for(index);
-            self.slots.reserve_exact(places - self.slots.len());
-            self.slots.resize_with(places, || None);
-        }
+        reach(&mut self.slots, index, || None);
         if let Some(place) = self.slots.get_mut(index) {
             debug_assert!(place.is_none(), "slot {index} is taken");
             *place = Some(slot);

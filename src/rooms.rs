@@ -96,18 +96,7 @@ pub struct Reading {
 impl Default for Reading {
     fn default() -> Self {
         let inbox = encoder().inbox().to_vec();
-        let connect = Connect {
-            verbose: false,
-            pedantic: false,
-            headers: true,
-            no_responders: true,
-            protocol: 1,
-            tls_required: false,
-            lang: "ackbus",
-            version: "0",
-            name: "",
-            auth: ConnectAuth::default(),
-        };
+        let connect = Connect::new("", ConnectAuth::default(), false);
         let mut connection = Connection::new(1, "bench".into(), Info::default(), &connect, &inbox, Nanos::MAX / 4, 0).expect("CONNECT");
         feed(&mut connection, b"PONG\r\n", |_| {});
         let mut bytes = Vec::new();

@@ -15,19 +15,7 @@ use crate::wire::{Loss, Question, StreamAnswer, Verdict};
 pub(super) const INBOX: &[u8] = b"_INBOX.abc.";
 
 pub(super) fn connect() -> Connect<'static> {
-    let auth = ConnectAuth::default();
-    Connect {
-        verbose: false,
-        pedantic: false,
-        headers: true,
-        no_responders: true,
-        protocol: 1,
-        tls_required: false,
-        lang: "ackbus",
-        version: "0",
-        name: "",
-        auth,
-    }
+    Connect::new("", ConnectAuth::default(), false)
 }
 
 /// Acks: a message counts as stored only if a plain reading of the JSON says so too (P2).

@@ -347,18 +347,7 @@ impl NatsDriver {
             core.shared.log(Level::Warn, || format!("{}: {what} goes over the network in plain text; set tls_required, or write tls://", target.server));
         }
         let nonce = info.nonce.clone();
-        let connect = Connect {
-            verbose: false,
-            pedantic: false,
-            headers: true,
-            no_responders: true,
-            protocol: 1,
-            tls_required: over_tls,
-            lang: "ackbus",
-            version: env!("CARGO_PKG_VERSION"),
-            name: &settings.name,
-            auth,
-        };
+        let connect = Connect::new(&settings.name, auth, over_tls);
         require_headers(&info, &target)?;
         let (connect_timeout, ack_wait) = (nanos(settings.connect_timeout), nanos(settings.ack_wait));
         self.handler.wire.attach(target.server.to_string(), info, &connect, now)?;

@@ -102,18 +102,7 @@ impl World {
 
     fn attach(&mut self, dialing: &Dialing, used: usize, info: Info) -> Result<(), String> {
         let conn = dialing.conn;
-        let connect = Connect {
-            verbose: false,
-            pedantic: false,
-            headers: true,
-            no_responders: true,
-            protocol: 1,
-            tls_required: false,
-            lang: "ackbus",
-            version: "0",
-            name: "simulation",
-            auth: ConnectAuth::default(),
-        };
+        let connect = Connect::new("simulation", ConnectAuth::default(), false);
         self.tell(|| format!("connection {conn} is attached, max_payload {}", info.max_payload));
         self.handler.wire.attach(format!("nats://model:{conn}"), info, &connect, self.now).map_err(|error| error.to_string())?;
         let line = Line { conn, deaf_since: None, greeted_by: dialing.until, unheard_since: None };

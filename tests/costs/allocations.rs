@@ -9,7 +9,7 @@ use ackbus::{Handlers, Message, Persistence, Publisher, Report, Sink};
 use ackbus_test_support::Server;
 
 use super::counting::{allocations_here, allocations_of};
-use super::{LONG, alone, config};
+use super::{LONG, STREAM, alone, config, set_topics};
 
 const WARM_UP: u64 = 50_000;
 const COUNTED: u64 = 50_000;
@@ -65,9 +65,7 @@ fn steady_state(servers: &str, rule: &[(&str, &str)], publish: Publish, warm_up:
     let tally = Arc::new(Tally::default());
     // A machine that pauses makes nothing be sent again: that would be another state.
     let mut config = config(servers, &[("max_pending", "1000"), ("report", "all"), ("ack_wait_ms", "120000"), ("delivery_timeout_ms", "240000")]);
-    for (key, value) in rule {
-        config.set_topic("costs.>", key, value).unwrap();
-    }
+    set_topics(&mut config, rule);
     let bus = Publisher::connect(&config, Handlers { reports: Some(Arc::clone(&tally) as Arc<dyn Sink>), events: None }).unwrap();
     publish(&bus, warm_up);
     bus.flush(Some(LONG)).unwrap();
@@ -78,8 +76,6 @@ fn steady_state(servers: &str, rule: &[(&str, &str)], publish: Publish, warm_up:
     assert!(io <= MOST, "{COUNTED} messages made {io} allocations on the I/O thread");
     assert!(report <= MOST, "{COUNTED} messages made {report} allocations on the report thread");
 }
-
-const STREAM: [(&str, &str); 3] = [("stream", "COSTS"), ("create", "if_missing"), ("storage", "memory")];
 
 #[test]
 fn a_message_to_a_server_allocates_nothing() {

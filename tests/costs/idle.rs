@@ -9,7 +9,7 @@ use std::time::Duration;
 use ackbus::{Handlers, Publisher, Sink};
 use ackbus_test_support::{Server, wait_for};
 
-use super::{LONG, alone, config, our_threads};
+use super::{LONG, STREAM, alone, config, our_threads, set_topics};
 
 const PUBLISHERS: u64 = 4;
 const SECONDS: u64 = 5;
@@ -70,9 +70,7 @@ fn many_publishers_fit_into_one_process() {
     let _one = alone();
     let server = Server::start();
     let mut config = config(&server.url(), &[]);
-    for (key, value) in [("stream", "COSTS"), ("create", "if_missing"), ("storage", "memory")] {
-        config.set_topic("costs.>", key, value).unwrap();
-    }
+    set_topics(&mut config, &STREAM);
     let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
     let before = descriptors();
     let publishers: Vec<Publisher> = (0..MANY).map(|_| Publisher::connect(&config, Handlers::default()).unwrap()).collect();

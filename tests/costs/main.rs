@@ -7,7 +7,6 @@ mod allocations;
 mod counting;
 mod idle;
 mod memory;
-mod silent;
 
 use std::fs;
 use std::path::PathBuf;
@@ -33,6 +32,15 @@ fn our_threads() -> Vec<PathBuf> {
     let tasks = fs::read_dir("/proc/self/task").unwrap();
     // Threads end while they are listed.
     tasks.map(|task| task.unwrap().path()).filter(|path| fs::read_to_string(path.join("comm")).is_ok_and(|name| name.starts_with("ackbus-"))).collect()
+}
+
+/// What makes the server's stream with the first message.
+const STREAM: [(&str, &str); 3] = [("stream", "COSTS"), ("create", "if_missing"), ("storage", "memory")];
+
+fn set_topics(config: &mut Config, rule: &[(&str, &str)]) {
+    for (key, value) in rule {
+        config.set_topic("costs.>", key, value).unwrap();
+    }
 }
 
 fn config(servers: &str, options: &[(&str, &str)]) -> Config {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use ackbus::{EventKind, Handlers, Message, Persistence, Publisher, Purge, Report, Sink, State, Status};
-use ackbus_test_support::{Action, Proxy, Reader, Server, StoredMsg, Verb, wait_for};
+use ackbus_test_support::{Action, Proxy, Reader, Server, StoredMsg, choose, wait_for};
 
 use crate::common::{Books, Bus, Options, PATIENCE, config};
 
@@ -40,8 +40,8 @@ impl Setup {
     /// The next publish to this topic resets the connection that it comes by.
     fn cut(&self, topic: &str) {
         let (topic, mut cut) = (topic.to_owned(), false);
-        self.proxy.filter_up(move |verb, frame| {
-            if !cut && verb == Verb::Pub && topic_of(frame) == topic {
+        self.proxy.filter_up(move |_, frame| {
+            if !cut && choose::subject(frame) == Some(&*topic) {
                 cut = true;
                 return Action::Reset;
             }
@@ -50,24 +50,14 @@ impl Setup {
     }
 }
 
-/// The subject of a publish.
-fn topic_of(frame: &[u8]) -> &str {
-    word(frame, 1)
-}
-
-fn word(frame: &[u8], at: usize) -> &str {
-    let line = frame.split(|&byte| byte == b'\r').next().unwrap_or_default();
-    std::str::from_utf8(line).unwrap_or_default().split(' ').nth(at).unwrap_or_default()
-}
-
 /// Which topics go by one connection: those whose acks come to one inbox. Publishes one message to each; they are all settled when it returns.
 fn lanes(setup: &Setup, bus: &Bus, topics: &[String]) -> Vec<Vec<String>> {
     let seen: Arc<Mutex<BTreeMap<String, BTreeSet<String>>>> = Arc::default();
     let for_filter = Arc::clone(&seen);
-    setup.proxy.filter_up(move |verb, frame| {
-        if verb == Verb::Pub && topic_of(frame).starts_with("orders.") {
-            let (inbox, _) = word(frame, 2).rsplit_once('.').unwrap();
-            for_filter.lock().unwrap().entry(inbox.to_owned()).or_default().insert(topic_of(frame).to_owned());
+    setup.proxy.filter_up(move |_, frame| {
+        if let Some(topic) = choose::subject(frame).filter(|topic| topic.starts_with("orders.")) {
+            let (inbox, _) = choose::reply_subject(frame).unwrap().rsplit_once('.').unwrap();
+            for_filter.lock().unwrap().entry(inbox.to_owned()).or_default().insert(topic.to_owned());
         }
         Action::Pass
     });

@@ -51,16 +51,29 @@ impl Stopwatch {
 }
 
 /// User and system time.
-fn cpu_time(usage: &Usage) -> Result<Duration, Error> {
+///
+/// # Errors
+/// The system tells a time below zero.
+pub fn cpu_time(usage: &Usage) -> Result<Duration, Error> {
     let micros = |time: TimeVal| u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec());
     Ok(Duration::from_micros(micros(usage.user_time())? + micros(usage.system_time())?))
 }
 
-/// A line of `/proc/self/status`, in KiB. Not `ru_maxrss`: a process inherits that from the one that started it.
-fn status_kb(name: &str) -> Result<u64, Error> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
+/// The number behind a name in what `/proc` says of a process or of a thread.
+///
+/// # Errors
+/// The name is not there, or no number is behind it.
+pub fn status_field(status: &str, name: &str) -> Result<u64, Error> {
     let value = status.lines().find_map(|line| line.strip_prefix(name)).and_then(|rest| rest.split_whitespace().next());
-    Ok(value.ok_or_else(|| format!("no {name} in /proc/self/status"))?.parse()?)
+    Ok(value.ok_or_else(|| format!("no {name} in a status of /proc"))?.parse()?)
+}
+
+/// A line of `/proc/self/status`, in KiB. Not `ru_maxrss`: a process inherits that from the one that started it.
+///
+/// # Errors
+/// As [`status_field`], and the file cannot be read.
+pub fn status_kb(name: &str) -> Result<u64, Error> {
+    status_field(&std::fs::read_to_string("/proc/self/status")?, name)
 }
 
 /// One run of one client. `Display` gives the line; all clients print the same.

@@ -5,6 +5,7 @@ use std::io::IoSlice;
 use serde::{Deserialize, Serialize};
 
 use super::ack::{self, Acks};
+use super::auth::ConnectAuth;
 use super::codes::printable;
 use super::fences::{self, Fences};
 use super::frame::{self, Encoder, TOKEN_LEN};
@@ -56,18 +57,36 @@ impl Info {
 /// Our CONNECT. An explicit list, so that nothing else can leak into it (CVE-2020-26149).
 #[derive(Serialize)]
 pub(crate) struct Connect<'a> {
-    pub(crate) verbose: bool,
-    pub(crate) pedantic: bool,
-    pub(crate) headers: bool,
-    pub(crate) no_responders: bool,
-    pub(crate) protocol: u8,
-    pub(crate) tls_required: bool,
-    pub(crate) lang: &'a str,
-    pub(crate) version: &'a str,
+    verbose: bool,
+    pedantic: bool,
+    headers: bool,
+    no_responders: bool,
+    protocol: u8,
+    tls_required: bool,
+    lang: &'a str,
+    version: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
-    pub(crate) name: &'a str,
+    name: &'a str,
     #[serde(flatten)]
-    pub(crate) auth: super::auth::ConnectAuth,
+    auth: ConnectAuth,
+}
+
+impl<'a> Connect<'a> {
+    /// For a connection of this name; `over_tls`: it is encrypted already.
+    pub(crate) fn new(name: &'a str, auth: ConnectAuth, over_tls: bool) -> Self {
+        Connect {
+            verbose: false,
+            pedantic: false,
+            headers: true,
+            no_responders: true,
+            protocol: 1,
+            tls_required: over_tls,
+            lang: "ackbus",
+            version: env!("CARGO_PKG_VERSION"),
+            name,
+            auth,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

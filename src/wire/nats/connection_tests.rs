@@ -10,18 +10,7 @@ use crate::wire::nats::auth::ConnectAuth;
 const SECOND: Nanos = 1_000_000_000;
 
 fn connection() -> Connection {
-    let connect = Connect {
-        verbose: false,
-        pedantic: false,
-        headers: true,
-        no_responders: true,
-        protocol: 1,
-        tls_required: false,
-        lang: "ackbus",
-        version: "0",
-        name: "",
-        auth: ConnectAuth::default(),
-    };
+    let connect = Connect::new("", ConnectAuth::default(), false);
     let info = Info { max_payload: 1000, version: "2.15.1".into(), ..Info::default() };
     Connection::new(7, "nats://test:4222".into(), info, &connect, b"_INBOX.abc.", 5 * SECOND, 0).unwrap()
 }

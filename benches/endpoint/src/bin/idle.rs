@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ackbus::{Config, Handlers, Publisher, Sink};
+use ackbus_bench::figures::{cpu_time, status_field, status_kb};
 use ackbus_bench::{Error, exit};
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 
@@ -40,24 +41,16 @@ impl Process {
             // Threads end while they are listed.
             let Ok(status) = fs::read_to_string(task?.path().join("status")) else { continue };
             threads += 1;
-            sleeps += field(&status, "voluntary_ctxt_switches:")?;
+            sleeps += status_field(&status, "voluntary_ctxt_switches:")?;
         }
-        let usage = getrusage(UsageWho::RUSAGE_SELF)?;
-        let cpu = [usage.user_time(), usage.system_time()].map(|time| Duration::from_micros(time.tv_sec() as u64 * 1_000_000 + time.tv_usec() as u64));
         Ok(Process {
             threads,
             descriptors: fs::read_dir("/proc/self/fd")?.count() as u64,
-            resident_kib: field(&fs::read_to_string("/proc/self/status")?, "VmRSS:")?,
+            resident_kib: status_kb("VmRSS:")?,
             sleeps,
-            cpu: cpu[0] + cpu[1],
+            cpu: cpu_time(&getrusage(UsageWho::RUSAGE_SELF)?)?,
         })
     }
-}
-
-/// The number behind a name in a file of `/proc`.
-fn field(status: &str, name: &str) -> Result<u64, Error> {
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or_else(|| format!("the system does not tell {name}"))?;
-    Ok(line.split_whitespace().next().unwrap_or_default().parse()?)
 }
 
 fn run() -> Result<(), Error> {
