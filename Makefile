@@ -17,7 +17,7 @@ deny := .tools/cargo-deny/bin/cargo-deny-$(deny_version)
 wheels := $(target)/wheels
 cargo_fuzz := .tools/cargo-fuzz/bin/cargo-fuzz
 go := $(shell command -v go)
-go_dirs := bindings/go benches/go examples/go examples/consumer/go tests/faults/drivers/go
+go_dirs := bindings/go benches/go examples/go examples/consumer/go tests/docs/go tests/faults/drivers/go
 c_examples := $(patsubst examples/c/%.c,$(target)/examples-c/%,$(wildcard examples/c/*.c))
 cpp_examples := $(patsubst examples/cpp/%.cpp,$(target)/examples-cpp/%,$(wildcard examples/cpp/*.cpp))
 CC ?= cc
@@ -51,7 +51,7 @@ demo: build server data $(target)/examples-c/publish_lines ## Install what is mi
 .PHONY: check
 check: tools ## Everything that must hold: format, lints, builds, all tests, docs, examples, demo
 	$(timed)
-	$(MAKE) fmt-check lint build test test-loom test-python test-bench test-go test-faults doc examples demo
+	$(MAKE) fmt-check lint build test test-loom test-python test-bench test-go test-docs test-faults doc examples demo
 
 .PHONY: check-fast
 check-fast: tools ## The part of check for every save: format, lints, the core's unit tests
@@ -60,7 +60,7 @@ check-fast: tools ## The part of check for every save: format, lints, the core's
 	cargo test --locked -p ackbus --lib
 
 .PHONY: check-full
-check-full: check deny test-loom-full test-tsan fuzz ## check, and what takes long: advisories, all interleavings, ThreadSanitizer, fuzzing
+check-full: check deny docs test-loom-full test-tsan fuzz ## check, and what takes long: advisories, the site, all interleavings, ThreadSanitizer, fuzzing
 	$(timed)
 	cargo test --locked --release --workspace --exclude ackbus-python -- --ignored
 
@@ -170,6 +170,7 @@ test-go: build server ## The Go package: format, vet, tests and examples against
 # Environments of Python. The file and not the interpreter says when it was made: that is a link to the system's.
 .tools/python/pyvenv.cfg: bindings/python/requirements.txt
 .tools/plots/pyvenv.cfg: scripts/plots-requirements.txt
+.tools/docs/pyvenv.cfg: docs/requirements.txt
 .tools/%/pyvenv.cfg: | tools
 	$(timed)
 	rm -rf $(@D)
@@ -181,6 +182,31 @@ test-go: build server ## The Go package: format, vet, tests and examples against
 doc: tools ## The Rust documentation, warnings are errors
 	$(timed)
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --exclude ackbus-python --no-deps
+
+# Strict: a link that leads nowhere is an error.
+.PHONY: docs
+docs: export ACKBUS_DOCS = $(target)/docs
+docs: export ACKBUS_SITE = $(target)/site
+docs: .tools/docs/pyvenv.cfg ## Build the documentation site from docs/ into target/site
+	$(timed)
+	python3 scripts/docs.py "$$ACKBUS_DOCS"
+	.tools/docs/bin/pygmentize -S default -f html -a .codehilite >>"$$ACKBUS_DOCS/site.css"
+	.tools/docs/bin/mkdocs build --quiet --strict --clean --config-file docs/mkdocs.yml
+	echo "file://$$ACKBUS_SITE/index.html"
+
+.PHONY: test-docs
+test-docs: build python-package server ## The code in docs/: every block is that of a program here, which compiles, runs and prints what the page says
+	$(timed)
+	export PATH="$(CURDIR)/.tools/python/bin:$$PATH" MYPY_CACHE_DIR="$(CURDIR)/.tools/mypy"
+	ruff format --check --quiet tests/docs scripts/docs.py
+	ruff check --quiet --config tests/docs/ruff.toml tests/docs scripts/docs.py
+	mypy --strict tests/docs/python/*.py tests/docs/check.py scripts/docs.py
+	python -W error tests/docs/check.py
+
+.PHONY: docs-code
+docs-code: build python-package server ## Bring the code and outputs in docs/ up to date with the programs
+	$(timed)
+	PATH="$(CURDIR)/.tools/python/bin:$$PATH" python -W error tests/docs/check.py --write
 
 .PHONY: examples
 examples: build server $(c_examples) $(cpp_examples) ## Build every example and run it against a server

@@ -1,0 +1,71 @@
+"""Builds and runs the programs that the pages show, against a nats-server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from pages import ROOT, Wrong
+
+ADDRESS = "nats://127.0.0.1:4222"
+"""The server of the pages. A program gets another one, and what it prints is told as if it had been this."""
+
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+BUILT = TARGET / "docs-programs"
+LIBRARY = ["-L", str(TARGET / "release"), "-lackbus", "-pthread", f"-Wl,-rpath,{TARGET / 'release'}"]
+WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
+LIMIT = 120
+"""Seconds that a program may take; none takes five."""
+
+
+class Skipped(Exception):
+    """Why a program cannot run here."""
+
+
+@cache
+def command(file: str) -> list[str]:
+    """Builds a program once; how it is started."""
+    path = ROOT / file
+    made = BUILT / file.replace("/", "-")
+    made.parent.mkdir(parents=True, exist_ok=True)
+    match path.suffix:
+        case ".c":
+            call([os.environ.get("CC", "cc"), "-std=c11", *WARNINGS, "-I", str(ROOT / "include"), str(path), "-o", str(made), *LIBRARY])
+        case ".cpp":
+            call([os.environ.get("CXX", "c++"), "-std=c++17", *WARNINGS, "-I", str(ROOT / "include"), str(path), "-o", str(made), *LIBRARY])
+        case ".py":
+            return [sys.executable, "-P", "-W", "error", str(path)]
+        case ".go":
+            if shutil.which("go") is None:
+                raise Skipped("go is not installed")
+            call(["go", "build", "-o", str(made), str(path)], path.parent)
+        case ".sh":
+            if "CARGO_TARGET_DIR" in os.environ:
+                raise Skipped("its folders are those without CARGO_TARGET_DIR")
+            return ["bash", "-euo", "pipefail", "-c", path.read_text(), file]
+        case _:
+            raise Wrong(f"{file}: nobody knows how to run it")
+    return [str(made)]
+
+
+def run(file: str, url: str) -> str:
+    """What the program prints. It must succeed."""
+    words = [word.replace(ADDRESS, url) for word in command(file)]
+    if Path(file).suffix == ".sh":
+        said = call(words)
+    else:
+        with tempfile.TemporaryDirectory(prefix="ackbus-docs-") as folder:  # some write files
+            said = call([*words, url], Path(folder))
+    return said.replace(url, ADDRESS).replace(url.removeprefix("nats://"), ADDRESS.removeprefix("nats://"))
+
+
+def call(words: list[str], folder: Path = ROOT) -> str:
+    done = subprocess.run(words, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT * 5, check=False)
+    if done.returncode != 0:
+        raise Wrong(f"{' '.join(words)}\nended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout
