@@ -198,10 +198,11 @@ docs: .tools/docs/pyvenv.cfg ## Build the documentation site from docs/ into tar
 test-docs: build python-package server ## The code in docs/: every block is that of a program here, which compiles, runs and prints what the page says
 	$(timed)
 	export PATH="$(CURDIR)/.tools/python/bin:$$PATH" MYPY_CACHE_DIR="$(CURDIR)/.tools/mypy"
-	ruff format --check --quiet tests/docs scripts/docs.py
+	ruff format --check --quiet --config tests/docs/ruff.toml tests/docs scripts/docs.py
 	ruff check --quiet --config tests/docs/ruff.toml tests/docs scripts/docs.py
-	mypy --strict tests/docs/python/*.py tests/docs/check.py scripts/docs.py
 	python -W error tests/docs/check.py
+	cd tests/docs
+	mypy --strict --no-error-summary python/*.py check.py $(CURDIR)/scripts/docs.py
 
 .PHONY: docs-code
 docs-code: build python-package server ## Bring the code and outputs in docs/ up to date with the programs

@@ -26,7 +26,10 @@ ROWS = (
 
 def scale(results: dict[str, Any]) -> str:
     """How many of each a goal takes, and how many cores the publishers need for it."""
-    lines = ["| one of | carries, messages/s | for 1 million/s | for 10 million/s | for 100 million/s | publishers' CPU at 1 million/s |", "|---|--:|--:|--:|--:|--:|"]
+    lines = [
+        "| one of | carries, messages/s | for 1 million/s | for 10 million/s | for 100 million/s | publishers' CPU at 1 million/s |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
     for what, table, cell in ROWS:
         found = figures(results, table, cell)
         if found is None:

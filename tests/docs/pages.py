@@ -26,7 +26,7 @@ DOCS = ROOT / "docs"
 WRITTEN = {"CONFIGURATION.md", "STATISTICS.md", "bench", "faults"}
 """Pages that other programs write, and test."""
 
-BLOCK = re.compile(r"(?:^<!-- (?P<kind>[a-z ]+): (?P<what>.+?) -->\n)?^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"(?:^<!-- (?P<kind>[a-z ]+): (?P<what>[^\n]+?) -->\n)?^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 REGION = re.compile(r"^<!-- figures: (?P<name>\w+) -->\n(?P<body>.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
 SUFFIXES = {"c": ".c", "cpp": ".cpp", "python": ".py", "go": ".go", "rust": ".rs", "sh": ".sh"}
 

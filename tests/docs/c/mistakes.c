@@ -3,10 +3,10 @@
 
 #include <stdio.h>
 
-static void say(ackbus_status status, ackbus_error *error)
+static void say(ackbus_status status, ackbus_error **error)
 {
-    printf("%s: %s\n", ackbus_status_name(status), ackbus_error_message(error).data);
-    ackbus_error_free(error);
+    printf("%s: %s\n", ackbus_status_name(status), ackbus_error_message(*error).data);
+    ackbus_error_free(*error);
 }
 
 static void on_failures(void *user_data, const ackbus_report *reports, size_t count, size_t stride)
@@ -15,7 +15,7 @@ static void on_failures(void *user_data, const ackbus_report *reports, size_t co
         printf("%s: %s\n", ackbus_status_name(ackbus_report_at(reports, stride, i)->status), ackbus_report_at(reports, stride, i)->text.data);
     ackbus_publisher *bus = *(ackbus_publisher **)user_data;
     ackbus_error *error = NULL;
-    say(ackbus_publisher_flush(bus, -1, &error), error);
+    say(ackbus_publisher_flush(bus, -1, &error), &error);
 }
 
 static void mistakes(const char *url)
@@ -25,22 +25,22 @@ static void mistakes(const char *url)
     ackbus_config *config = ackbus_config_new();
 
     /* A value that an option does not have, and a key that does not exist. */
-    say(ackbus_config_set(config, "on_full", "wait", &error), error);
-    say(ackbus_config_set(config, "max_pendign", "100", &error), error);
+    say(ackbus_config_set(config, "on_full", "wait", &error), &error);
+    say(ackbus_config_set(config, "max_pendign", "100", &error), &error);
 
     /* Nobody listens there. */
     ackbus_config_set(config, "servers", "nats://127.0.0.1:1", NULL);
-    say(ackbus_publisher_connect(config, &bus, &error), error);
+    say(ackbus_publisher_connect(config, &bus, &error), &error);
 
     /* A pattern where a topic is wanted. */
     ackbus_config_set(config, "servers", url, NULL);
     ackbus_config_on_reports(config, on_failures, &bus, NULL, NULL);
     ackbus_publisher_connect(config, &bus, NULL);
-    say(ackbus_publisher_publish(bus, "orders.*", 8, "{}", 2, 0, NULL, &error), error);
+    say(ackbus_publisher_publish(bus, "orders.*", 8, "{}", 2, 0, NULL, &error), &error);
 
     /* Polling, although a callback gets the reports. */
     ackbus_reports *reports = NULL;
-    say(ackbus_publisher_poll(bus, 1, 0, &reports, &error), error);
+    say(ackbus_publisher_poll(bus, 1, 0, &reports, &error), &error);
 
     /* No stream takes the topic: publish succeeds, and the report tells. Its callback then waits for itself. */
     ackbus_publisher_publish(bus, "invoices.new", 12, "{}", 2, 0, NULL, NULL);
