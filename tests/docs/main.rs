@@ -28,26 +28,26 @@ fn mistakes() {
     // A value that an option does not have, and a key that does not exist.
     let mut config = Config::new();
     let error = config.set("on_full", "wait").unwrap_err();
-    assert_eq!(error.to_string(), "");
+    assert_eq!(error.to_string(), r#"INVALID_OPTION: on_full: "wait" is not allowed; allowed: one of block, fail"#);
     let error = config.set("max_pendign", "100").unwrap_err();
-    assert_eq!(error.to_string(), "");
+    assert_eq!(error.to_string(), r#"INVALID_OPTION: unknown option "max_pendign"; did you mean "max_pending"?"#);
 
     // Nobody listens there.
     config.set("servers", "nats://127.0.0.1:1").unwrap();
     let error = Publisher::connect(&config, Handlers::default()).unwrap_err();
-    assert_eq!(error.to_string(), "");
+    assert_eq!(error.to_string(), "CONNECT_FAILED: no server could be reached: nats://127.0.0.1:1: Connection refused (os error 111)");
 
     // A pattern where a topic is wanted.
     config.set("servers", &url).unwrap();
     let (told, reports) = std::sync::mpsc::channel();
     let bus = Publisher::connect(&config, Handlers { reports: Some(Arc::new(Told(told))), events: None }).unwrap();
     let error = bus.publish("orders.*", b"{}", 0).unwrap_err();
-    assert_eq!(error.to_string(), "");
+    assert!(error.to_string().starts_with(r#"INVALID_TOPIC: the topic "orders.*" (8 bytes) has a wildcard"#), "{error}");
 
     // No stream takes the topic: publish succeeds, and the sink is told.
     bus.publish("invoices.new", b"{}", 0).unwrap();
     bus.flush(LONG).unwrap();
-    assert_eq!(reports.recv().unwrap(), "");
+    assert_eq!(reports.recv().unwrap(), r#"invoices.new: NO_STREAM: no stream takes "invoices.new""#);
 
     // One that waits for the outcome gets its report.
     let outcome = bus.publish_wait(&Message::new("invoices.new", b"{}"), LONG).unwrap();
@@ -58,13 +58,14 @@ fn mistakes() {
     drop(outcome);
     bus.close(LONG).unwrap();
     let error = bus.publish("orders.created", b"{}", 0).unwrap_err();
-    assert_eq!(error.to_string(), "");
+    assert_eq!(error.to_string(), "CLOSED: the publisher is closed");
 }
 
 #[test]
 fn every_status_is_in_the_table() {
     let page = include_str!("../../docs/ERRORS.md");
-    let rows: Vec<Vec<&str>> = page.lines().filter(|line| line.starts_with("| `")).map(|line| line.split('|').map(str::trim).collect()).collect();
+    let tables = page.lines().filter(|line| line.starts_with("| `")).map(|line| line.split('|').map(str::trim).collect());
+    let rows: Vec<Vec<&str>> = tables.filter(|row: &Vec<&str>| row[2].parse::<i32>().is_ok()).collect();
     for &status in Status::ALL {
         let row = rows.iter().find(|row| row[1] == format!("`{}`", status.name())).unwrap_or_else(|| panic!("docs/ERRORS.md has no row for {status}"));
         let again = if status.is_retriable() { "yes" } else { "no" };
