@@ -183,7 +183,7 @@ doc: tools ## The Rust documentation, warnings are errors
 	$(timed)
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --exclude ackbus-python --no-deps
 
-# Strict: a link that leads nowhere is an error.
+# Strict: a link that leads nowhere is an error. Not with --quiet, which counts no warnings.
 .PHONY: docs
 docs: export ACKBUS_DOCS = $(target)/docs
 docs: export ACKBUS_SITE = $(target)/site
@@ -191,7 +191,7 @@ docs: .tools/docs/pyvenv.cfg ## Build the documentation site from docs/ into tar
 	$(timed)
 	python3 scripts/docs.py "$$ACKBUS_DOCS"
 	.tools/docs/bin/pygmentize -S default -f html -a .codehilite >>"$$ACKBUS_DOCS/site.css"
-	.tools/docs/bin/mkdocs build --quiet --strict --clean --config-file docs/mkdocs.yml
+	.tools/docs/bin/mkdocs build --strict --clean --config-file docs/mkdocs.yml
 	echo "file://$$ACKBUS_SITE/index.html"
 
 .PHONY: test-docs

@@ -1,7 +1,7 @@
 """Lays out the pages for mkdocs: python scripts/docs.py FOLDER
 
 Starts from the pages of docs/mkdocs.yml and follows every relative link. A page is copied as it is; a source file becomes a page that shows it, a folder
-one that lists it. So every link works in the repository and on the site. A link that leads nowhere ends it with an error.
+without a README one that lists it. So every link works in the repository and on the site. A link that leads nowhere ends it with an error.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ class Layout:
 
     def add(self, path: Path) -> None:
         """A file or folder of the repository, and all that it links to."""
+        if (path / "README.md").is_file():
+            path /= "README.md"
         if path in self.done:
             return
         self.done.add(path)
@@ -46,7 +48,9 @@ class Layout:
         """Where a file of the repository is on the site."""
         if path.suffix in {".md", *PICTURES}:
             return path
-        return path / "index.md" if path.is_dir() else path.with_name(path.name + ".md")
+        if path.is_dir():
+            return path / ("README.md" if (path / "README.md").is_file() else "index.md")
+        return path.with_name(path.name + ".md")
 
     def linked(self, page: Path, text: str) -> str:
         """The text with its links leading to pages."""
