@@ -14,8 +14,9 @@ use self::commands::{Closing, Flush};
 use crate::deadline::Deadlines;
 use crate::error::{Error, Persistence, Status};
 use crate::events::{Event, EventKind};
+use crate::explain::Silences;
 use crate::gate::Gates;
-use crate::hold::Asked;
+use crate::hold::asking::Asked;
 use crate::jitter::{Jitter, PROBE_PART};
 use crate::lane::{Command, Lane};
 use crate::ledger::{MAX_ATTEMPT, Slot, Stage, Table};
@@ -73,6 +74,7 @@ pub(crate) struct Core {
     /// Operators were told that acks do not come in this epoch.
     pub(crate) told_silence: bool,
 
+    pub(crate) silences: Silences,
     pub(crate) asks: HashMap<u32, Asked>,
     pub(crate) next_ask: u32,
     /// Topics that no stream takes, and until when that is not asked again; bounded.
@@ -123,6 +125,7 @@ impl Core {
             abandoned: HashSet::new(),
             denied: HashMap::new(),
             told_silence: false,
+            silences: Silences::default(),
             asks: HashMap::new(),
             next_ask: 1,
             nobody: HashMap::new(),

@@ -3,10 +3,9 @@
 //! A rule that names a stream has its gate checked before its first frame. A refusal that is about the stream and not the message holds the gate: the bus asks once
 //! which stream takes the topic (`asking`), and sends the oldest message alone, with growing pauses, until one is stored.
 
-mod asking;
+pub(crate) mod asking;
 
-pub(crate) use self::asking::Asked;
-use self::asking::{NO_RESPONDERS, STREAM_NOT_FOUND};
+use self::asking::{NO_RESPONDERS, STREAM_NOT_FOUND, nobody_takes};
 use crate::error::Status;
 use crate::events::EventKind;
 use crate::gate::{Check, Gate, Held, Key, Learned, State};
@@ -145,6 +144,7 @@ impl Core {
     fn open(&mut self, gate: u32) {
         self.gates.set(gate, State::Open);
         if let Some(g) = self.gates.get_mut(gate) {
+            self.silences.end(&g.key);
             g.created = false;
             if std::mem::take(&mut g.share_used)
                 && let Key::Topic(topic) = &g.key
@@ -166,8 +166,7 @@ impl Core {
         let (id, topic) = (s.id, s.topic().to_owned());
         let probed = self.take_probe(slot);
         if trouble == Trouble::NobodyThere && probed.is_none() && self.nobody_takes(&topic) {
-            let text = format!("no stream takes {topic:?}");
-            return self.settle(slot, Ending::definite(Status::NoStream, NO_RESPONDERS, &text));
+            return self.settle(slot, Ending::definite(Status::NoStream, NO_RESPONDERS, nobody_takes(&topic)));
         }
         let Some(gate) = probed.or_else(|| self.gate_in_trouble(slot, trouble)) else {
             // Too many gates: alone, then.

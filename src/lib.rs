@@ -14,6 +14,7 @@ mod deadline;
 mod dispatch;
 mod error;
 mod events;
+mod explain;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;

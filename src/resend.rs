@@ -141,7 +141,7 @@ impl Core {
     pub(crate) fn fall_silent(&mut self, slot: u32) {
         let Some(s) = self.table.get_mut(slot) else { return };
         s.taint();
-        let (attempts, mark, deadline, epoch) = (s.attempts, s.mark, s.deadline, s.epoch);
+        let (mark, deadline, epoch) = (s.mark, s.deadline, s.epoch);
         self.lane.counters.ack_timeouts.bump(1);
         self.tell_silence(slot);
         let Some(s) = self.table.get(slot) else { return };
@@ -149,11 +149,13 @@ impl Core {
             let text = self.denied_text(s);
             return self.settle_unanswered(slot, Status::Denied, 0, &text);
         }
-        if self.has_no_attempt_left(s) {
-            return self.settle_unanswered(slot, Status::AckTimeout, 0, &format!("no acknowledgement came to {attempts} attempts (max_attempts)"));
-        }
-        if !self.can_repeat(s) {
-            return self.settle_unanswered(slot, Status::AckTimeout, 0, "no acknowledgement came within ack_wait, and without a Msg-Id it is not sent again");
+        let last_word = self.last_word(s);
+        self.explain(slot);
+        if let Some(last_word) = last_word {
+            if !self.waits_for_why(slot) {
+                self.settle_unanswered(slot, Status::AckTimeout, 0, &last_word);
+            }
+            return;
         }
         if Some(epoch) == self.epoch && mark < self.fenced {
             return self.requeue(slot);
@@ -166,6 +168,17 @@ impl Core {
             self.fencing.push((slot, s.id));
         }
         self.deadlines.set(slot, deadline);
+    }
+
+    /// What the report of a message says that was silent, and is not sent again.
+    pub(crate) fn last_word(&self, s: &Slot) -> Option<String> {
+        if self.has_no_attempt_left(s) {
+            Some(format!("no acknowledgement came to {} attempts (max_attempts)", s.attempts))
+        } else if !self.can_repeat(s) {
+            Some("no acknowledgement came within ack_wait, and without a Msg-Id it is not sent again".to_owned())
+        } else {
+            None
+        }
     }
 
     /// The first silence of an epoch is worth a word: peers' users see it as a timeout and guess.

@@ -239,8 +239,16 @@ impl Core {
     pub(crate) fn settle_unanswered(&mut self, slot: u32, status: Status, server_code: u32, text: &str) {
         self.abandon(slot);
         let Some(s) = self.table.get(slot) else { return };
-        let text =
-            if self.doubt(s) == Persistence::PossiblyPersisted && !s.ephemeral { format!("{text}; an attempt may have been stored") } else { text.to_owned() };
+        let mut text = text.to_owned();
+        if self.doubt(s) == Persistence::PossiblyPersisted && !s.ephemeral {
+            text.push_str("; an attempt may have been stored");
+        }
+        if matches!(status, Status::AckTimeout | Status::Unavailable | Status::NoStream)
+            && let Some(why) = self.why(s)
+        {
+            text.push_str("; why: ");
+            text.push_str(&why);
+        }
         self.settle(slot, Ending::definite(status, server_code, text));
     }
 
@@ -250,7 +258,9 @@ impl Core {
         let seconds = nanos_as_seconds(s.deadline.saturating_sub(s.accepted_at));
         let attempts = s.attempts;
         let (status, code, text) = if let Some(last) = s.last() {
-            (last.status, last.server_code, format!("{}; gave up at the delivery deadline of {seconds} s after {attempts} attempts", last.text))
+            // Nobody took it, and yet its stream exists: not to be created, but waited for.
+            let status = if last.status == Status::NoStream && self.has_stream(s) { Status::Unavailable } else { last.status };
+            (status, last.server_code, format!("{}; gave up at the delivery deadline of {seconds} s after {attempts} attempts", last.text))
         } else if s.suspect {
             (Status::Denied, 0, self.denied_text(s))
         } else if attempts > 0 {

@@ -52,15 +52,16 @@ pub fn answer(data: &[u8]) {
         rules.set("a.>", key, value).expect("a rule");
     }
     let rule = || Box::new(rules.get(1).clone());
-    let question = match input.byte() % 4 {
+    let question = match input.byte() % 5 {
         0 => Question::WhoTakes { topic: "a.b".into() },
         1 => Question::Describe { stream: "S".into(), rule: Some(rule()) },
         2 => Question::Describe { stream: "S".into(), rule: None },
-        _ => Question::Create { rule: rule() },
+        3 => Question::Create { rule: rule() },
+        _ => Question::Condition { stream: "S".into() },
     };
     match api::answer(&question, input.rest()) {
         StreamAnswer::None | StreamAnswer::Denied => {}
-        StreamAnswer::Unavailable { text } | StreamAnswer::Refused { text, .. } => is_presentable(&text),
+        StreamAnswer::Unavailable { text } | StreamAnswer::Refused { text, .. } | StreamAnswer::Condition { text } => is_presentable(&text),
         StreamAnswer::Exists { name, differences, risks, .. } => {
             assert!(check_stream_name("", &name, Status::ProtocolError).is_ok(), "{name:?} cannot be a stream");
             is_presentable(&differences.join("; "));

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use crate::config::OnNoStream;
 use crate::error::Status;
 use crate::events::EventKind;
+use crate::explain::PATIENCE;
 use crate::gate::{Check, Gate, Key, MOST_GATES, State};
 use crate::handler::Core;
 use crate::settle::Ending;
@@ -20,23 +21,29 @@ pub(super) const NO_RESPONDERS: u32 = 503;
 /// How long the API's word that no stream takes a topic is believed.
 const NOBODY_FOR: Nanos = 250_000_000;
 
+/// What reports of such a topic say.
+pub(super) fn nobody_takes(topic: &str) -> String {
+    format!("no stream takes {topic:?}")
+}
+
 /// A question under way.
 #[derive(Debug)]
 pub(crate) struct Asked {
     what: What,
     about: About,
-    give_up_at: Nanos,
+    pub(crate) give_up_at: Nanos,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
+pub(crate) enum What {
     WhoTakes,
     Describe,
     Create,
+    Condition,
 }
 
 #[derive(Debug)]
-enum About {
+pub(crate) enum About {
     Gate {
         gate: u32,
         key: Key,
@@ -46,13 +53,18 @@ enum About {
     Background {
         rule: u32,
     },
+    /// Why messages are not acknowledged (`explain`).
+    Silence {
+        key: Key,
+    },
 }
 
 impl Core {
-    fn ask(&mut self, what: What, about: About, question: Question) -> u32 {
+    pub(crate) fn ask(&mut self, what: What, about: About, question: Question) -> u32 {
         let ask = self.next_ask;
         self.next_ask = self.next_ask.wrapping_add(1).max(1);
-        let give_up_at = self.now + nanos(self.shared.settings.ack_wait);
+        let patience = if matches!(about, About::Silence { .. }) { PATIENCE } else { nanos(self.shared.settings.ack_wait) };
+        let give_up_at = self.now + patience;
         self.asks.insert(ask, Asked { what, about, give_up_at });
         self.questions.push((ask, question));
         ask
@@ -138,7 +150,11 @@ impl Core {
             self.learn_window(name, nanos(*window), &asked);
             self.warn_about(name, differences, risks);
         }
-        let About::Gate { gate, key, topic } = asked.about else { return };
+        let (gate, key, topic) = match asked.about {
+            About::Gate { gate, key, topic } => (gate, key, topic),
+            About::Silence { key } => return self.learn_why(key, asked.what, answer),
+            About::Background { .. } => return,
+        };
         let Some(g) = self.gates.get_mut(gate).filter(|g| g.key == key) else { return };
         let mut was_missing = false;
         let checking = match &mut g.state {
@@ -167,13 +183,15 @@ impl Core {
                 } else {
                     // It exists and has no leader: the probes go on.
                     self.tell_held(gate, &topic);
+                    let known = StreamAnswer::Exists { name, duplicate_window: None, differences: Vec::new(), risks: Vec::new() };
+                    self.explain_held(key, &topic, known);
                 }
             }
             StreamAnswer::None => self.no_stream(gate, checking, &topic),
             StreamAnswer::Refused { server_code, text } => {
                 let (status, text) = match asked.what {
                     What::Create => (Status::CreateFailed, format!("the stream could not be created: {text}")),
-                    What::Describe | What::WhoTakes => (Status::Rejected, text),
+                    What::Describe | What::WhoTakes | What::Condition => (Status::Rejected, text),
                 };
                 self.fail_waiting(gate, None, status, server_code, &text);
                 self.reset(gate, checking);
@@ -187,6 +205,7 @@ impl Core {
                     self.open(gate);
                 } else {
                     self.tell_held(gate, &topic);
+                    self.explain_held(key, &topic, StreamAnswer::Denied);
                 }
             }
             StreamAnswer::Unavailable { text } => {
@@ -195,8 +214,11 @@ impl Core {
                     self.check_later(gate);
                 } else {
                     self.tell_held(gate, &topic);
+                    self.explain_held(key, &topic, StreamAnswer::Unavailable { text });
                 }
             }
+            // Nobody asks this of a gate.
+            StreamAnswer::Condition { .. } => {}
         }
     }
 
@@ -221,7 +243,7 @@ impl Core {
         let text = match (checking, &name) {
             (true, Some(name)) => format!("there is no stream {name:?}; create it, or give the rule create=if_missing"),
             (false, Some(name)) if created => format!("no stream takes {topic:?}, although stream {name:?} exists; look at its subjects"),
-            _ => format!("no stream takes {topic:?}"),
+            _ => nobody_takes(topic),
         };
         if !checking {
             self.remember_nobody(topic);
@@ -283,6 +305,7 @@ impl Core {
         let rules = match &asked.about {
             About::Background { rule } => vec![*rule],
             About::Gate { gate, .. } => self.gates.get(*gate).map(|g| g.rules.clone()).unwrap_or_default(),
+            About::Silence { .. } => return,
         };
         for rule in rules {
             let known = self.gates.rule(rule);
@@ -317,6 +340,7 @@ impl Core {
     pub(crate) fn forget_questions(&mut self) {
         self.asks = HashMap::new();
         self.questions.clear();
+        self.forget_silences();
         for (_, gate) in self.gates.iter_mut() {
             match &mut gate.state {
                 State::Checking(check) => {

@@ -195,7 +195,7 @@ impl Wire for MemoryWire {
     fn ask(&mut self, ask: u32, question: &Question) {
         let name = match question {
             Question::WhoTakes { .. } => "MEMORY".to_owned(),
-            Question::Describe { stream, .. } => stream.clone(),
+            Question::Describe { stream, .. } | Question::Condition { stream } => stream.clone(),
             Question::Create { rule } => rule.stream.clone().unwrap_or_else(|| "MEMORY".to_owned()),
         };
         let duplicate_window = Some(std::time::Duration::from_secs(120));

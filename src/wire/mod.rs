@@ -81,6 +81,8 @@ pub(crate) enum Question {
     Describe { stream: String, rule: Option<Box<Rule>> },
     /// Create the stream as the rule says.
     Create { rule: Box<Rule> },
+    /// How does this stream fare, and why may it not acknowledge?
+    Condition { stream: String },
 }
 
 /// The answer to a [`Question`].
@@ -88,6 +90,8 @@ pub(crate) enum Question {
 pub(crate) enum StreamAnswer {
     /// It exists. `duplicate_window` is only known from a description.
     Exists { name: String, duplicate_window: Option<Duration>, differences: Vec<String>, risks: Vec<String> },
+    /// How it fares, in words.
+    Condition { text: String },
     /// There is none.
     None,
     /// The server refuses for good.

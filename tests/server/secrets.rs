@@ -3,27 +3,13 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
-use std::sync::{Mutex, Once};
 
-use ackbus::{Config, EventKind, log};
+use ackbus::{Config, EventKind};
 use ackbus_test_support::{Certs, Credentials, Server};
 use nkeys::KeyPair;
 
-use crate::common::{Bus, Options, PATIENCE, config};
-
-/// Every line that the process has logged. The sink sees all tests' publishers; the secrets here are in no other test.
-fn logged() -> String {
-    static LINES: Mutex<String> = Mutex::new(String::new());
-    static SET: Once = Once::new();
-    SET.call_once(|| {
-        let sink = |level: log::Level, target: &str, text: &str| {
-            let _ = writeln!(LINES.lock().unwrap(), "{level} {target} {text}");
-        };
-        log::set(log::Level::Trace, Some(Box::new(sink))).unwrap();
-    });
-    assert!(log::flush(PATIENCE), "the log stands still");
-    LINES.lock().unwrap().clone()
-}
+use crate::common::{Bus, Options, config};
+use crate::logs::logged;
 
 /// What can be asked of the options.
 fn asked(config: &Config) -> String {

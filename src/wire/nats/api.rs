@@ -20,6 +20,9 @@ const STREAM_NAME_EXISTS: u32 = 10058;
 /// for good has codes of 5xx too (10074, 10076), so `code` does not help.
 const LATER: &[u32] = &[10004, 10006, 10007, 10008, 10009, 10041, 10063, 10075, 10118, 10167, 10194];
 
+/// What a server says of a stream that has no leader (server/jetstream_api.go, jsStreamInfoRequest): nobody to ask, not available, offline.
+const LEADERLESS: &[u32] = &[10008, 10009, 10118];
+
 /// Slower than this, a limit is said to be tight: messages, and bytes, per second.
 const MODEST_RATE: u64 = 100;
 const MODEST_BYTE_RATE: u64 = 100 * 1024;
@@ -38,7 +41,7 @@ pub(crate) fn request(prefix: &str, question: &Question) -> Option<(String, Vec<
     let about = |verb: &str, name: &str| check_stream_name("", name, Status::ProtocolError).is_ok().then(|| format!("{prefix}.STREAM.{verb}.{name}"));
     match question {
         Question::WhoTakes { topic } => Some((format!("{prefix}.STREAM.NAMES"), json!({ "subject": topic }).to_string().into_bytes())),
-        Question::Describe { stream, .. } => Some((about("INFO", stream)?, Vec::new())),
+        Question::Describe { stream, .. } | Question::Condition { stream } => Some((about("INFO", stream)?, Vec::new())),
         Question::Create { rule } => {
             let config = stream_config(rule)?;
             Some((about("CREATE", &config.name)?, serde_json::to_vec(&config).ok()?))
@@ -56,6 +59,7 @@ pub(crate) fn answer(question: &Question, body: &[u8]) -> StreamAnswer {
         Question::WhoTakes { .. } => taker(reply.streams),
         Question::Describe { rule, .. } => described(reply.config, rule.as_deref()),
         Question::Create { rule } => described(reply.config, Some(rule)),
+        Question::Condition { stream } => condition(stream, reply.config, reply.cluster),
     }
 }
 
@@ -64,6 +68,7 @@ pub(crate) fn answer(question: &Question, body: &[u8]) -> StreamAnswer {
 struct Reply {
     error: Option<ApiError>,
     config: Option<Value>,
+    cluster: Option<Cluster>,
     /// `null` when there is none.
     streams: Option<Vec<String>>,
 }
@@ -78,10 +83,32 @@ struct ApiError {
     description: String,
 }
 
+/// Who keeps the stream. A server of its own leaves it out, or names itself.
+#[derive(Deserialize)]
+struct Cluster {
+    #[serde(default)]
+    leader: String,
+    #[serde(default)]
+    replicas: Vec<Replica>,
+}
+
+#[derive(Deserialize)]
+struct Replica {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    current: bool,
+    #[serde(default)]
+    offline: bool,
+    #[serde(default)]
+    lag: u64,
+}
+
 fn refusal(question: &Question, error: &ApiError) -> StreamAnswer {
     let text = format!("{} (code {}, error {})", printable(&error.description), error.code, error.err_code);
     match (question, error.err_code) {
         (_, STREAM_NOT_FOUND) => StreamAnswer::None,
+        (Question::Condition { stream }, code) if LEADERLESS.contains(&code) => StreamAnswer::Condition { text: leaderless(stream) },
         // Somebody created it in the meantime, with another configuration: ask again, and use it as it is.
         (Question::Create { .. }, STREAM_NAME_EXISTS) => StreamAnswer::Unavailable { text },
         (_, code) if LATER.contains(&code) => StreamAnswer::Unavailable { text },
@@ -111,6 +138,40 @@ fn described(config: Option<Value>, rule: Option<&Rule>) -> StreamAnswer {
         Err(error) => (Vec::new(), vec![format!("its configuration is not understood in full, and was not checked: {}", printable(&error.to_string()))]),
     };
     StreamAnswer::Exists { name, duplicate_window: Some(duplicate_window), differences, risks }
+}
+
+/// Why the stream may not acknowledge, as far as its info tells.
+fn condition(stream: &str, config: Option<Value>, cluster: Option<Cluster>) -> StreamAnswer {
+    let Some(config) = config else { return unusable("has no stream configuration") };
+    let text = if config["no_ack"].as_bool() == Some(true) {
+        format!("stream {stream:?} takes it and is configured with no_ack: it stores and never acknowledges")
+    } else {
+        match cluster {
+            Some(cluster) if cluster.leader.is_empty() => leaderless(stream),
+            Some(cluster) => format!(
+                "stream {stream:?} takes it, has a leader ({}) and acknowledges: the server is alive, and slow{}",
+                printable(&cluster.leader),
+                stragglers(&cluster)
+            ),
+            None => format!("stream {stream:?} takes it and acknowledges: the server is alive, and slow"),
+        }
+    };
+    StreamAnswer::Condition { text }
+}
+
+fn leaderless(stream: &str) -> String {
+    format!("stream {stream:?} takes it and has no leader: its servers elect one, or too many of them are down")
+}
+
+/// The replicas without which, or after which, a leader acknowledges.
+fn stragglers(cluster: &Cluster) -> String {
+    let of = |replica: &Replica| match replica {
+        Replica { offline: true, name, .. } => Some(format!("{} is offline", printable(name))),
+        Replica { current: false, name, lag, .. } => Some(format!("{} is {lag} operations behind", printable(name))),
+        Replica { .. } => None,
+    };
+    let found: Vec<String> = cluster.replicas.iter().filter_map(of).take(5).collect();
+    if found.is_empty() { String::new() } else { format!(" (replicas: {})", found.join(", ")) }
 }
 
 fn unusable(why: &str) -> StreamAnswer {

@@ -288,3 +288,45 @@ fn no_reply_makes_the_parser_panic() {
         }
     }
 }
+
+// ---- how a stream fares ----
+
+/// The answer about a stream with these settings, kept by these servers.
+#[track_caller]
+fn condition_of(settings: &Value, cluster: Option<Value>) -> String {
+    let mut reply: Value = serde_json::from_slice(&info(settings)).unwrap();
+    if let Some(cluster) = cluster {
+        reply["cluster"] = cluster;
+    }
+    match answer(&Question::Condition { stream: "ORDERS".to_owned() }, reply.to_string().as_bytes()) {
+        StreamAnswer::Condition { text } => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_condition_tells_why_a_stream_may_be_silent() {
+    let slow = "stream \"ORDERS\" takes it and acknowledges: the server is alive, and slow";
+    assert_eq!(condition_of(&json!({}), None), slow);
+    let mute = "stream \"ORDERS\" takes it and is configured with no_ack: it stores and never acknowledges";
+    assert_eq!(condition_of(&json!({"no_ack": true}), Some(json!({"leader": "n1"}))), mute);
+    let leaderless = "stream \"ORDERS\" takes it and has no leader: its servers elect one, or too many of them are down";
+    assert_eq!(condition_of(&json!({}), Some(json!({"name": "C"}))), leaderless);
+    let replicas = json!([{"name": "n2", "current": true, "lag": 0}, {"name": "n3", "current": false, "lag": 1200}, {"name": "n\n4", "offline": true}]);
+    assert_eq!(
+        condition_of(&json!({}), Some(json!({"leader": "n1", "replicas": replicas}))),
+        "stream \"ORDERS\" takes it, has a leader (n1) and acknowledges: the server is alive, and slow (replicas: n3 is 1200 operations behind, n 4 is offline)"
+    );
+}
+
+#[test]
+fn a_condition_that_the_server_cannot_tell() {
+    let question = Question::Condition { stream: "ORDERS".to_owned() };
+    for code in [10008, 10009, 10118] {
+        let reply = answer(&question, &refused(503, code, "no leader to ask"));
+        assert!(matches!(&reply, StreamAnswer::Condition { text } if text.contains("has no leader")), "{code}: {reply:?}");
+    }
+    assert!(matches!(answer(&question, &refused(404, 10059, "stream not found")), StreamAnswer::None));
+    assert!(matches!(answer(&question, &refused(503, 10039, "JetStream not enabled")), StreamAnswer::Refused { server_code: 10039, .. }));
+    assert!(matches!(answer(&question, b"{}"), StreamAnswer::Unavailable { .. }));
+}
