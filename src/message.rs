@@ -2,6 +2,8 @@
 //!
 //! The checks are also what keeps the protocol safe: a line break in a topic or a header would let a caller write frames of his own.
 
+pub(crate) mod trace;
+
 use std::time::Duration;
 
 use crate::error::{Error, Result, Status};
@@ -54,6 +56,11 @@ pub struct Message<'a> {
     pub expected_last_seq: Option<u64>,
     /// Refuse unless this is the last sequence with this topic. 0 is a value: there is none yet.
     pub expected_last_subject_seq: Option<u64>,
+    /// The trace that the message belongs to, as the header `traceparent` of W3C Trace Context: `version-traceid-parentid-flags` in lower-case hex. `None`: no such
+    /// header, unless `headers` has it. nats-server 2.11 and later trace a sampled message themselves where the account's `msg_trace` asks for it (ADR-41).
+    pub traceparent: Option<&'a str>,
+    /// What tracing systems add to it: the header `tracestate`, 1 to 512 bytes. Only with `traceparent`.
+    pub tracestate: Option<&'a str>,
     /// How long the stream keeps the message: 1 second to 100 years. The stream must allow it. `None`: as the stream says.
     pub ttl: Option<Duration>,
     /// How long the publish may wait for room.
@@ -93,6 +100,8 @@ impl<'a> Message<'a> {
             expected_last_msg_id: None,
             expected_last_seq: None,
             expected_last_subject_seq: None,
+            traceparent: None,
+            tracestate: None,
             ttl: None,
             stall_wait: StallWait::Configured,
             delivery_timeout: None,
@@ -106,6 +115,7 @@ impl<'a> Message<'a> {
     pub(crate) fn check(&self) -> Result<()> {
         check_topic(self.topic)?;
         check_headers(self.headers)?;
+        trace::check_trace(self.traceparent, self.tracestate, self.headers)?;
         if let Some(id) = self.msg_id {
             check_id("msg_id", id)?;
         }

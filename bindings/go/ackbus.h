@@ -616,6 +616,14 @@ typedef struct {
      * `ACKBUS_MSG_...`, any number of them. An unknown flag is refused.
      */
     uint32_t flags;
+    /**
+     * The trace that the message belongs to, as the header `traceparent` of W3C Trace Context: `version-traceid-parentid-flags` in lower-case hex; empty: none.
+     */
+    ackbus_str traceparent;
+    /**
+     * What tracing systems add to it: the header `tracestate`, 1 to 512 bytes, only with `traceparent`; empty: none.
+     */
+    ackbus_str tracestate;
 } ackbus_message;
 
 /**
@@ -695,6 +703,14 @@ typedef struct {
      * The time until the outcome is decided, in ms; 0: by the option.
      */
     int64_t delivery_timeout_ms;
+    /**
+     * The trace context; empty: none.
+     */
+    ackbus_span traceparent;
+    /**
+     * What tracing systems add to it; empty: nothing.
+     */
+    ackbus_span tracestate;
 } ackbus_packed;
 
 /**

@@ -47,6 +47,8 @@ type message struct {
 	ExpectedLastMsgID      string  `json:"expected_last_msg_id"`
 	ExpectedLastSeq        *uint64 `json:"expected_last_seq"`
 	ExpectedLastSubjectSeq *uint64 `json:"expected_last_subject_seq"`
+	TraceParent            string  `json:"traceparent"`
+	TraceState             string  `json:"tracestate"`
 	TTLMs                  int64   `json:"ttl_ms"`
 	StallWaitMs            *int64  `json:"stall_wait_ms"`
 	DeliveryTimeoutMs      int64   `json:"delivery_timeout_ms"`
@@ -204,7 +206,7 @@ func (m *message) message(i int) *Message {
 		payload = []byte(strings.Repeat("x", m.PayloadSize))
 	}
 	result := &Message{Topic: m.Topic, Payload: payload, Tag: m.Tag + uint64(max(i, 0)), MsgID: m.MsgID, ExpectedStream: m.ExpectedStream,
-		ExpectedLastMsgID: m.ExpectedLastMsgID, ExpectedLastSeq: m.ExpectedLastSeq, ExpectedLastSubjectSeq: m.ExpectedLastSubjectSeq,
+		ExpectedLastMsgID: m.ExpectedLastMsgID, ExpectedLastSeq: m.ExpectedLastSeq, ExpectedLastSubjectSeq: m.ExpectedLastSubjectSeq, TraceParent: m.TraceParent, TraceState: m.TraceState,
 		TTL: time.Duration(m.TTLMs) * time.Millisecond, DeliveryTimeout: time.Duration(m.DeliveryTimeoutMs) * time.Millisecond, ReportAlways: m.ReportAlways}
 	for _, header := range m.Headers {
 		result.Headers = append(result.Headers, Header{header[0], header[1]})

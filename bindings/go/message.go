@@ -29,6 +29,11 @@ type Message struct {
 	ExpectedLastSeq *uint64
 	// ExpectedLastSubjectSeq refuses it unless this is the last sequence with this topic.
 	ExpectedLastSubjectSeq *uint64
+	// TraceParent is the trace that the message belongs to, as the header traceparent of W3C Trace Context: version-traceid-parentid-flags in lower-case
+	// hex. See [Message.TraceCarrier].
+	TraceParent string
+	// TraceState is what tracing systems add to it, 1 to 512 bytes. Only with TraceParent.
+	TraceState string
 	// TTL is how long the stream keeps the message, at least a second. 0: as the stream says. The stream must allow it.
 	TTL time.Duration
 	// DeliveryTimeout is the time until the outcome is decided. 0: as [WithDeliveryTimeout] says.
@@ -47,7 +52,7 @@ func Seq(sequence uint64) *uint64 { return &sequence }
 // plain messages have nothing that the fast way cannot carry.
 func (m *Message) plain() bool {
 	return len(m.Headers) == 0 && m.MsgID == "" && m.ExpectedStream == "" && m.ExpectedLastMsgID == "" && m.ExpectedLastSeq == nil &&
-		m.ExpectedLastSubjectSeq == nil && m.TTL == 0 && m.DeliveryTimeout == 0 && m.StallWait == 0
+		m.ExpectedLastSubjectSeq == nil && m.TraceParent == "" && m.TraceState == "" && m.TTL == 0 && m.DeliveryTimeout == 0 && m.StallWait == 0
 }
 
 func (m *Message) flags() uint32 {
@@ -62,7 +67,7 @@ func (m *Message) check(packed int) error {
 	if m.TTL < 0 || m.DeliveryTimeout < 0 {
 		return &Error{Status: ErrInvalidArgument, Text: fmt.Sprintf("TTL is %v and DeliveryTimeout is %v; they must not be negative", m.TTL, m.DeliveryTimeout)}
 	}
-	size := len(m.Topic) + len(m.Payload) + len(m.MsgID) + len(m.ExpectedStream) + len(m.ExpectedLastMsgID)
+	size := len(m.Topic) + len(m.Payload) + len(m.MsgID) + len(m.ExpectedStream) + len(m.ExpectedLastMsgID) + len(m.TraceParent) + len(m.TraceState)
 	for _, header := range m.Headers {
 		size += len(header.Name) + len(header.Value) + 2*lengthSize
 	}

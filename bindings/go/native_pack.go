@@ -55,6 +55,8 @@ func (p *packer) add(m *Message, tag uint64, flags uint32) error {
 		msg_id:               p.span(m.MsgID),
 		expected_stream:      p.span(m.ExpectedStream),
 		expected_last_msg_id: p.span(m.ExpectedLastMsgID),
+		traceparent:          p.span(m.TraceParent),
+		tracestate:           p.span(m.TraceState),
 		ttl_ms:               C.int64_t(milliseconds(m.TTL)),
 		delivery_timeout_ms:  C.int64_t(milliseconds(m.DeliveryTimeout)),
 		header_count:         C.uint32_t(len(m.Headers)),

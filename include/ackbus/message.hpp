@@ -63,6 +63,12 @@ public:
         return flag(ACKBUS_MSG_EXPECTED_LAST_SUBJECT_SEQ);
     }
 
+    /// The trace that the message belongs to, as the header `traceparent` of W3C Trace Context: `version-traceid-parentid-flags` in lower-case hex.
+    message &traceparent(std::string_view parent) noexcept { return set(raw_.traceparent, parent); }
+
+    /// What tracing systems add to it: the header `tracestate`, 1 to 512 bytes. Only with `traceparent`.
+    message &tracestate(std::string_view state) noexcept { return set(raw_.tracestate, state); }
+
     /// How long the stream keeps the message, more than zero. Needs a stream that allows it. Throws call_error.
     message &ttl(timeout time)
     {

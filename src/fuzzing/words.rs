@@ -32,6 +32,8 @@ pub fn message(data: &[u8]) {
         expected_last_msg_id: has(2).then_some(&*texts[3]),
         expected_last_seq: has(3).then_some(seq),
         expected_last_subject_seq: has(4).then_some(seq.rotate_left(32)),
+        traceparent: has(7).then_some(&*texts[2]),
+        tracestate: has(7).then_some(&*texts[3]),
         ttl: has(5).then(|| Duration::from_millis(millis)),
         delivery_timeout: has(6).then(|| Duration::from_millis(millis >> 16)),
         ..Message::new(&texts[0], input.rest())
@@ -100,6 +102,8 @@ fn read_back(frame: &[u8], message: &Message<'_>, slot: &Slot, automatic: bool) 
     header("Nats-Expected-Last-Sequence", message.expected_last_seq.map(|seq| seq.to_string()));
     header("Nats-Expected-Last-Subject-Sequence", message.expected_last_subject_seq.map(|seq| seq.to_string()));
     header("Nats-TTL", message.ttl.map(|ttl| ttl.as_secs().to_string()));
+    header("traceparent", message.traceparent.map(str::to_owned));
+    header("tracestate", message.tracestate.map(str::to_owned));
     if expected.is_empty() {
         assert_eq!(numbers, 1, "no headers, no block");
     } else {

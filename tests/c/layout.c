@@ -15,7 +15,7 @@ SIZE(ackbus_header, 32);
 AT(ackbus_header, name, 0);
 AT(ackbus_header, value, 16);
 
-SIZE(ackbus_message, 160);
+SIZE(ackbus_message, 192);
 AT(ackbus_message, struct_size, 0);
 AT(ackbus_message, topic, 8);
 AT(ackbus_message, payload, 24);
@@ -32,12 +32,14 @@ AT(ackbus_message, stall_wait_ms, 128);
 AT(ackbus_message, delivery_timeout_ms, 136);
 AT(ackbus_message, tag, 144);
 AT(ackbus_message, flags, 152);
+AT(ackbus_message, traceparent, 160);
+AT(ackbus_message, tracestate, 176);
 
 SIZE(ackbus_span, 8);
 AT(ackbus_span, start, 0);
 AT(ackbus_span, len, 4);
 
-SIZE(ackbus_packed, 104);
+SIZE(ackbus_packed, 120);
 AT(ackbus_packed, tag, 0);
 AT(ackbus_packed, topic, 8);
 AT(ackbus_packed, payload, 16);
@@ -52,6 +54,8 @@ AT(ackbus_packed, expected_last_subject_seq, 72);
 AT(ackbus_packed, ttl_ms, 80);
 AT(ackbus_packed, stall_wait_ms, 88);
 AT(ackbus_packed, delivery_timeout_ms, 96);
+AT(ackbus_packed, traceparent, 104);
+AT(ackbus_packed, tracestate, 112);
 
 SIZE(ackbus_report, 136);
 AT(ackbus_report, tag, 0);

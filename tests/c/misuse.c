@@ -203,6 +203,10 @@ static void messages(void)
     REFUSED(ACKBUS_ERR_INVALID_ARGUMENT, message.expected_stream = large_str);
     REFUSED(ACKBUS_ERR_INVALID_UTF8, message.expected_last_msg_id = bad_str);
     REFUSED(ACKBUS_ERR_INVALID_ARGUMENT, message.expected_last_msg_id = no_str);
+    REFUSED(ACKBUS_ERR_INVALID_UTF8, message.traceparent = bad_str);
+    REFUSED(ACKBUS_ERR_INVALID_ARGUMENT, message.traceparent = no_str);
+    REFUSED(ACKBUS_ERR_INVALID_ARGUMENT, message.traceparent = ackbus_str_of("no trace"));
+    REFUSED(ACKBUS_ERR_INVALID_ARGUMENT, message.tracestate = ackbus_str_of("alone=1"));
     REFUSED(ACKBUS_ERR_INVALID_ARGUMENT, message.ttl_ms = -1);
     REFUSED(ACKBUS_ERR_INVALID_ARGUMENT, message.ttl_ms = INT64_MAX);
     REFUSED(ACKBUS_ERR_INVALID_ARGUMENT, message.delivery_timeout_ms = INT64_MIN);

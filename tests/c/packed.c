@@ -96,6 +96,14 @@ static void every_field_arrives(void)
     wrong.expected_stream = put_text(&packer, "NO_SUCH_STREAM");
     ackbus_reports_free(outcome_of(bus, &wrong, &packer, &report));
     CHECK(report.status == ACKBUS_ERR_WRONG_EXPECTATION);
+
+    /* So is the trace context. */
+    ackbus_packed traced = packed(&packer, "a.topic", "");
+    traced.tracestate = put_text(&packer, "alone=1");
+    CHECK(ackbus_publisher_publish_packed(bus, &traced, 1, sizeof traced, packer.slab, packer.used, NULL, NULL, NULL) == ACKBUS_ERR_INVALID_ARGUMENT);
+    traced.traceparent = put_text(&packer, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    ackbus_reports_free(outcome_of(bus, &traced, &packer, &report));
+    CHECK(report.persistence == ACKBUS_PERSISTED);
     IS(ACKBUS_OK, ackbus_publisher_free(bus));
 }
 

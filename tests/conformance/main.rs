@@ -177,6 +177,8 @@ impl<'a> Parts<'a> {
             expected_last_msg_id: step.expected_last_msg_id.as_deref(),
             expected_last_seq: step.expected_last_seq,
             expected_last_subject_seq: step.expected_last_subject_seq,
+            traceparent: step.traceparent.as_deref(),
+            tracestate: step.tracestate.as_deref(),
             ttl: step.ttl_ms.map(Duration::from_millis),
             stall_wait: step.stall_wait_ms.map_or(StallWait::Configured, |ms| StallWait::AtMost(Duration::from_millis(ms))),
             delivery_timeout: step.delivery_timeout_ms.map(Duration::from_millis),

@@ -57,6 +57,8 @@ pub(crate) struct Step {
     pub(crate) expected_last_msg_id: Option<String>,
     pub(crate) expected_last_seq: Option<u64>,
     pub(crate) expected_last_subject_seq: Option<u64>,
+    pub(crate) traceparent: Option<String>,
+    pub(crate) tracestate: Option<String>,
     pub(crate) ttl_ms: Option<u64>,
     pub(crate) stall_wait_ms: Option<u64>,
     pub(crate) delivery_timeout_ms: Option<u64>,

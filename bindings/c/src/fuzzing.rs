@@ -196,6 +196,9 @@ impl Owned {
             words.push(if input.byte() > 128 { input.word() } else { 0 });
         }
         words.push(u64::from(input.byte()) << (8 * (input.byte() & 1)));
+        for text in [self.text(input), self.text(input)] {
+            words.extend([text.data as u64, text.len as u64]);
+        }
         assert_eq!(words.len() * 8, size_of::<ackbus_message>());
         words
     }

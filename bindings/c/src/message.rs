@@ -77,6 +77,10 @@ pub struct ackbus_message {
     pub tag: u64,
     /// `ACKBUS_MSG_...`, any number of them. An unknown flag is refused.
     pub flags: u32,
+    /// The trace that the message belongs to, as the header `traceparent` of W3C Trace Context: `version-traceid-parentid-flags` in lower-case hex; empty: none.
+    pub traceparent: ackbus_str,
+    /// What tracing systems add to it: the header `tracestate`, 1 to 512 bytes, only with `traceparent`; empty: none.
+    pub tracestate: ackbus_str,
 }
 
 // SAFETY: `repr(C)`, made of integers and raw pointers.
@@ -120,6 +124,8 @@ impl ackbus_message {
         message.expected_last_msg_id = call.str_given(self.expected_last_msg_id, "expected_last_msg_id")?;
         message.expected_last_seq = given(ACKBUS_MSG_EXPECTED_LAST_SEQ).then_some(self.expected_last_seq);
         message.expected_last_subject_seq = given(ACKBUS_MSG_EXPECTED_LAST_SUBJECT_SEQ).then_some(self.expected_last_subject_seq);
+        message.traceparent = call.str_given(self.traceparent, "traceparent")?;
+        message.tracestate = call.str_given(self.tracestate, "tracestate")?;
         message.ttl = time_given(self.ttl_ms, "ttl_ms")?;
         message.delivery_timeout = time_given(self.delivery_timeout_ms, "delivery_timeout_ms")?;
         if given(ACKBUS_MSG_STALL_WAIT) {

@@ -58,6 +58,10 @@ pub struct ackbus_packed {
     pub stall_wait_ms: i64,
     /// The time until the outcome is decided, in ms; 0: by the option.
     pub delivery_timeout_ms: i64,
+    /// The trace context; empty: none.
+    pub traceparent: ackbus_span,
+    /// What tracing systems add to it; empty: nothing.
+    pub tracestate: ackbus_span,
 }
 
 // SAFETY: `repr(C)`, made of integers.
@@ -151,6 +155,8 @@ impl<'c> Slab<'c> {
             delivery_timeout_ms: packed.delivery_timeout_ms,
             tag: packed.tag,
             flags: packed.flags,
+            traceparent: self.str(packed.traceparent, "traceparent")?,
+            tracestate: self.str(packed.tracestate, "tracestate")?,
         })
     }
 

@@ -132,6 +132,8 @@ class Publisher:
         expected_last_msg_id: str | None = None,
         expected_last_seq: int | None = None,
         expected_last_subject_seq: int | None = None,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
         ttl: Seconds | None = None,
         stall_wait: Seconds | None = None,
         delivery_timeout: Seconds | None = None,

@@ -59,6 +59,10 @@ class MessageOptions(TypedDict, total=False):
     expected_last_msg_id: str
     expected_last_seq: int
     expected_last_subject_seq: int
+    traceparent: str
+    """The trace that it belongs to: ``version-traceid-parentid-flags`` (W3C Trace Context)."""
+    tracestate: str
+    """What tracing systems add to it. Only with ``traceparent``."""
     ttl: Seconds
     """How long the stream keeps it, if the stream allows that."""
     stall_wait: Seconds

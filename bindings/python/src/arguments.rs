@@ -49,6 +49,8 @@ pub(crate) struct Given<'py> {
     expected_last_msg_id: Option<Bound<'py, PyString>>,
     expected_last_seq: Option<u64>,
     expected_last_subject_seq: Option<u64>,
+    traceparent: Option<Bound<'py, PyString>>,
+    tracestate: Option<Bound<'py, PyString>>,
     ttl: Option<Duration>,
     stall_wait: StallWait,
     delivery_timeout: Option<Duration>,
@@ -56,7 +58,7 @@ pub(crate) struct Given<'py> {
 }
 
 /// What else a message may have, for the error that names them.
-const ALLOWED: &str = "tag, headers, msg_id, expected_stream, expected_last_msg_id, expected_last_seq, expected_last_subject_seq, ttl, stall_wait, delivery_timeout, report_always";
+const ALLOWED: &str = "tag, headers, msg_id, expected_stream, expected_last_msg_id, expected_last_seq, expected_last_subject_seq, traceparent, tracestate, ttl, stall_wait, delivery_timeout, report_always";
 
 impl<'py> Given<'py> {
     /// A message without options.
@@ -71,6 +73,8 @@ impl<'py> Given<'py> {
             expected_last_msg_id: None,
             expected_last_seq: None,
             expected_last_subject_seq: None,
+            traceparent: None,
+            tracestate: None,
             ttl: None,
             stall_wait: StallWait::Configured,
             delivery_timeout: None,
@@ -122,6 +126,8 @@ impl<'py> Given<'py> {
             "expected_last_msg_id" => self.expected_last_msg_id = Some(text(key, &value)?),
             "expected_last_seq" => self.expected_last_seq = Some(sequence(key, &value)?),
             "expected_last_subject_seq" => self.expected_last_subject_seq = Some(sequence(key, &value)?),
+            "traceparent" => self.traceparent = Some(text(key, &value)?),
+            "tracestate" => self.tracestate = Some(text(key, &value)?),
             "ttl" => self.ttl = Some(duration(key, &value)?),
             "stall_wait" => self.stall_wait = duration_or_infinite(key, &value)?.map_or(StallWait::NoLimit, StallWait::AtMost),
             "delivery_timeout" => self.delivery_timeout = Some(duration(key, &value)?),
@@ -146,6 +152,8 @@ impl<'py> Given<'py> {
             expected_last_msg_id: optional("expected_last_msg_id", &self.expected_last_msg_id)?,
             expected_last_seq: self.expected_last_seq,
             expected_last_subject_seq: self.expected_last_subject_seq,
+            traceparent: optional("traceparent", &self.traceparent)?,
+            tracestate: optional("tracestate", &self.tracestate)?,
             ttl: self.ttl,
             stall_wait: self.stall_wait,
             delivery_timeout: self.delivery_timeout,

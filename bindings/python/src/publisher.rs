@@ -74,6 +74,7 @@ impl Publisher {
     /// ``tag``: any object, handed back in the report. ``headers``: a mapping of str to str or to a sequence of str.
     /// ``msg_id``: by which the stream knows a second copy; the bus makes one if none is given.
     /// ``expected_stream``, ``expected_last_msg_id``, ``expected_last_seq``, ``expected_last_subject_seq``: what must hold, or the stream refuses.
+    /// ``traceparent``, ``tracestate``: the trace that it belongs to (W3C Trace Context); ``ackbus.opentelemetry`` gives them by itself.
     /// ``ttl``: how long the stream keeps it, where it allows that. ``stall_wait``: how long to wait for room, at most.
     /// ``delivery_timeout``: how long it may stay pending. All three in seconds, or as a timedelta.
     /// ``report_always``: call a handler with its outcome whatever the option ``report`` says.
@@ -85,7 +86,7 @@ impl Publisher {
     // Every keyword by name: a method with **kwargs gets its arguments as a tuple and a dict made for each call, which costs a third of a publish.
     #[allow(clippy::too_many_arguments, reason = "they are Python's keywords")]
     #[pyo3(signature = (topic, payload=None, *, tag=None, headers=None, msg_id=None, expected_stream=None, expected_last_msg_id=None, expected_last_seq=None,
-                        expected_last_subject_seq=None, ttl=None, stall_wait=None, delivery_timeout=None, report_always=None))]
+                        expected_last_subject_seq=None, traceparent=None, tracestate=None, ttl=None, stall_wait=None, delivery_timeout=None, report_always=None))]
     fn publish<'py>(
         &self,
         py: Python<'py>,
@@ -98,6 +99,8 @@ impl Publisher {
         expected_last_msg_id: Option<Bound<'py, PyAny>>,
         expected_last_seq: Option<Bound<'py, PyAny>>,
         expected_last_subject_seq: Option<Bound<'py, PyAny>>,
+        traceparent: Option<Bound<'py, PyAny>>,
+        tracestate: Option<Bound<'py, PyAny>>,
         ttl: Option<Bound<'py, PyAny>>,
         stall_wait: Option<Bound<'py, PyAny>>,
         delivery_timeout: Option<Bound<'py, PyAny>>,
@@ -112,6 +115,8 @@ impl Publisher {
             ("expected_last_msg_id", expected_last_msg_id),
             ("expected_last_seq", expected_last_seq),
             ("expected_last_subject_seq", expected_last_subject_seq),
+            ("traceparent", traceparent),
+            ("tracestate", tracestate),
             ("ttl", ttl),
             ("stall_wait", stall_wait),
             ("delivery_timeout", delivery_timeout),

@@ -8,6 +8,7 @@ use crate::config::MsgIdMode;
 use crate::error::{Error, Result, Status};
 use crate::ledger::{ID_MASK, Slot};
 use crate::message::Message;
+use crate::message::trace::{TRACEPARENT, TRACESTATE};
 use crate::wire::Token;
 
 /// The server's MAX_CONTROL_LINE_SIZE (nats-server `server/const.go`).
@@ -180,6 +181,12 @@ fn own_headers(message: &Message<'_>, mut header: impl FnMut(&str, &str)) {
     }
     if let Some(ttl) = message.ttl {
         header("Nats-TTL", number.format(ttl.as_secs()));
+    }
+    if let Some(parent) = message.traceparent {
+        header(TRACEPARENT, parent);
+    }
+    if let Some(state) = message.tracestate {
+        header(TRACESTATE, state);
     }
 }
 
@@ -369,6 +376,8 @@ mod tests {
             expected_last_seq: Some(0),
             expected_last_subject_seq: Some(9),
             ttl: Some(Duration::from_secs(60)),
+            traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            tracestate: Some("a=1"),
             ..Message::new("t", b"p")
         };
         let (_, text) = encode(MsgIdMode::Auto, &message, false);
@@ -376,7 +385,7 @@ mod tests {
         let block = &rest[..rest.len() - 3];
         assert_eq!(
             block,
-            "NATS/1.0\r\nNats-Msg-Id: mine\r\nA: 1\r\nB: \r\nNats-Expected-Stream: S\r\nNats-Expected-Last-Msg-Id: L\r\nNats-Expected-Last-Sequence: 0\r\nNats-Expected-Last-Subject-Sequence: 9\r\nNats-TTL: 60\r\n\r\n"
+            "NATS/1.0\r\nNats-Msg-Id: mine\r\nA: 1\r\nB: \r\nNats-Expected-Stream: S\r\nNats-Expected-Last-Msg-Id: L\r\nNats-Expected-Last-Sequence: 0\r\nNats-Expected-Last-Subject-Sequence: 9\r\nNats-TTL: 60\r\ntraceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\ntracestate: a=1\r\n\r\n"
         );
         assert!(line.ends_with(&format!(" {} {}", block.len(), block.len() + 1)));
     }

@@ -11,7 +11,10 @@ int main(int, char **argv)
     config.set("servers", argv[1]).topic("orders.>", {{"stream", "ORDERS"}, {"create", "if_missing"}}).on_error([](const ackbus::report &) {});
     const auto bus = ackbus::publisher::connect(config);
 
-    CHECK(bus.publish_wait(message("orders.created", "one").header("Color", "red").header("Empty", "").msg_id("id-1")).stream_seq == 1);
+    const std::string trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const auto one = message("orders.created", "one").header("Color", "red").header("Empty", "").msg_id("id-1").traceparent(trace).tracestate("rojo=1");
+    CHECK(bus.publish_wait(one).stream_seq == 1);
+    THROWS(ackbus::call_error, status::invalid_argument, bus.publish(message("orders.created", "").traceparent("no trace")));
     const ackbus::ack copy = bus.publish_wait(message("orders.created", "one").msg_id("id-1"));
     CHECK(copy.duplicate && copy.stream == "ORDERS" && copy.stream_seq == 1);
     auto future = bus.submit(message("orders.created", "two").expected_last_seq(1).expected_last_msg_id("id-1").expected_stream("ORDERS"));

@@ -56,6 +56,7 @@ fn a_real_server_stores_what_was_acknowledged() {
     let payloads: Vec<_> = stored.iter().map(|message| message.payload.as_slice()).collect();
     assert_eq!(payloads, [&b"one"[..], b"two"]);
     let header = |name: &str| stored[0].headers.get(name).map(|value| value.as_str());
+    assert_eq!((header("traceparent"), header("tracestate")), (Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), Some("rojo=1")));
     assert_eq!((header("Color"), header("Empty"), stored[0].msg_id.as_deref()), (Some("red"), Some(""), Some("id-1")));
 }
 
