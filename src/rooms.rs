@@ -235,7 +235,7 @@ impl Default for Bus {
         let settings = config.settings().expect("options");
         let shared = Shared::new(settings, Rules::new(), Clock::Real(Instant::now()), &[7; 32], &handlers).expect("a publisher");
         let mut handler = Handler { core: Core::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), 7), wire: Kept::default() };
-        handler.core.connected(1, "bench", "2.12.0", Limits { max_payload: 1 << 20 });
+        handler.core.connected(1, "bench", "2.12.0", Limits::of(1 << 20));
         Bus { shared, handler, handlers, batch: Vec::with_capacity(BURST), seq: 0 }
     }
 }

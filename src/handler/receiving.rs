@@ -23,18 +23,19 @@ impl Receiver for Core {
         self.fenced = 0;
         self.denied.clear();
         self.told_silence = false;
+        let max_payload = limits.max_payload;
         self.limits = limits;
         let (kind, what) = if self.epochs == 1 { (EventKind::Connected, "connected to") } else { (EventKind::Reconnected, "reconnected to") };
-        let text = format!("{what} {server} (nats-server {version}, max_payload {})", limits.max_payload);
+        let text = format!("{what} {server} (nats-server {version}, max_payload {max_payload})");
         let event = self.logged_event(kind, Status::Ok, u64::from(self.epochs), "", text);
-        self.shared.connected(&self.lane, server, version, limits.max_payload, event);
+        self.shared.connected(&self.lane, server, version, max_payload, event);
         self.apply_limits();
         self.retry_gates_now();
     }
 
     fn limits(&mut self, limits: Limits) {
-        self.limits = limits;
         self.lane.set_max_payload(limits.max_payload);
+        self.limits = limits;
     }
 
     fn lost(&mut self, epoch: u32, loss: &Loss) {

@@ -76,6 +76,8 @@ fn tracestate_fault(text: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::expect_used, reason = "tests")]
+
     use super::*;
     use crate::error::Status;
 

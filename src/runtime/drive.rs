@@ -18,6 +18,7 @@ use crate::wire::nats::connection::{Connect, Connection, Info};
 use crate::wire::nats::outbox::PIECES;
 use crate::wire::nats::pool::{Next, Pool, Target};
 use crate::wire::nats::url::Servers;
+use crate::wire::nats::version::is_at_least;
 use crate::wire::nats::{NatsWire, Side};
 use crate::wire::{Nanos, Notice, Receiver, nanos};
 
@@ -336,8 +337,9 @@ impl NatsDriver {
         let core = &self.handler.core;
         let (now, settings) = (core.now, &core.shared.settings);
         let Greeted { target, stream, mut info, auth, over_tls } = greeted;
-        if over_tls && !settings.tls.first {
-            // Anybody could write into the plain INFO; the next one comes through TLS.
+        if over_tls && !settings.tls.first && is_at_least(&info.version, 2, 12) {
+            // Anybody could write into the plain INFO; the next one comes through TLS. Older servers send none until their cluster changes: then the plain one
+            // is better than none, and what keeps a false server from the credentials is the same as ever (`Pool::discovered`).
             info.connect_urls.clear();
         }
         if let Some(what) = auth.exposed()

@@ -61,7 +61,7 @@ impl MemoryWire {
     pub(crate) fn deliver(&mut self, receiver: &mut impl Receiver) -> bool {
         if !self.connected {
             self.connected = true;
-            receiver.connected(1, "memory:", "memory", Limits { max_payload: MAX_PAYLOAD });
+            receiver.connected(1, "memory:", "memory", Limits::of(MAX_PAYLOAD));
             return true;
         }
         let any = !self.sent.is_empty() || !self.answers.is_empty();

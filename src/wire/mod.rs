@@ -118,10 +118,34 @@ pub(crate) enum Violation {
 }
 
 /// What a server allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Headers and payload of one message, in bytes.
     pub(crate) max_payload: u64,
+    /// What it cannot do; empty for a new one.
+    pub(crate) lacks: Vec<Lack>,
+}
+
+impl Limits {
+    pub(crate) fn of(max_payload: u64) -> Self {
+        Limits { max_payload, lacks: Vec::new() }
+    }
+
+    /// What this message asks for and the server lacks.
+    pub(crate) fn lack_of(&self, slot: &Slot) -> Option<&'static str> {
+        let headers = slot.content.headers();
+        let asks_for = |lack: &&Lack| headers.split(|&byte| byte == b'\n').any(|line| line.starts_with(lack.header.as_bytes()));
+        self.lacks.iter().find(asks_for).map(|lack| lack.what)
+    }
+}
+
+/// Something that a server cannot do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lack {
+    /// The header by which a message asks for it, with the colon.
+    pub(crate) header: &'static str,
+    /// What it is, and what it needs.
+    pub(crate) what: &'static str,
 }
 
 /// The handler, as a wire sees it. Called only on the I/O thread.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use ackbus::{Config, Event, Handlers, Message, Publisher, Purge, Report, Sink, StallWait};
-use ackbus_test_support::Control;
+use ackbus_test_support::{Control, Server};
 use serde_json::Value;
 
 use scenario::{Publishing, Scenario, Step};
@@ -26,6 +26,13 @@ fn every_scenario_holds() {
     let only = std::env::var("ACKBUS_SCENARIO").ok();
     let mut scenarios = scenario::all();
     scenarios.retain(|scenario| only.as_ref().is_none_or(|name| *name == scenario.name));
+    scenarios.retain(|scenario| {
+        let runs = scenario.since.is_none_or(|(major, minor)| Server::is_at_least(major, minor));
+        if !runs {
+            eprintln!("skipped {}: it needs nats-server {:?}, and this is {}", scenario.name, scenario.since, Server::version());
+        }
+        runs
+    });
     assert!(!scenarios.is_empty(), "there is no scenario {only:?}");
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     // A scenario waits more than it works: a few at a time.

@@ -12,6 +12,8 @@ const FILE: &str = include_str!("scenarios.json");
 pub(crate) struct Scenario {
     pub(crate) name: String,
     pub(crate) why: String,
+    /// The first nats-server, major and minor, that has what it needs.
+    pub(crate) since: Option<(u32, u32)>,
     #[serde(default)]
     pub(crate) setup: Vec<Value>,
     /// A [`Publishing`], as soon as the set-up's answers are in it.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ackbus::{Persistence, Status};
-use ackbus_test_support::{Action, Cluster, Proxy, Reader, Server, StreamConfig, Verb, choose};
+use ackbus_test_support::{Action, Cluster, Proxy, Reader, Server, StreamConfig, Verb, choose, wait_for};
 
-use crate::common::{Books, Bus, Options};
+use crate::common::{Books, Bus, Options, PATIENCE};
 use crate::logs::logged;
 
 const SILENT: (Status, Persistence, u32) = (Status::AckTimeout, Persistence::PossiblyPersisted, 0);
@@ -110,6 +110,12 @@ fn a_stream_without_a_leader() {
     bus.publish("orders.created", "before");
     bus.reported(1);
     home.kill();
+    // If it led the cluster too, nobody answers questions about streams until there is another leader.
+    let left = cluster.servers().iter().find(|server| server.name() != home.name()).unwrap();
+    wait_for("a leader of those that are left", PATIENCE, || {
+        let leader = left.monitor("/jsz").ok()?["meta_cluster"]["leader"].as_str()?.to_owned();
+        (!leader.is_empty() && leader != home.name()).then_some(())
+    });
     let id = bus.publish("orders.created", "nobody leads");
     let seen = bus.report(id);
     assert_eq!((seen.status, seen.persistence), (Status::Unavailable, Persistence::NotPersisted), "{seen:?}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ackbus::{Handlers, Message, Persistence, Publisher, Status};
-use ackbus_test_support::{Reader, Server};
+use ackbus_test_support::{Reader, Server, StreamConfig};
 
 use crate::common::{Bus, PATIENCE, Seen, config};
 
@@ -69,6 +69,32 @@ fn everything_a_message_may_have_is_stored() {
     assert_eq!((values("Content-Type"), values("Trace")), (vec!["text/plain".to_owned()], vec!["a b: c".to_owned(), "d".to_owned()]));
     assert_eq!(stored[0].msg_id.as_deref(), Some("first-1"));
     assert_eq!(stored[1].msg_id.as_deref(), Some(books.reports[&second].msg_id.as_str()), "the automatic id is the one reported");
+}
+
+/// Servers before 2.11 ignore a time to live, and would keep the message for ever.
+#[test]
+fn a_time_to_live_that_the_server_cannot_keep_is_refused() {
+    let server = Server::start();
+    let reader = Reader::connect(&server.url());
+    let can = Server::is_at_least(2, 11);
+    if can {
+        reader.create_stream_with(StreamConfig { name: "SHORT".into(), subjects: vec!["short.>".into()], allow_message_ttl: true, ..Default::default() });
+    } else {
+        reader.create_stream("SHORT", &["short.>"]);
+    }
+    let bus = Bus::connect(&server.url(), &[], &[]);
+    let lived = bus.send(&Message { ttl: Some(Duration::from_secs(3600)), ..Message::new("short.lived", b"an hour") }).unwrap();
+    let kept = bus.publish("short.kept", "for ever");
+    let books = bus.finish();
+    books.persisted(&[kept]);
+    if can {
+        books.persisted(&[lived]);
+    } else {
+        books.ended(&[lived], (Status::Rejected, Persistence::NotPersisted, 0));
+        let text = &books.reports[&lived].text;
+        assert!(text.contains("ttl needs nats-server 2.11") && books.reports[&lived].attempts == 0, "{text}");
+    }
+    books.compare(&reader, &["SHORT"]);
 }
 
 #[test]

@@ -261,7 +261,17 @@ def _failing(fails: Json | None, call: Callable[[], Any]) -> Any:
     return result
 
 
-_OF_A_MESSAGE = ("tag", "msg_id", "expected_stream", "expected_last_msg_id", "expected_last_seq", "expected_last_subject_seq", "traceparent", "tracestate", "report_always")
+_OF_A_MESSAGE = (
+    "tag",
+    "msg_id",
+    "expected_stream",
+    "expected_last_msg_id",
+    "expected_last_seq",
+    "expected_last_subject_seq",
+    "traceparent",
+    "tracestate",
+    "report_always",
+)
 
 
 def _message(step: Json, index: int = 0) -> tuple[str, bytes, Json]:

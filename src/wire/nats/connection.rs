@@ -11,6 +11,7 @@ use super::fences::{self, Fences};
 use super::frame::{self, Encoder, TOKEN_LEN};
 use super::outbox::{End, Outbox, PIECES};
 use super::reply::{Replies, SID};
+use super::version::lacks;
 use crate::error::{Error, Status};
 use crate::ledger::Slot;
 use crate::message::subject_fault;
@@ -220,7 +221,7 @@ impl Connection {
     }
 
     fn limits(&self) -> Limits {
-        Limits { max_payload: if self.info.max_payload == 0 { 1 << 20 } else { self.info.max_payload } }
+        Limits { max_payload: if self.info.max_payload == 0 { 1 << 20 } else { self.info.max_payload }, lacks: lacks(&self.info.version) }
     }
 
     /// Takes a frame. Its mark is the fence that will follow it.

@@ -12,6 +12,7 @@ pub(crate) mod pool;
 mod reply;
 pub(crate) mod tls;
 pub(crate) mod url;
+pub(crate) mod version;
 
 use std::collections::HashMap;
 use std::io::IoSlice;

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -162,6 +162,24 @@ impl Server {
         let text = String::from_utf8_lossy(&output.stdout);
         // "nats-server: v2.12.1"
         text.trim().rsplit(": v").next().unwrap_or_default().to_owned()
+    }
+
+    /// Whether that version is this one or a later one: for what servers do differently.
+    ///
+    /// # Panics
+    /// When there is none, or its version cannot be read.
+    #[must_use]
+    pub fn is_at_least(major: u32, minor: u32) -> bool {
+        static VERSION: OnceLock<(u32, u32)> = OnceLock::new();
+        let has = VERSION.get_or_init(|| {
+            let version = Server::version();
+            let mut numbers = version.split('.').map(|part| part.parse::<u32>());
+            match (numbers.next(), numbers.next()) {
+                (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
+                _ => panic!("the version of the nats-server is {version:?}"),
+            }
+        });
+        *has >= (major, minor)
     }
 
     pub(crate) fn prepare(options: Options, name: &str) -> io::Result<Self> {
