@@ -138,6 +138,7 @@ type Error struct {
 	cause error
 }
 
+// Error is the status and the text.
 func (e *Error) Error() string {
 	text := e.Text
 	if text == "" {

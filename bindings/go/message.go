@@ -8,7 +8,7 @@ import (
 
 // Header is a name and a value. Names are printable ASCII without ":"; values are text without control bytes and without blanks at their ends.
 type Header struct {
-	Name, Value string
+	Name, Value string // as they stand on the wire
 }
 
 // Message is a message with everything that can be said about it. Only the topic must be given. It is copied when it is published.

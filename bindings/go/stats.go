@@ -6,9 +6,9 @@ import "time"
 type Stats struct {
 	// Accepted is the persistent messages that a publish took: each gets exactly one outcome.
 	Accepted uint64
-	// Pending is those not yet settled, now. An ephemeral message counts until it is written.
+	// Pending is those not yet settled, now.
 	Pending uint64
-	// PendingBytes is what they count against [WithMaxPendingBytes], now.
+	// PendingBytes is what counts against [WithMaxPendingBytes] now: pending messages, ephemeral ones not yet written, reports not yet returned.
 	PendingBytes uint64
 	// EventsDropped is the events that made room for newer ones because nobody took them.
 	EventsDropped uint64
@@ -16,27 +16,27 @@ type Stats struct {
 	Published uint64
 	// PublishErrors is the persistent messages that settled without an acknowledgement: refused, timed out, purged, closed.
 	PublishErrors uint64
-	// PendingMax is the most messages that were pending at once.
+	// PendingMax is the most that counted against [WithMaxPending] at once, ephemeral messages and reports not yet returned included.
 	PendingMax uint64
 	// AckTimeouts is the attempts whose ack wait ran out. The message may have been sent again and acknowledged later.
 	AckTimeouts uint64
-	// Duplicates is the acknowledged messages whose id the stream already had, while no earlier attempt can have stored it.
+	// Duplicates is the acknowledgements that found the id in the stream already: of a resend, or of an id used twice. Only these have Report.Duplicate.
 	Duplicates uint64
-	// Attempts is the frames of persistent messages that were written whole.
+	// Attempts is the sendings that were begun, first ones and repeated ones; ephemeral messages have one.
 	Attempts uint64
-	// Retries is the attempts after the first, whatever the reason.
+	// Retries is the attempts after a message's first, whatever the reason.
 	Retries uint64
-	// Resent is those retries whose message may have been stored already: the stream tells them by their id.
+	// Resent is the attempts written whole of messages that had been written whole before.
 	Resent uint64
-	// LateAcks is the acknowledgements for messages that had settled, or for an attempt that was over.
+	// LateAcks is the replies to messages that had settled, and refusals of attempts that were over. They change no report.
 	LateAcks uint64
-	// AlienReplies is the replies that are no acknowledgement of a live attempt.
+	// AlienReplies is the replies that are no acknowledgement: unreadable, to an attempt never made, or from another stream than the rule names.
 	AlienReplies uint64
 	// QueueFull is how often the window was full when a publish tried. One that waits for room may try several times.
 	QueueFull uint64
 	// GatesHeld is how often a gate closed because its stream was missing, overloaded or without a leader.
 	GatesHeld uint64
-	// Ephemeral is the ephemeral messages accepted. They are not acknowledged and not in Accepted.
+	// Ephemeral is the ephemeral messages written. They are not acknowledged and in no figure of persistent messages.
 	Ephemeral uint64
 	// EphemeralDropped is the ephemeral messages not written before their deadline, a purge or the close.
 	EphemeralDropped uint64

@@ -22,8 +22,10 @@ template <typename Kind> class batch {
     using view_type = typename Kind::view;
 
 public:
+    /// A report or an event, as a view.
     using value_type = view_type;
 
+    /// An input iterator whose values are views.
     class iterator {
     public:
         using iterator_category = std::input_iterator_tag;
@@ -60,7 +62,9 @@ public:
     /// Takes over what the C API handed out.
     explicit batch(typename Kind::handle *handle) noexcept : handle_(handle), first_(Kind::data(handle, &size_, &stride_)) {}
 
+    /// The other one is then empty.
     batch(batch &&other) noexcept { swap(other); }
+    /// Frees what this one held before.
     batch &operator=(batch &&other) noexcept
     {
         batch(std::move(other)).swap(*this);
@@ -73,7 +77,9 @@ public:
     [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
     /// Number `i`, which must be less than size().
     view_type operator[](std::size_t i) const noexcept { return view_type(element<native_type>(first_, stride_, i)); }
+    /// The first.
     iterator begin() const noexcept { return {this, 0}; }
+    /// Behind the last.
     iterator end() const noexcept { return {this, size_}; }
 
     /// As the C API has it; null if there is none.

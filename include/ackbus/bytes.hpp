@@ -37,8 +37,9 @@ public:
     constexpr bytes_view(const void *data, std::size_t size) noexcept : data_(data), size_(size) {}
 
     /// A C string, without its NUL byte. Must not be null.
-    bytes_view(std::nullptr_t) = delete;
     constexpr bytes_view(const char *text) noexcept : bytes_view(std::string_view(text)) {} // NOLINT(google-explicit-constructor)
+    /// Not of a null pointer: it would be taken for a C string.
+    bytes_view(std::nullptr_t) = delete;
 
     /// The elements of a container. Built-in arrays are left out: as a text they would have their NUL byte in them.
     template <typename Range, typename = std::enable_if_t<!std::is_array_v<Range> && detail::is_byte<detail::element_of<Range>>>>
@@ -55,8 +56,9 @@ public:
 
     /// The same bytes as text.
     std::string_view text() const noexcept { return {static_cast<const char *>(data_), size_}; }
-    /// The first byte, and the end, as std::byte.
+    /// The first byte, as std::byte.
     const std::byte *begin() const noexcept { return static_cast<const std::byte *>(data_); }
+    /// The end, as std::byte.
     const std::byte *end() const noexcept { return begin() + size_; } // NOLINT: null + 0 is defined in C++
 
 private:

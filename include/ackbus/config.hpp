@@ -19,11 +19,14 @@ namespace ackbus {
 /// An option's value: text, a number, a switch, or a duration of whole milliseconds for the options whose keys end in `_ms`.
 class option_value {
 public:
-    option_value(const char *text) : text_(text) {}                 // NOLINT(google-explicit-constructor)
-    option_value(std::string_view text) : text_(text) {}            // NOLINT(google-explicit-constructor)
+    /// A C string. Must not be null.
+    option_value(const char *text) : text_(text) {} // NOLINT(google-explicit-constructor)
+    /// Text.
+    option_value(std::string_view text) : text_(text) {} // NOLINT(google-explicit-constructor)
+    /// Text.
     option_value(std::string text) noexcept : text_(std::move(text)) {} // NOLINT(google-explicit-constructor)
 
-    /// Not for char: 'a' would become "97".
+    /// A whole number, or a switch. Not for char: 'a' would become "97".
     template <typename T, typename = std::enable_if_t<std::is_arithmetic_v<T> && !std::is_same_v<T, char>>>
     option_value(T value) // NOLINT(google-explicit-constructor)
     {
@@ -34,6 +37,7 @@ public:
             text_ = std::to_string(value);
     }
 
+    /// A duration that is whole milliseconds.
     template <typename Rep, typename Period>
     option_value(std::chrono::duration<Rep, Period> time) // NOLINT(google-explicit-constructor)
     {
@@ -41,6 +45,7 @@ public:
         text_ = std::to_string(std::chrono::milliseconds(time).count());
     }
 
+    /// As the C API takes it.
     const std::string &text() const noexcept { return text_; }
 
 private:
@@ -52,9 +57,13 @@ private:
 /// Every function that sets something returns the config, throws call_error for what is not allowed, and then has changed nothing.
 class config {
 public:
+    /// The defaults, and no handlers.
     config() : native_(ackbus_config_new()) {}
+    /// The same options, rules and handlers.
     config(const config &other) : native_(ackbus_config_clone(other.native())), handlers_(other.handlers_), report_is_set_(other.report_is_set_) {}
+    /// The other one is then empty: what is set on it throws call_error.
     config(config &&other) noexcept = default;
+    /// The same options, rules and handlers.
     config &operator=(config other) noexcept
     {
         native_.swap(other.native_);

@@ -28,14 +28,15 @@ class error : public std::runtime_error {
 public:
     /// What an error knows besides its text.
     struct facts {
-        ackbus::status status = ackbus::status::internal;
-        ackbus::persistence persistence = ackbus::persistence::not_persisted;
-        std::uint32_t server_code = 0;
-        bool retriable = false;
-        bool fatal = false;
-        std::size_t accepted = 0;
+        ackbus::status status = ackbus::status::internal;                     ///< As error::status.
+        ackbus::persistence persistence = ackbus::persistence::not_persisted; ///< As error::persistence.
+        std::uint32_t server_code = 0;                                        ///< As error::server_code.
+        bool retriable = false;                                               ///< As error::retriable.
+        bool fatal = false;                                                   ///< As error::fatal.
+        std::size_t accepted = 0;                                             ///< As error::accepted.
     };
 
+    /// An error that knows this. The library makes them; a test of a handler may, too.
     error(const facts &known, std::string_view text) : std::runtime_error(std::string(name(known.status)).append(": ").append(text)), facts_(known) {}
 
     /// The status.

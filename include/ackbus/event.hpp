@@ -17,6 +17,7 @@ namespace ackbus {
 /// A view: in a handler it ends with the call, from a batch with the batch.
 class event {
 public:
+    /// A view of one event of the C API.
     explicit event(const ackbus_event &native) noexcept : raw_(&native) {}
 
     /// What happened.

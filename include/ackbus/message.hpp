@@ -15,8 +15,9 @@ namespace ackbus {
 
 /// The caller's number for a message; it comes back in the report. A type of its own: in `publish(topic, data, 5)` the 5 would look like a length.
 struct tag {
+    /// This number.
     explicit constexpr tag(std::uint64_t number) noexcept : value(number) {}
-    std::uint64_t value;
+    std::uint64_t value; ///< The number.
 };
 
 /// A message: topic and payload, and what its other functions add.

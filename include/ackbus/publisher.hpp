@@ -41,7 +41,9 @@ class publisher {
 public:
     /// No publisher: every call throws call_error, until one is moved in. Lets a handler name the publisher that it belongs to before there is one.
     publisher() noexcept = default;
+    /// The other one is then empty, as if default-constructed.
     publisher(publisher &&) noexcept = default;
+    /// Closes what this one held before, as its end would.
     publisher &operator=(publisher &&other) noexcept
     {
         publisher(std::move(other)).swap(*this);

@@ -18,6 +18,7 @@ namespace ackbus {
 /// A view: in a handler it ends with the call, from a batch with the batch.
 class report {
 public:
+    /// A view of one report of the C API.
     explicit report(const ackbus_report &native) noexcept : raw_(&native) {}
 
     /// Whether the message is persisted (or, ephemeral, written).

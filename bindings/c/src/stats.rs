@@ -20,9 +20,9 @@ pub struct ackbus_stats {
     pub struct_size: usize,
     /// Persistent messages that `publish` took: each gets exactly one outcome. Unit: messages.
     pub accepted: u64,
-    /// Accepted and not yet settled, now. An ephemeral message counts until it is written. Unit: messages.
+    /// Persistent messages accepted and not yet settled, now. Unit: messages.
     pub pending: u64,
-    /// What the pending messages count against `max_pending_bytes`, now. Unit: bytes.
+    /// What counts against `max_pending_bytes` now: pending messages, ephemeral ones not yet written, reports not yet returned. Unit: bytes.
     pub pending_bytes: u64,
     /// Lifecycle events that made room for newer ones because nobody took them (`event_queue`). Unit: events.
     pub events_dropped: u64,
@@ -30,27 +30,27 @@ pub struct ackbus_stats {
     pub published: u64,
     /// Persistent messages that settled without an acknowledgement: refused, timed out, purged, closed. Unit: messages.
     pub publish_errors: u64,
-    /// The most messages that were pending at once. Unit: messages.
+    /// The most that counted against `max_pending` at once: pending messages, ephemeral ones not yet written, reports not yet returned. Unit: messages.
     pub pending_max: u64,
     /// Attempts whose `ack_wait_ms` ran out. The message may have been sent again and acknowledged later. Unit: attempts.
     pub ack_timeouts: u64,
-    /// Acknowledged messages whose id the stream already had, while no earlier attempt of ours can have stored it. Unit: messages.
+    /// Acknowledgements that found the id in the stream already: of a resend, or of an id used twice (only these are flagged in the report). Unit: messages.
     pub duplicates: u64,
-    /// Frames of persistent messages that were written whole, first ones and repeated ones. Unit: attempts.
+    /// Sendings that were begun, first ones and repeated ones; ephemeral messages have one. Unit: attempts.
     pub attempts: u64,
-    /// Attempts after the first, whatever the reason. Unit: attempts.
+    /// Attempts after a message's first, whatever the reason. Unit: attempts.
     pub retries: u64,
-    /// Those retries whose message may have been stored already: the stream tells them by their id. Unit: attempts.
+    /// Attempts written whole of messages that had been written whole before. Unit: attempts.
     pub resent: u64,
-    /// Acknowledgements for messages that had settled, or for an attempt that was over. They change no report. Unit: replies.
+    /// Replies to messages that had settled, and refusals of attempts that were over. They change no report. Unit: replies.
     pub late_acks: u64,
-    /// Replies that are no acknowledgement of a live attempt: unknown token, unreadable, or from another stream than the rule names. Unit: replies.
+    /// Replies that are no acknowledgement: unreadable, to an attempt never made, or from another stream than the rule names. Unit: replies.
     pub alien_replies: u64,
     /// Publishes that returned QUEUE_FULL, at once or after `stall_wait_ms`. Unit: calls.
     pub queue_full: u64,
     /// How often a gate closed because its stream was missing, overloaded or without a leader. Unit: times.
     pub gates_held: u64,
-    /// Ephemeral messages accepted. They are not acknowledged and not in `accepted`. Unit: messages.
+    /// Ephemeral messages written. They are not acknowledged and in no figure of persistent messages. Unit: messages.
     pub ephemeral: u64,
     /// Ephemeral messages not written before their deadline, a purge or the close. Unit: messages.
     pub ephemeral_dropped: u64,

@@ -143,6 +143,15 @@ fn figures_are_the_cores() {
     assert_eq!(ours, cores);
 }
 
+/// What a figure counts is said once, in the core's table, and copied word for word.
+#[test]
+fn figures_are_explained_in_the_cores_words() {
+    let c = explained(&read("bindings/c/src/stats.rs"), |line| line.strip_prefix("pub ")?.strip_suffix(": u64,"));
+    for (name, unit, meaning) in Stats::FIELDS {
+        assert_eq!(c.get(*name), Some(&format!("{meaning} Unit: {unit}.")), "{name}");
+    }
+}
+
 /// T17: the parts and the whole are all written by hand.
 #[test]
 fn versions_agree() {

@@ -9,7 +9,7 @@ import (
 
 // Figures is what the variable shows.
 type Figures struct {
-	State, Server, LastError string
+	State, Server, LastError string // as [ackbus.Info] has them; LastError is empty if there was none
 	ackbus.Stats
 }
 

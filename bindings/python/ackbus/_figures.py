@@ -76,9 +76,11 @@ class Info:
     """How a publisher stands, and with whom."""
 
     state: State
+    """Whether it is connected, or closed, or has failed."""
     server: str
     """The server of the newest connection, without credentials."""
     server_version: str
+    """Its version; empty before the first connection."""
     max_payload: int
     """The largest payload with headers that every server of ours takes, in bytes; 0 before the first connection."""
     last_error: Error | None

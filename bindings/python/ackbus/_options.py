@@ -38,13 +38,21 @@ class Topic(TypedDict, total=False):
     subjects: str | Iterable[str]
     """For creation: the stream's subjects. Default: the pattern."""
     storage: Literal["file", "memory"]
+    """For creation: where the stream keeps its messages. Default file."""
     replicas: int
+    """For creation: how many servers hold the stream. Default: the server's."""
     retention: Literal["limits", "interest", "workqueue"]
+    """For creation: when the stream forgets a message. Default limits."""
     discard: Literal["old", "new"]
+    """For creation: what the stream does at its limits. Default old."""
     max_msgs: int
+    """For creation: how many messages the stream keeps. Default: no limit."""
     max_bytes: int
+    """For creation: how many bytes the stream keeps. Default: no limit."""
     max_age: Seconds
+    """For creation: how long the stream keeps a message. Default: no limit."""
     duplicate_window: Seconds
+    """For creation: how long the stream remembers message ids. Default: the server's."""
 
 
 class MessageOptions(TypedDict, total=False):
@@ -53,12 +61,17 @@ class MessageOptions(TypedDict, total=False):
     tag: object
     """Handed back in the report."""
     headers: Mapping[str, str | Iterable[str]]
+    """Names and values; several values make several headers of that name."""
     msg_id: str
     """By which the stream knows a second copy. Default: one that the bus makes."""
     expected_stream: str
+    """Refused unless this stream stores it."""
     expected_last_msg_id: str
+    """Refused unless the stream's last message has this Msg-Id."""
     expected_last_seq: int
+    """Refused unless this is the stream's last sequence; 0: unless the stream is empty."""
     expected_last_subject_seq: int
+    """Refused unless this is the topic's last sequence; 0: unless the topic has none."""
     traceparent: str
     """The trace that it belongs to: ``version-traceid-parentid-flags`` (W3C Trace Context)."""
     tracestate: str

@@ -161,7 +161,9 @@ class Exporter:
         self.collector = collector
         """To which further publishers may be added."""
         self.addr: str = server.server_address[0]
+        """Where it listens."""
         self.port: int = server.server_address[1]
+        """Its port; a free one, if 0 was asked for."""
         self._server = server
         self._thread = thread
 
