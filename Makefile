@@ -187,9 +187,11 @@ doc: tools ## The Rust documentation, warnings are errors
 .PHONY: docs
 docs: export ACKBUS_DOCS = $(target)/docs
 docs: export ACKBUS_SITE = $(target)/site
-docs: .tools/docs/pyvenv.cfg ## Build the documentation site from docs/ into target/site
+docs: python-package doxygen .tools/docs/pyvenv.cfg ## Build the documentation site from docs/ and the sources into target/site, and check its links and its search
 	$(timed)
-	python3 scripts/docs.py "$$ACKBUS_DOCS"
+	packages=$$($(python) -c 'import site; print(site.getsitepackages()[0])')
+	PYTHONPATH="$$packages" .tools/docs/bin/python scripts/references.py "$(target)/reference"
+	python3 scripts/docs.py "$$ACKBUS_DOCS" "$(target)/reference"
 	.tools/docs/bin/pygmentize -S default -f html -a .codehilite >>"$$ACKBUS_DOCS/site.css"
 	.tools/docs/bin/mkdocs build --strict --clean --config-file docs/mkdocs.yml
 	echo "file://$$ACKBUS_SITE/index.html"
@@ -362,6 +364,17 @@ clang:
 	    echo "clang skipped: apt-get could not install it"
 	else
 	    echo "clang skipped: it is not installed, and this is not root on Debian"
+	fi
+
+# The site has the references for C and C++ if it is there, and says so if it is not.
+.PHONY: doxygen
+doxygen:
+	@command -v doxygen >/dev/null && exit 0
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	    { apt-get update && apt-get install --yes --no-install-recommends doxygen; } >/dev/null 2>&1 && exit 0
+	    echo "doxygen skipped: apt-get could not install it"
+	else
+	    echo "doxygen skipped: it is not installed, and this is not root on Debian"
 	fi
 
 # The peer that C programs have: what Debian ships.

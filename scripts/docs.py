@@ -1,7 +1,10 @@
-"""Lays out the pages for mkdocs: python scripts/docs.py FOLDER
+"""Lays out the pages for mkdocs: python scripts/docs.py FOLDER REFERENCES
 
 Starts from the pages of docs/mkdocs.yml and follows every relative link. A page is copied as it is; a source file becomes a page that shows it, a folder
 without a README one that lists it. So every link works in the repository and on the site. A link that leads nowhere ends it with an error.
+
+REFERENCES is what scripts/references.py built. What a page says between `<!-- reference: LANGUAGE -->` and `<!-- end -->` is for readers of the repository; on the
+site it is a link to the reference, or the reason why there is none.
 """
 
 from __future__ import annotations
@@ -18,11 +21,15 @@ CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 PICTURES = {".svg", ".png"}
 LANGUAGES = {".c": "c", ".h": "c", ".cpp": "cpp", ".hpp": "cpp", ".rs": "rust", ".py": "python", ".go": "go", ".sh": "bash", ".json": "json", ".toml": "toml"}
 CONFIGURATION = ROOT / "docs/mkdocs.yml"
+REFERENCE = re.compile(r"<!-- reference: (?P<language>\w+) -->.*?<!-- end -->")
+REFERENCES = {"c": "c/ackbus_8h.html", "cpp": "cpp/namespaceackbus.html", "rust": "rust/ackbus/index.html", "python": "python/ackbus.html", "go": "go/ackbus.md"}
+"""Where each reference begins."""
 
 
 class Layout:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, references: Path) -> None:
         self.folder = folder
+        self.references = references
         self.done: set[Path] = set()
         self.dead: list[str] = []
 
@@ -69,7 +76,17 @@ class Layout:
             end = code.end()
         parts.append(LINK.sub(link, text[end:]))
         # Lists inside it are Markdown too, as they are in the repository.
-        return "".join(parts).replace("<details>", '<details markdown="1">')
+        text = "".join(parts).replace("<details>", '<details markdown="1">')
+        return REFERENCE.sub(lambda found: self.reference(page, found["language"]), text)
+
+    def reference(self, page: Path, language: str) -> str:
+        """The link to a language's reference; or why there is none."""
+        skipped = self.references / f"{language}.skipped"
+        if skipped.is_file():
+            return f"not on this site: {skipped.read_text()}"
+        if not (self.references / REFERENCES[language]).is_file():
+            self.dead.append(f"{page.relative_to(ROOT)}: there is no reference for {language}, and no reason")
+        return f"[reference]({os.path.relpath(ROOT / 'docs/reference' / REFERENCES[language], page.parent)})"
 
 
 def source(path: Path) -> str:
@@ -82,9 +99,10 @@ def listing(folder: Path) -> str:
     return f"# {folder.relative_to(ROOT)}\n\n" + "".join(f"* [{name}]({name})\n" for name in names)
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, references: Path) -> int:
     shutil.rmtree(folder, ignore_errors=True)
-    layout = Layout(folder)
+    shutil.copytree(references, folder / "docs/reference")
+    layout = Layout(folder, references)
     for page in re.findall(r": ([\w./-]+\.md)$", CONFIGURATION.read_text(), re.MULTILINE):
         if not (ROOT / page).is_file():
             layout.dead.append(f"docs/mkdocs.yml: there is no {page}")
@@ -97,4 +115,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]).resolve()))
+    sys.exit(main(*(Path(argument).resolve() for argument in sys.argv[1:])))
