@@ -194,6 +194,7 @@ docs: python-package doxygen .tools/docs/pyvenv.cfg ## Build the documentation s
 	python3 scripts/docs.py "$$ACKBUS_DOCS" "$(target)/reference"
 	.tools/docs/bin/pygmentize -S default -f html -a .codehilite >>"$$ACKBUS_DOCS/site.css"
 	.tools/docs/bin/mkdocs build --strict --clean --config-file docs/mkdocs.yml
+	$(python) tests/docs/site.py "$$ACKBUS_SITE"
 	echo "file://$$ACKBUS_SITE/index.html"
 
 .PHONY: test-docs

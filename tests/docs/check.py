@@ -79,10 +79,10 @@ def compared(block: Block, output: pages.Output) -> list[str]:
 
 
 def computed(page: Path, name: str, body: str) -> list[str]:
-    wanted = figures.region(name, ROOT)
+    wanted = pages.region(name)
     if wanted is None:
         raise Skipped(f"there is no {figures.RESULTS}; make bench writes it")
-    return [] if wanted == body else [f"{page.relative_to(ROOT)}: the figures of {name} are not those of {figures.RESULTS}; --write mends it"]
+    return [] if wanted == body else [f"{page.relative_to(ROOT)}: the table {name} is not what its sources say; --write mends it"]
 
 
 def ran(file: str, output: pages.Output) -> list[str]:

@@ -7,8 +7,8 @@ Each fenced block has a comment above it that says where it comes from:
     <!-- output: FILE -->               what the program prints
     <!-- not run: WHY -->               a command that no test can run
 
-Blocks of the language `text` are drawings and need none. Files are named from the root of the tree. Tables of figures, between `<!-- figures: NAME -->` and
-`<!-- end -->`, are computed from what `make bench` measured (figures.py).
+Blocks of the language `text` are drawings and need none. Files are named from the root of the tree. What stands between `<!-- figures: NAME -->` and
+`<!-- end -->` is computed from what `make bench` measured (figures.py), and between `<!-- table: NAME -->` and `<!-- end -->` it is what the sources say (tables.py).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import figures
+import tables
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -27,7 +28,7 @@ WRITTEN = {"CONFIGURATION.md", "STATISTICS.md", "bench", "faults"}
 """Pages that other programs write, and test."""
 
 BLOCK = re.compile(r"(?:^<!-- (?P<kind>[a-z ]+): (?P<what>[^\n]+?) -->\n)?^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
-REGION = re.compile(r"^<!-- figures: (?P<name>\w+) -->\n(?P<body>.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
+REGION = re.compile(r"^<!-- (?:figures|table): (?P<name>\w+) -->\n(?P<body>.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
 SUFFIXES = {"c": ".c", "cpp": ".cpp", "python": ".py", "go": ".go", "rust": ".rs", "sh": ".sh"}
 
 Output = Callable[[str], str]
@@ -108,6 +109,15 @@ def regions(page: Path) -> Iterator[tuple[str, str]]:
         yield found["name"], found["body"]
 
 
+def region(name: str) -> str | None:
+    """What a region should say; None: nothing was measured yet."""
+    if name in tables.WRITERS:
+        return tables.WRITERS[name](ROOT)
+    if name not in figures.WRITERS:
+        raise Wrong(f"nobody knows how to compute {name!r}")
+    return figures.region(name, ROOT)
+
+
 def write(page: Path, output: Output) -> bool:
     """Writes the page's blocks and regions anew. Whether anything changed."""
     each = blocks(page)
@@ -116,12 +126,12 @@ def write(page: Path, output: Output) -> bool:
         wanted = next(each).wanted(output)
         return found[0] if wanted is None else with_body(found, wanted)
 
-    def region(found: re.Match[str]) -> str:
-        wanted = figures.region(found["name"], ROOT)
+    def replaced(found: re.Match[str]) -> str:
+        wanted = region(found["name"])
         return found[0] if wanted is None else with_body(found, wanted)
 
     text = page.read_text()
-    fresh = REGION.sub(region, BLOCK.sub(block, text))
+    fresh = REGION.sub(replaced, BLOCK.sub(block, text))
     page.write_text(fresh)
     return fresh != text
 
