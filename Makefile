@@ -17,7 +17,7 @@ deny := .tools/cargo-deny/bin/cargo-deny-$(deny_version)
 wheels := $(target)/wheels
 cargo_fuzz := .tools/cargo-fuzz/bin/cargo-fuzz
 go := $(shell command -v go)
-go_dirs := bindings/go benches/go examples/go examples/consumer/go tests/docs/go tests/faults/drivers/go
+go_dirs := bindings/go benches/go examples/go examples/consumer/go tests/docs/go tests/faults/drivers/go scripts
 c_examples := $(patsubst examples/c/%.c,$(target)/examples-c/%,$(wildcard examples/c/*.c))
 cpp_examples := $(patsubst examples/cpp/%.cpp,$(target)/examples-cpp/%,$(wildcard examples/cpp/*.cpp))
 CC ?= cc
@@ -201,11 +201,11 @@ docs: python-package doxygen .tools/docs/pyvenv.cfg ## Build the documentation s
 test-docs: build python-package server ## The code in docs/: every block is that of a program here, which compiles, runs and prints what the page says
 	$(timed)
 	export PATH="$(CURDIR)/.tools/python/bin:$$PATH" MYPY_CACHE_DIR="$(CURDIR)/.tools/mypy"
-	ruff format --check --quiet --config tests/docs/ruff.toml tests/docs scripts/docs.py
-	ruff check --quiet --config tests/docs/ruff.toml tests/docs scripts/docs.py
+	ruff format --check --quiet --config tests/docs/ruff.toml tests/docs scripts/docs.py scripts/references.py
+	ruff check --quiet --config tests/docs/ruff.toml tests/docs scripts/docs.py scripts/references.py
 	python -W error tests/docs/check.py
 	cd tests/docs
-	mypy --strict --no-error-summary python/*.py check.py $(CURDIR)/scripts/docs.py
+	mypy --strict --no-error-summary python/*.py check.py site.py $(CURDIR)/scripts/docs.py $(CURDIR)/scripts/references.py
 
 .PHONY: docs-code
 docs-code: build python-package server ## Bring the code and outputs in docs/ up to date with the programs

@@ -3,8 +3,8 @@
 Starts from the pages of docs/mkdocs.yml and follows every relative link. A page is copied as it is; a source file becomes a page that shows it, a folder
 without a README one that lists it. So every link works in the repository and on the site. A link that leads nowhere ends it with an error.
 
-REFERENCES is what scripts/references.py built. What a page says between `<!-- reference: LANGUAGE -->` and `<!-- end -->` is for readers of the repository; on the
-site it is a link to the reference, or the reason why there is none.
+REFERENCES is what scripts/references.py built. What a page says between `<!-- reference: LANGUAGE -->` and `<!-- end -->` is for readers of the repository; on
+the site it is a link to the reference, or the reason why there is none.
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ PICTURES = {".svg", ".png"}
 LANGUAGES = {".c": "c", ".h": "c", ".cpp": "cpp", ".hpp": "cpp", ".rs": "rust", ".py": "python", ".go": "go", ".sh": "bash", ".json": "json", ".toml": "toml"}
 CONFIGURATION = ROOT / "docs/mkdocs.yml"
 REFERENCE = re.compile(r"<!-- reference: (?P<language>\w+) -->.*?<!-- end -->")
-REFERENCES = {"c": "c/ackbus_8h.html", "cpp": "cpp/namespaceackbus.html", "rust": "rust/ackbus/index.html", "python": "python/ackbus.html", "go": "go/ackbus.md"}
+REFERENCES = {
+    "c": "c/ackbus_8h.html",
+    "cpp": "cpp/namespaceackbus.html",
+    "rust": "rust/ackbus/index.html",
+    "python": "python/ackbus.html",
+    "go": "go/ackbus.md",
+}
 """Where each reference begins."""
 
 

@@ -1,7 +1,8 @@
 """Builds the API references of all languages for the site: python scripts/references.py FOLDER
 
-Each language gets a folder: C and C++ by Doxygen, Rust by rustdoc, Python by pdoc from the package that is importable, Go by scripts/godoc.go. What is public and
-has no comment, or a comment that leads nowhere, ends it with an error. For a language whose tool is missing there is a file LANGUAGE.skipped with the reason.
+Each language gets a folder: C and C++ by Doxygen, Rust by rustdoc, Python by pdoc from the package that is importable, Go by scripts/godoc.go. What is public
+and has no comment, or a comment that leads nowhere, ends it with an error. For a language whose tool is missing there is a file LANGUAGE.skipped with the
+reason.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def rust(folder: Path) -> None:
 
 
 def python(folder: Path) -> None:
-    import pdoc  # the environment of `make docs` has it
+    import pdoc  # type: ignore[import-not-found]  # only the environment of `make docs` has it
 
     warnings.simplefilter("error")
     missing = [name for module in PYTHON for name in undocumented(pdoc.doc.Module(pdoc.extract.load_module(module)))]
@@ -93,7 +94,7 @@ def call(words: list[str], said: str = "", variables: dict[str, str] | None = No
     """What the command prints. It must succeed."""
     if shutil.which(words[0]) is None:
         raise Skipped(f"{words[0]} is not installed")
-    done = subprocess.run(words, cwd=ROOT, text=True, input=said, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **(variables or {})}, check=False)
+    done = subprocess.run(words, cwd=ROOT, text=True, input=said, capture_output=True, env={**os.environ, **(variables or {})}, check=False)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(words)}\nended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done.stdout

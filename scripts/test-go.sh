@@ -29,12 +29,13 @@ package() {
     (cd bindings/go && go test -count=1 "$@")
 }
 
-unformatted=$(gofmt -l bindings/go examples/go examples/consumer/go benches/go tests/faults/drivers/go)
+unformatted=$(gofmt -l bindings/go examples/go examples/consumer/go benches/go tests/faults/drivers/go scripts)
 if [ -n "$unformatted" ]; then
     printf 'not formatted, make fmt does it:\n%s\n' "$unformatted" >&2
     exit 1
 fi
 in_modules go vet ./...
+go vet scripts/godoc.go
 [ "${1:-}" != lint ] || exit 0
 
 package ./...

@@ -1,8 +1,8 @@
 """Whether docs/ shows what is true: python tests/docs/check.py [--write]
 
 Every block of code is what a file of the tree says, every such file is compiled and run, and every output is what the program printed. Names of the C API and
-options that the pages mention exist. With --write blocks are brought up to date first. Needs the library in target/release and the Python package installed.
-Links are checked by `make docs`.
+options that the pages mention exist, drawings can be read, and no page states a figure that no program prints (claims.py). With --write blocks are brought up
+to date first. Needs the library in target/release and the Python package installed. Links and the search are checked by `make docs` (site.py).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import claims
+import drawings
 import figures
 import pages
 import programs
@@ -58,7 +60,7 @@ def main(arguments: list[str]) -> int:
             wrong += names(page)
         for file in sorted(shown):
             check(file, ran, file, output)
-    wrong += forgotten(shown)
+    wrong += forgotten(shown) + drawings.check() + claims.check()
     for what, why in skipped.items():
         print(f"skipped: {what}: {why}")
     for text in dict.fromkeys(wrong):

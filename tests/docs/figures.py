@@ -11,7 +11,9 @@ from typing import Any
 
 RESULTS = "docs/bench/results.json"
 GOALS = (1_000_000, 10_000_000, 100_000_000)
-ROWS = (
+Results = dict[str, Any]
+
+ROWS: tuple[tuple[str, str, dict[str, int]], ...] = (
     ("one connection; an endpoint that stores nothing", "throughput/endpoint", {}),
     ("one stream in memory", "throughput/memory", {}),
     ("one stream on disk", "throughput/file", {}),
@@ -22,13 +24,23 @@ ROWS = (
 """What it is, its table, and which of ackbus's cells in C: the defaults but for these."""
 
 CONNECTIONS = (1, 2, 4, 8)
-LOADS = (("an endpoint that stores nothing", "connections/endpoint"), ("one stream in memory", "connections/memory"), ("eight streams", "connections/memory-s8"))
+LOADS = (
+    ("an endpoint that stores nothing", "connections/endpoint"),
+    ("one stream in memory", "connections/memory"),
+    ("eight streams", "connections/memory-s8"),
+)
 
 SCHEMES = (
     ("the unified handler, told of failures", (("Python", "python", "publish", 1), ("Go", "go", "publish", 1))),
     (
         "the unified handler, told of every message",
-        (("C", "c", "callback", 1), ("C++", "cpp", "callback", 1), ("Rust", "rust", "callback", 1), ("Python", "python", "report", 1), ("Go", "go", "report", 1)),
+        (
+            ("C", "c", "callback", 1),
+            ("C++", "cpp", "callback", 1),
+            ("Rust", "rust", "callback", 1),
+            ("Python", "python", "report", 1),
+            ("Go", "go", "report", 1),
+        ),
     ),
     ("polled in a loop of its own", (("C", "c", "poll", 1),)),
     (
@@ -48,8 +60,6 @@ SCHEMES = (
 
 MESSAGE, ACK = 256, 100
 """Bytes on the network that docs/SCALE.md reckons with, for a message and for its acknowledgement."""
-
-Results = dict[str, Any]
 
 
 def scale(results: Results) -> str:
@@ -112,6 +122,16 @@ def traffic(results: Results) -> str:
     return text(lines)
 
 
+def window(results: Results) -> str:
+    """Little's law for the default window: no measurement, arithmetic."""
+    size, goal = 10_000, 100_000
+    lines = [f"| ack latency | the most that a window of {size:,} carries | a window for {goal:,} messages/s |", "|--:|--:|--:|"]
+    lines += [
+        f"| {name} | {size / latency:,.0f}/s | {goal * latency:,.0f} |" for name, latency in (("1 ms", 0.001), ("10 ms", 0.01), ("100 ms", 0.1), ("1 s", 1.0))
+    ]
+    return text(lines)
+
+
 def scaled(number: float, unit: str) -> str:
     """In two or three digits, by thousands."""
     for prefix in ("", "k", "M", "G", "T", "P"):
@@ -147,7 +167,14 @@ def text(lines: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-WRITERS: dict[str, Callable[[Results], str]] = {"scale": scale, "connections": connections, "schemes": schemes, "memory": memory, "traffic": traffic}
+WRITERS: dict[str, Callable[[Results], str]] = {
+    "scale": scale,
+    "connections": connections,
+    "schemes": schemes,
+    "memory": memory,
+    "traffic": traffic,
+    "window": window,
+}
 
 
 def region(name: str, root: Path) -> str | None:

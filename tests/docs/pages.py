@@ -8,7 +8,8 @@ Each fenced block has a comment above it that says where it comes from:
     <!-- not run: WHY -->               a command that no test can run
 
 Blocks of the language `text` are drawings and need none. Files are named from the root of the tree. What stands between `<!-- figures: NAME -->` and
-`<!-- end -->` is computed from what `make bench` measured (figures.py), and between `<!-- table: NAME -->` and `<!-- end -->` it is what the sources say (tables.py).
+`<!-- end -->` is computed from what `make bench` measured (figures.py), and between `<!-- table: NAME -->` and `<!-- end -->` it is what the sources say
+(tables.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Whether the site that `make docs` built leads where it says, and finds what there is to find: python tests/docs/site.py SITE
 
-Every link of a page ends at a page, a file or an anchor of the site; so do those from the pages into the references. Every option, figure, status and kind of event
-is a word of the search index, on the page that explains it. Needs the Python package installed.
+Every link of a page ends at a page, a file or an anchor of the site; so do those from the pages into the references. Every option, figure, status and kind of
+event is a word of the search index, on the page that explains it. Needs the Python package installed.
 """
 
 from __future__ import annotations

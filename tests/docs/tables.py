@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ackbus._errors import CLASSES, Error, Status
+from ackbus import Error, Status
+from ackbus._errors import CLASSES
 
 
 def statuses(root: Path) -> str:
