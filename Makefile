@@ -51,7 +51,7 @@ demo: build server data $(target)/examples-c/publish_lines ## Install what is mi
 .PHONY: check
 check: tools ## Everything that must hold: format, lints, builds, all tests, docs, examples, demo
 	$(timed)
-	$(MAKE) fmt-check lint build test test-loom test-python test-bench test-go test-docs test-faults doc examples demo
+	$(MAKE) fmt-check lint build test test-loom test-python test-bench test-go test-docs docs test-faults doc examples demo
 
 .PHONY: check-fast
 check-fast: tools ## The part of check for every save: format, lints, the core's unit tests
@@ -60,7 +60,7 @@ check-fast: tools ## The part of check for every save: format, lints, the core's
 	cargo test --locked -p ackbus --lib
 
 .PHONY: check-full
-check-full: check deny docs test-loom-full test-tsan fuzz ## check, and what takes long: advisories, the site, all interleavings, ThreadSanitizer, fuzzing
+check-full: check deny test-loom-full test-tsan fuzz ## check, and what takes long: advisories, all interleavings, ThreadSanitizer, fuzzing
 	$(timed)
 	cargo test --locked --release --workspace --exclude ackbus-python -- --ignored
 

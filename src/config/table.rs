@@ -121,7 +121,9 @@ pub(crate) const OPTIONS: &[Opt] = &[
     Opt::number("connections", 1, 1..=MOST_LANES as u64, "connections", |s, v| s.connections = size(v)).doc(
         "How many connections carry the messages, each with a thread. A topic always goes by the same one, chosen by a hash: messages to one topic keep their \
          order; between topics of different connections there is none. Window, reports, `flush`, `purge`, `close` and state are one over all: the publisher is \
-         connected when every connection stands, and fails when one is given up. `memory:` has one, whatever is set.",
+         connected when every connection stands, and fails when one is given up. More than one costs CPU for each message, and brings something only where one \
+         thread is the limit, other cores are free and several streams take the messages: [the figures](SCALE.md#several-connections). `memory:` has one, \
+         whatever is set.",
     ),
     //
     Opt::choice("report", "failures", ReportMode::NAMES, |s, v| s.report = ReportMode::from_name(v))

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import ackbus
 import claims
 import drawings
 import figures
@@ -23,6 +24,7 @@ from pages import ROOT, Block, Wrong
 from programs import Skipped
 
 HERE = Path(__file__).parent
+MAKEFILES = ("Makefile", "benches/bench.mk", "tests/faults/faults.mk")
 
 
 def main(arguments: list[str]) -> int:
@@ -57,10 +59,10 @@ def main(arguments: list[str]) -> int:
                     skipped[block.place] = block.what
             for name, body in pages.regions(page):
                 check(f"{page.relative_to(ROOT)}: {name}", computed, page, name, body)
-            wrong += names(page)
+            wrong += names(page) + targets(page)
         for file in sorted(shown):
             check(file, ran, file, output)
-    wrong += forgotten(shown) + drawings.check() + claims.check()
+    wrong += forgotten(shown) + api() + drawings.check() + claims.check()
     for what, why in skipped.items():
         print(f"skipped: {what}: {why}")
     for text in dict.fromkeys(wrong):
@@ -118,6 +120,37 @@ def names(page: Path) -> list[str]:
     go = "\n".join(file.read_text() for file in (ROOT / "bindings/go").glob("*.go"))
     wrong += [f"{place}: the Go package has no {name}" for span in spans for name in re.findall(r"\backbus\.(With\w+)", span) if f"func {name}(" not in go]
     return wrong
+
+
+def api() -> list[str]:
+    """Functions in the table of docs/API.md that their languages do not have."""
+    sources = {
+        "C++": (ROOT / "include/ackbus/publisher.hpp").read_text(),
+        "Go": "\n".join(file.read_text() for file in (ROOT / "bindings/go").glob("*.go")),
+        "Rust": (ROOT / "src/publisher.rs").read_text(),
+    }
+    exists: dict[str, Callable[[str], object]] = {
+        "C++": lambda name: re.search(rf"\b{name}\(", sources["C++"]),
+        "Python": lambda name: hasattr(ackbus, name) or hasattr(ackbus.Publisher, name) or name in ("ackbus.aio", "with"),
+        "Go": lambda name: re.search(rf"^func (?:\(p \*Publisher\) )?{name}\(", sources["Go"], re.MULTILINE),
+        "Rust": lambda name: re.search(rf"\bpub fn {name}[<(]", sources["Rust"]),
+    }
+    _, _, table = (pages.DOCS / "API.md").read_text().partition("| what you want |")
+    wrong = []
+    for row in re.findall(r"^\| [a-z].*\|$", table, re.MULTILINE):
+        for language, cell in zip(("C", "C++", "Python", "Go", "Rust"), row.split("|")[2:], strict=False):
+            for name in re.findall(r"`(?:publisher::|Publisher::)?([\w.]+)[^`]*`", cell):
+                if language in exists and not exists[language](name):
+                    wrong.append(f"docs/API.md: {language} has no {name}")
+    return wrong if table else ["docs/API.md: where is its table?"]
+
+
+def targets(page: Path) -> list[str]:
+    """Targets of make that a page names and that do not exist."""
+    have = set(re.findall(r"^([a-z][\w-]*)(?: [a-z-]+)*:", "\n".join((ROOT / file).read_text() for file in MAKEFILES), re.MULTILINE))
+    have |= {name for line in re.findall(r"^\.PHONY: (.*)$", "\n".join((ROOT / file).read_text() for file in MAKEFILES), re.MULTILINE) for name in line.split()}
+    named = re.findall(r"`make ([a-z][a-z-]*)[^`]*`", page.read_text())
+    return [f"{page.relative_to(ROOT)}: there is no `make {name}`" for name in named if name not in have]
 
 
 def option(span: str) -> str:
