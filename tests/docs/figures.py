@@ -119,6 +119,12 @@ def traffic(results: Results) -> str:
     )
     lines = ["| | 1 million/s | 10 million/s | 100 million/s |", "|---|--:|--:|--:|"]
     lines += [f"| {what} | " + " | ".join(scaled(goal * each, unit) for goal in GOALS) + " |" for what, each, unit in rows]
+    latency = 0.01
+    lines.append(
+        f"| pending, all publishers together, at an ack latency of {latency * 1000:.0f} ms | "
+        + " | ".join(f"{goal * latency:,.0f} messages" for goal in GOALS)
+        + " |"
+    )
     return text(lines)
 
 
