@@ -38,7 +38,7 @@ class Skipped(Exception):
 
 
 def c(folder: Path) -> None:
-    doxygen(folder, "ackbus for C", "INPUT = include/ackbus.h\nOPTIMIZE_OUTPUT_FOR_C = YES")
+    doxygen(folder, "ackbus for C", "INPUT = include/ackbus.h\nOPTIMIZE_OUTPUT_FOR_C = YES\nEXTRACT_STATIC = YES")
 
 
 def cpp(folder: Path) -> None:
