@@ -1,4 +1,4 @@
-/// @namespace ackbus
+/// \namespace ackbus
 /// ackbus for C++: header-only C++17 over the C API in ackbus.h, with no dependency but the library.
 ///
 /// SPDX-License-Identifier: Apache-2.0
