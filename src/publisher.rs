@@ -329,6 +329,21 @@ impl Publisher {
         if sys::forked() { Stats::default() } else { self.shared.stats() }
     }
 
+    /// The figures of this moment as OpenMetrics 1.0 text: those of [`stats`](Self::stats), failures by status, latencies as a histogram, limits, state and server.
+    /// Every sample has the label `publisher`, which is the option `name`; the text ends with `# EOF` and is at most [`METRICS_MAX`](crate::METRICS_MAX) bytes
+    /// long. `docs/STATISTICS.md` lists all metrics. To serve it over HTTP is the program's part, with
+    /// [`METRICS_CONTENT_TYPE`](crate::METRICS_CONTENT_TYPE); for several publishers use [`metrics`](crate::metrics), since no metric may be described twice.
+    ///
+    /// Any thread at any time, also after close; it never waits. In a forked child there is nothing but the end (P8).
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        crate::metrics(&[self])
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// How the publisher stands; in a forked child: failed, with `Forked` as its last error.
     #[must_use]
     pub fn info(&self) -> Info {

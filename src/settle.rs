@@ -69,6 +69,7 @@ impl Core {
             counters.latency.record(latency);
         } else {
             counters.publish_errors.bump(1);
+            counters.failures.note(ending.status, ending.text.as_deref(), self.now, || self.shared.clock.unix_nanos());
         }
         slot.flags = ending.flags;
         let outcome = &mut slot.outcome;

@@ -39,6 +39,21 @@ pub enum State {
     Failed = 5,
 }
 
+impl State {
+    pub(crate) const ALL: [State; 6] = [State::Connecting, State::Connected, State::Reconnecting, State::Closing, State::Closed, State::Failed];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            State::Connecting => "connecting",
+            State::Connected => "connected",
+            State::Reconnecting => "reconnecting",
+            State::Closing => "closing",
+            State::Closed => "closed",
+            State::Failed => "failed",
+        }
+    }
+}
+
 /// How a publisher stands, and with whom.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -91,6 +106,8 @@ impl Clock {
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) clock: Clock,
+    /// When the figures began.
+    pub(crate) start_unix_ns: i64,
     pub(crate) window: Arc<Window>,
     pub(crate) lanes: Lanes,
     pub(crate) rules: Arc<ArcSwap<Rules>>,
@@ -138,6 +155,7 @@ impl Shared {
         let counters = Arc::clone(&lanes.first().counters);
         let desk = Arc::new(Desk::new(Arc::clone(&window), Arc::clone(&counters), Arc::clone(&events), settings.report, handlers)?);
         Ok(Arc::new(Shared {
+            start_unix_ns: clock.unix_nanos(),
             clock,
             window,
             lanes,

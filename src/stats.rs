@@ -1,7 +1,14 @@
-//! The figures of one publisher. One table makes the counters, the public [`Stats`], its docs and `docs/STATISTICS.md`.
+//! The figures of one publisher. One table makes the counters, the public [`Stats`], their names as metrics, the docs and `docs/STATISTICS.md`.
+
+mod failures;
+mod histogram;
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+pub(crate) use self::failures::{Exemplar, FAILURES, Failures};
+pub(crate) use self::histogram::{Histogram, Latencies};
+use crate::metrics;
 
 /// A number that only grows. Relaxed throughout: figures order nothing.
 #[derive(Debug, Default)]
@@ -34,12 +41,58 @@ impl Counter {
     }
 }
 
+/// What kind of metric a figure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MetricKind {
+    /// Only grows; its samples end in `_total`.
+    Counter,
+    /// Rises and falls, or is a maximum.
+    Gauge,
+    /// Told as one of several samples of a histogram.
+    Histogram,
+    /// Texts, as labels.
+    Info,
+    /// One sample for each state, 1 for the state that holds.
+    StateSet,
+}
+
+impl MetricKind {
+    /// As `# TYPE` says it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
+            MetricKind::Info => "info",
+            MetricKind::StateSet => "stateset",
+        }
+    }
+}
+
+/// A field of [`Stats`].
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Figure {
+    /// The field's name, the same in every language.
+    pub name: &'static str,
+    /// The unit of its value.
+    pub unit: &'static str,
+    /// The metric's name in [`Publisher::metrics`](crate::Publisher::metrics): of its sample, with `_total` behind counters. Times are in seconds there.
+    pub metric: &'static str,
+    /// The kind of that metric.
+    pub kind: MetricKind,
+    /// What it counts.
+    pub meaning: &'static str,
+}
+
 /// The table. Three sources: `given` by the ledger and the event queue when a snapshot is taken, `counted` in [`Counters`], `measured` by the [`Histogram`].
 macro_rules! statistics {
     (
-        given { $($given:ident, $given_unit:literal, $given_doc:literal;)* }
-        counted { $($counted:ident, $counted_unit:literal, $counted_doc:literal;)* }
-        measured { $($measured:ident, $measured_unit:literal, $measured_doc:literal;)* }
+        given { $($given:ident, $given_unit:literal, $given_kind:ident $given_metric:literal, $given_doc:literal;)* }
+        counted { $($counted:ident, $counted_unit:literal, $counted_kind:ident $counted_metric:literal, $counted_doc:literal;)* }
+        measured { $($measured:ident, $measured_unit:literal, $measured_kind:ident $measured_metric:literal, $measured_doc:literal;)* }
     ) => {
         /// A snapshot of one publisher's figures, all since it connected. Each field is read once; together they are exact when nothing moves.
         ///
@@ -53,11 +106,11 @@ macro_rules! statistics {
         }
 
         impl Stats {
-            /// Name, unit and meaning of every field, in the order of the struct.
-            pub const FIELDS: &'static [(&'static str, &'static str, &'static str)] = &[
-                $((stringify!($given), $given_unit, $given_doc),)*
-                $((stringify!($counted), $counted_unit, $counted_doc),)*
-                $((stringify!($measured), $measured_unit, $measured_doc),)*
+            /// Every field, in the order of the struct.
+            pub const FIELDS: &'static [Figure] = &[
+                $(figure(stringify!($given), $given_unit, MetricKind::$given_kind, $given_metric, $given_doc),)*
+                $(figure(stringify!($counted), $counted_unit, MetricKind::$counted_kind, $counted_metric, $counted_doc),)*
+                $(figure(stringify!($measured), $measured_unit, MetricKind::$measured_kind, $measured_metric, $measured_doc),)*
             ];
 
             /// The values, in the order of [`FIELDS`](Self::FIELDS).
@@ -81,17 +134,24 @@ macro_rules! statistics {
             $(#[doc = $counted_doc] pub(crate) $counted: Counter,)*
             /// From acceptance to the ack, of every message that was acked; written by whoever settles.
             pub(crate) latency: Histogram,
+            /// What became of `publish_errors`, by status; written by whoever settles.
+            pub(crate) failures: Failures,
         }
 
         impl Counters {
             /// The figures of now, of all lanes together.
             pub(crate) fn snapshot<'a>(lanes: impl Iterator<Item = &'a Counters> + Clone, given: Given) -> Stats {
-                let quantiles = Histogram::quantiles(lanes.clone().map(|lane| &lane.latency));
+                let quantiles = Self::latencies(lanes.clone()).quantiles();
                 Stats {
                     $($given: given.$given,)*
                     $($counted: lanes.clone().map(|lane| lane.$counted.get()).sum(),)*
                     $($measured: quantiles.$measured,)*
                 }
+            }
+
+            /// The latencies of all lanes together.
+            pub(crate) fn latencies<'a>(lanes: impl Iterator<Item = &'a Counters> + Clone) -> Latencies {
+                Histogram::read(lanes.map(|lane| &lane.latency))
             }
 
             /// Messages that have their outcome, ephemeral ones too.
@@ -102,37 +162,41 @@ macro_rules! statistics {
     };
 }
 
+const fn figure(name: &'static str, unit: &'static str, kind: MetricKind, metric: &'static str, meaning: &'static str) -> Figure {
+    Figure { name, unit, metric, kind, meaning }
+}
+
 statistics! {
     given {
-        accepted, "messages", "Persistent messages that `publish` took: each gets exactly one outcome.";
-        pending, "messages", "Persistent messages accepted and not yet settled, now.";
-        pending_bytes, "bytes", "What counts against `max_pending_bytes` now: pending messages, ephemeral ones not yet written, reports not yet returned.";
-        events_dropped, "events", "Lifecycle events that made room for newer ones because nobody took them (`event_queue`).";
+        accepted, "messages", Counter "ackbus_accepted_messages_total", "Persistent messages that `publish` took: each gets exactly one outcome.";
+        pending, "messages", Gauge "ackbus_pending_messages", "Persistent messages accepted and not yet settled, now.";
+        pending_bytes, "bytes", Gauge "ackbus_pending_bytes", "What counts against `max_pending_bytes` now: pending messages, ephemeral ones not yet written, reports not yet returned.";
+        events_dropped, "events", Counter "ackbus_dropped_events_total", "Lifecycle events that made room for newer ones because nobody took them (`event_queue`).";
     }
     counted {
-        published, "messages", "Persistent messages that the server acknowledged, duplicates included.";
-        publish_errors, "messages", "Persistent messages that settled without an acknowledgement: refused, timed out, purged, closed.";
-        pending_max, "messages", "The most that counted against `max_pending` at once: pending messages, ephemeral ones not yet written, reports not yet returned.";
-        ack_timeouts, "attempts", "Attempts whose `ack_wait_ms` ran out. The message may have been sent again and acknowledged later.";
-        duplicates, "messages", "Acknowledgements that found the id in the stream already: of a resend, or of an id used twice (only these are flagged in the report).";
-        attempts, "attempts", "Sendings that were begun, first ones and repeated ones; ephemeral messages have one.";
-        retries, "attempts", "Attempts after a message's first, whatever the reason.";
-        resent, "attempts", "Attempts written whole of messages that had been written whole before.";
-        late_acks, "replies", "Replies to messages that had settled, and refusals of attempts that were over. They change no report.";
-        alien_replies, "replies", "Replies that are no acknowledgement: unreadable, to an attempt never made, or from another stream than the rule names.";
-        queue_full, "calls", "Publishes that returned QUEUE_FULL, at once or after `stall_wait_ms`.";
-        gates_held, "times", "How often a gate closed because its stream was missing, overloaded or without a leader.";
-        ephemeral, "messages", "Ephemeral messages written. They are not acknowledged and in no figure of persistent messages.";
-        ephemeral_dropped, "messages", "Ephemeral messages not written before their deadline, a purge or the close.";
-        reports_delivered, "reports", "Reports handed to the callback, the poller or a ticket.";
-        reconnects, "times", "Connections after the first.";
-        bytes_out, "bytes", "Bytes of the protocol that the kernel took, before TLS.";
-        wakeups, "times", "How often a publishing thread woke the I/O thread. Far below `accepted` under load.";
+        published, "messages", Counter "ackbus_published_messages_total", "Persistent messages that the server acknowledged, duplicates included.";
+        publish_errors, "messages", Counter "ackbus_publish_error_messages_total", "Persistent messages that settled without an acknowledgement: refused, timed out, purged, closed.";
+        pending_max, "messages", Gauge "ackbus_pending_max_messages", "The most that counted against `max_pending` at once: pending messages, ephemeral ones not yet written, reports not yet returned.";
+        ack_timeouts, "attempts", Counter "ackbus_ack_timeout_attempts_total", "Attempts whose `ack_wait_ms` ran out. The message may have been sent again and acknowledged later.";
+        duplicates, "messages", Counter "ackbus_duplicate_messages_total", "Acknowledgements that found the id in the stream already: of a resend, or of an id used twice (only these are flagged in the report).";
+        attempts, "attempts", Counter "ackbus_attempts_total", "Sendings that were begun, first ones and repeated ones; ephemeral messages have one.";
+        retries, "attempts", Counter "ackbus_retry_attempts_total", "Attempts after a message's first, whatever the reason.";
+        resent, "attempts", Counter "ackbus_resent_attempts_total", "Attempts written whole of messages that had been written whole before.";
+        late_acks, "replies", Counter "ackbus_late_ack_replies_total", "Replies to messages that had settled, and refusals of attempts that were over. They change no report.";
+        alien_replies, "replies", Counter "ackbus_alien_replies_total", "Replies that are no acknowledgement: unreadable, to an attempt never made, or from another stream than the rule names.";
+        queue_full, "calls", Counter "ackbus_queue_full_calls_total", "Publishes that returned QUEUE_FULL, at once or after `stall_wait_ms`.";
+        gates_held, "times", Counter "ackbus_gates_held_total", "How often a gate closed because its stream was missing, overloaded or without a leader.";
+        ephemeral, "messages", Counter "ackbus_ephemeral_messages_total", "Ephemeral messages written. They are not acknowledged and in no figure of persistent messages.";
+        ephemeral_dropped, "messages", Counter "ackbus_ephemeral_dropped_messages_total", "Ephemeral messages not written before their deadline, a purge or the close.";
+        reports_delivered, "reports", Counter "ackbus_delivered_reports_total", "Reports handed to the callback, the poller or a ticket.";
+        reconnects, "times", Counter "ackbus_reconnects_total", "Connections after the first.";
+        bytes_out, "bytes", Counter "ackbus_out_bytes_total", "Bytes of the protocol that the kernel took, before TLS.";
+        wakeups, "times", Counter "ackbus_wakeups_total", "How often a publishing thread woke the I/O thread. Far below `accepted` under load.";
     }
     measured {
-        latency_p50_ns, "ns", "Half of the acknowledged messages took no longer, from `publish` to the ack. At most 6.25 % (below 1 µs: 64 ns) too high.";
-        latency_p99_ns, "ns", "99 % of the acknowledged messages took no longer. At most 6.25 % (below 1 µs: 64 ns) too high.";
-        latency_max_ns, "ns", "The slowest acknowledgement, exactly.";
+        latency_p50_ns, "ns", Histogram "ackbus_ack_latency_seconds", "Half of the acknowledged messages took no longer, from `publish` to the ack. At most 6.25 % (below 1 µs: 64 ns) too high.";
+        latency_p99_ns, "ns", Histogram "ackbus_ack_latency_seconds", "99 % of the acknowledged messages took no longer. At most 6.25 % (below 1 µs: 64 ns) too high.";
+        latency_max_ns, "ns", Gauge "ackbus_ack_latency_max_seconds", "The slowest acknowledgement, exactly.";
     }
 }
 
@@ -150,89 +214,15 @@ impl Stats {
              Purged, closed and timed-out messages are `publish_errors`. Ephemeral messages are in none of the four.\n\n\
              Known by other names: PublishedCount is `published`, PublishErrorCount is `publish_errors`, PendingAckCount is `pending`, AckTimeoutCount is\n\
              `ack_timeouts`.\n\n\
-             | figure | unit | meaning |\n|---|---|---|\n",
+             The metric is the figure's name in `Publisher::metrics` and its like in every language: OpenMetrics text, times in seconds.\n\n\
+             | figure | metric | unit | meaning |\n|---|---|---|---|\n",
         );
-        for (name, unit, doc) in Self::FIELDS {
+        for Figure { name, unit, metric, meaning, .. } in Self::FIELDS {
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "| `{name}` | {unit} | {doc} |");
+            let _ = writeln!(text, "| `{name}` | `{metric}` | {unit} | {meaning} |");
         }
+        text.push_str(&metrics::reference());
         text
-    }
-}
-
-/// Sub-buckets per power of two: a bucket is at most 1/16 of its lower bound wide, the 6.25 % of the docs.
-const SUB: u64 = 16;
-/// Below 2^10 ns buckets are 64 ns wide; nothing on a network is faster.
-const LOW_BITS: u32 = 10;
-/// From 2^40 ns (18 minutes) everything falls into the last bucket.
-const HIGH_BITS: u32 = 40;
-const BUCKETS: usize = (SUB as usize) * (1 + (HIGH_BITS - LOW_BITS) as usize);
-
-/// Counts durations in log-linear buckets: 4 KiB, no allocation, a few nanoseconds to record. One thread records at a time, any may read.
-#[derive(Debug)]
-pub(crate) struct Histogram {
-    buckets: [AtomicU64; BUCKETS],
-    max: AtomicU64,
-}
-
-impl Default for Histogram {
-    fn default() -> Self {
-        Histogram { buckets: [const { AtomicU64::new(0) }; BUCKETS], max: AtomicU64::new(0) }
-    }
-}
-
-impl Histogram {
-    /// Counts one duration.
-    #[inline]
-    pub(crate) fn record(&self, ns: u64) {
-        let bucket = &self.buckets[Self::bucket(ns)];
-        bucket.store(bucket.load(Relaxed).wrapping_add(1), Relaxed);
-        if ns > self.max.load(Relaxed) {
-            self.max.store(ns, Relaxed);
-        }
-    }
-
-    /// The quantiles of all that these recorded so far; zeros when there are none.
-    pub(crate) fn quantiles<'a>(of: impl Iterator<Item = &'a Histogram> + Clone) -> Quantiles {
-        // One copy first: the writers go on, and two quantiles of different moments could cross.
-        let counts: [u64; BUCKETS] = std::array::from_fn(|index| of.clone().map(|histogram| histogram.buckets[index].load(Relaxed)).sum());
-        let max = of.map(|histogram| histogram.max.load(Relaxed)).max().unwrap_or(0);
-        let total: u64 = counts.iter().sum();
-        let at = |percent: u64| {
-            let rank = u64::try_from((u128::from(total) * u128::from(percent)).div_ceil(100)).unwrap_or(u64::MAX);
-            let mut seen = 0;
-            let bucket = counts.iter().position(|&count| {
-                seen += count;
-                seen >= rank && rank > 0
-            });
-            // The bucket's last value, so that a latency is never told too low.
-            bucket.map_or(0, |bucket| Self::last_of(bucket).min(max))
-        };
-        Quantiles { latency_p50_ns: at(50), latency_p99_ns: at(99), latency_max_ns: max }
-    }
-
-    #[inline]
-    #[allow(clippy::cast_possible_truncation, reason = "below BUCKETS")]
-    fn bucket(ns: u64) -> usize {
-        let ns = ns.min((1 << HIGH_BITS) - 1);
-        // The power of two that `ns` lies in; all below 2^LOW_BITS share the first row.
-        let bits = (u64::BITS - ns.leading_zeros()).max(LOW_BITS);
-        let row = bits - LOW_BITS;
-        // In row 0 a bucket is 2^(LOW_BITS-4) wide; row r > 0 spans 2^(LOW_BITS+r-1), cut into 16, counted from the leading bit.
-        let shift = if row == 0 { LOW_BITS - 4 } else { bits - 5 };
-        let column = (ns >> shift) & (SUB - 1);
-        (u64::from(row) * SUB + column) as usize
-    }
-
-    fn last_of(bucket: usize) -> u64 {
-        let (row, column) = (bucket as u64 / SUB, bucket as u64 % SUB);
-        if bucket == BUCKETS - 1 {
-            u64::MAX
-        } else if row == 0 {
-            ((column + 1) << (LOW_BITS - 4)) - 1
-        } else {
-            ((SUB + column + 1) << (u64::from(LOW_BITS) + row - 5)) - 1
-        }
     }
 }
 
@@ -256,7 +246,7 @@ mod tests {
 
     #[test]
     fn the_table_has_what_the_design_promises_and_every_field_once() {
-        let names: Vec<&str> = Stats::FIELDS.iter().map(|field| field.0).collect();
+        let names: Vec<&str> = Stats::FIELDS.iter().map(|field| field.name).collect();
         for name in "accepted published publish_errors pending pending_bytes pending_max ack_timeouts duplicates retries resent late_acks alien_replies \
                      queue_full gates_held ephemeral ephemeral_dropped reconnects bytes_out events_dropped latency_p50_ns latency_p99_ns latency_max_ns \
                      attempts reports_delivered wakeups"
@@ -281,7 +271,7 @@ mod tests {
         assert_eq!((stats.accepted, stats.pending, stats.pending_bytes, stats.events_dropped), (12, 5, 640, 1));
         assert_eq!((stats.published, stats.queue_full, stats.pending_max), (7, 2, 9));
         assert_eq!((stats.latency_p50_ns, stats.latency_max_ns), (2_000, 2_000));
-        let named = |name| Stats::FIELDS.iter().zip(stats.values()).find(|(field, _)| field.0 == name).map(|(_, value)| value);
+        let named = |name| Stats::FIELDS.iter().zip(stats.values()).find(|(field, _)| field.name == name).map(|(_, value)| value);
         assert_eq!((named("accepted"), named("published"), named("latency_max_ns")), (Some(12), Some(7), Some(2_000)));
     }
 
@@ -312,56 +302,8 @@ mod tests {
     }
 
     #[test]
-    fn buckets_are_contiguous_and_narrow() {
-        for bucket in 1..BUCKETS {
-            let first = Histogram::last_of(bucket - 1) + 1;
-            assert_eq!(Histogram::bucket(first), bucket, "{first} begins bucket {bucket}");
-            assert_eq!(Histogram::bucket(first - 1), bucket - 1, "{} ends the one before", first - 1);
-            if bucket < BUCKETS - 1 && first >= 1 << LOW_BITS {
-                let width = Histogram::last_of(bucket) - first + 1;
-                assert!(width * SUB <= first, "bucket {bucket} from {first} is {width} wide");
-            }
-        }
-        assert_eq!(Histogram::bucket(0), 0);
-        assert_eq!(Histogram::bucket(u64::MAX), BUCKETS - 1);
-    }
-
-    /// Random durations over all powers of two from 2^9 to 2^39 ns.
-    fn durations(count: usize, mut seed: u64) -> Vec<u64> {
-        (0..count)
-            .map(|_| {
-                // splitmix64
-                seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-                let mut z = seed;
-                z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-                z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-                z ^= z >> 31;
-                let power = 9 + z % 30;
-                (1 << power) + (z >> 8) % (1 << power)
-            })
-            .collect()
-    }
-
-    #[test]
-    fn quantiles_agree_with_sorted_data() {
-        for (seed, count) in [(1, 1), (2, 2), (3, 99), (4, 100), (5, 101), (6, 1_000), (7, 50_000)] {
-            let mut data = durations(count, seed);
-            let histogram = Histogram::default();
-            data.iter().for_each(|&ns| histogram.record(ns));
-            data.sort_unstable();
-            let exact = |percent: usize| data[(count * percent).div_ceil(100) - 1];
-            let told = Histogram::quantiles([&histogram].into_iter());
-            for (told, exact) in [(told.latency_p50_ns, exact(50)), (told.latency_p99_ns, exact(99))] {
-                assert!(told >= exact, "{told} is below {exact} (of {count})");
-                assert!(told - exact <= (exact / 16).max(64), "{told} is more than 6.25 % above {exact} (of {count})");
-            }
-            assert_eq!(told.latency_max_ns, data[count - 1]);
-        }
-    }
-
-    #[test]
     fn lanes_add_up() {
-        let data = durations(10_000, 8);
+        let data = histogram::tests::durations(10_000, 8);
         let (lanes, together) = ([Counters::default(), Counters::default()], Histogram::default());
         for (index, &ns) in data.iter().enumerate() {
             lanes[index % 2].latency.record(ns);
@@ -374,18 +316,6 @@ mod tests {
         assert_eq!((stats.published, stats.ephemeral), (7, 5));
         assert_eq!((lanes[0].settled(), lanes[1].settled()), (3, 9));
         let quantiles = Quantiles { latency_p50_ns: stats.latency_p50_ns, latency_p99_ns: stats.latency_p99_ns, latency_max_ns: stats.latency_max_ns };
-        assert_eq!(quantiles, Histogram::quantiles([&together].into_iter()), "as if one had recorded them all");
-    }
-
-    #[test]
-    fn the_ends_of_the_range() {
-        let histogram = Histogram::default();
-        assert_eq!(Histogram::quantiles([&histogram].into_iter()), Quantiles::default(), "nothing recorded");
-        histogram.record(0);
-        assert_eq!(Histogram::quantiles([&histogram].into_iter()), Quantiles::default(), "never above the maximum");
-        for _ in 0..9 {
-            histogram.record(u64::MAX);
-        }
-        assert_eq!(Histogram::quantiles([&histogram].into_iter()).latency_p50_ns, u64::MAX);
+        assert_eq!(quantiles, Histogram::read([&together].into_iter()).quantiles(), "as if one had recorded them all");
     }
 }

@@ -20,6 +20,7 @@ use crate::dispatch::{Handlers, Sink};
 use crate::error::Persistence;
 use crate::handler::{Core, Handler};
 use crate::shared::{Clock, Shared};
+use crate::stats::{Counters, Failures};
 use crate::wire::nats::NatsWire;
 
 /// Rounds at one moment, with bytes moving or not: more would be a handler that spins.
@@ -182,6 +183,17 @@ impl World {
         }
         if stats.ephemeral + stats.ephemeral_dropped != self.users.ephemeral {
             return Err(format!("{} ephemeral messages were accepted, but the figures are {stats:?}", self.users.ephemeral));
+        }
+        for (status, count, _) in Failures::read(self.shared.lanes.iter().map(|lane| &lane.counters.failures)) {
+            let reported = self.history.reports.iter().filter(|report| report.text.split(' ').next() == Some(status.name())).count() as u64;
+            // Ephemeral messages are reported to nobody but their ticket, and count in no figure of persistent ones.
+            if count != reported {
+                return Err(format!("{reported} messages failed with {status}, but {count} are counted"));
+            }
+        }
+        let latencies = Counters::latencies(self.shared.lanes.iter().map(|lane| &*lane.counters));
+        if latencies.count() != stats.published {
+            return Err(format!("{} latencies of {} acknowledged messages", latencies.count(), stats.published));
         }
         let usage = self.shared.window.usage();
         if usage != (0, 0) {

@@ -92,7 +92,7 @@ pub(crate) fn told(expect: &Expect, record: &Record) -> Result<(), String> {
 }
 
 fn figure(name: &str, stats: &Stats) -> Result<u64, String> {
-    let found = Stats::FIELDS.iter().zip(stats.values()).find(|((field, ..), _)| *field == name);
+    let found = Stats::FIELDS.iter().zip(stats.values()).find(|(field, _)| field.name == name);
     found.map(|(_, value)| value).ok_or(format!("there is no figure {name}"))
 }
 

@@ -12,6 +12,7 @@ mod faults;
 mod lanes;
 mod limits;
 mod logs;
+mod metrics;
 mod permissions;
 mod resend;
 mod secrets;

@@ -136,7 +136,7 @@ fn states_flags_and_persistence_are_the_cores() {
 fn figures_are_the_cores() {
     let mut ours = fields("ackbus_stats");
     assert_eq!(ours.remove(0), "struct_size");
-    let mut cores: Vec<_> = Stats::FIELDS.iter().map(|(name, _, _)| (*name).to_owned()).collect();
+    let mut cores: Vec<_> = Stats::FIELDS.iter().map(|figure| figure.name.to_owned()).collect();
     // The C struct grows at its end only, so the order may come to differ.
     ours.sort();
     cores.sort();

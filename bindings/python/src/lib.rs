@@ -61,7 +61,7 @@ mod _native {
     /// Every figure of the statistics: name, unit, meaning.
     #[pyfunction]
     fn stats_fields() -> Vec<(&'static str, &'static str, &'static str)> {
-        ackbus::Stats::FIELDS.to_vec()
+        ackbus::Stats::FIELDS.iter().map(|figure| (figure.name, figure.unit, figure.meaning)).collect()
     }
 
     /// The keys of the options, and those of topic rules.
