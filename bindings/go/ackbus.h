@@ -286,6 +286,11 @@
 #define ACKBUS_PURGE_IN_FLIGHT 2
 
 /**
+ * How many bytes always suffice for `ackbus_publisher_metrics`, its NUL byte included. Later versions may add metrics: there is room for them.
+ */
+#define ACKBUS_METRICS_MAX 131072
+
+/**
  * In `ackbus_info.state`: not every connection was made yet.
  */
 #define ACKBUS_STATE_CONNECTING 0
@@ -1592,6 +1597,39 @@ int ackbus_publisher_wake_fd(const ackbus_publisher *publisher);
 ackbus_status ackbus_publisher_stats(const ackbus_publisher *publisher, ackbus_stats *inout);
 
 /**
+ * Writes the publisher's figures as OpenMetrics 1.0 text: those of `ackbus_stats`, failures by status, latencies as a histogram, limits, state and server.
+ * `docs/STATISTICS.md` lists all metrics. Every sample has the label `publisher`, which is the option `name`; the text ends with "# EOF" and a newline. To serve
+ * it over HTTP is the program's part, as `ACKBUS_METRICS_CONTENT_TYPE`; the library never listens. It stays readable after close.
+ *
+ * `buf`: takes the text and a NUL byte. `cap`: its size in bytes; `ACKBUS_METRICS_MAX` always suffices. `out_len`: takes the text's length without the NUL byte;
+ * may be NULL. With `buf` NULL and `cap` 0 only the length is told, but figures grow: the next text may be longer.
+ *
+ * Threads: any, also at the same time; never waits. Errors: `ACKBUS_ERR_INVALID_ARGUMENT`, also if `buf` is too small: then `*out_len` is written all the same
+ * and `buf` is not; `ACKBUS_ERR_FORKED`.
+ */
+ackbus_status ackbus_publisher_metrics(const ackbus_publisher *publisher,
+                                       char *buf,
+                                       size_t cap,
+                                       size_t *out_len,
+                                       ackbus_error **err_out);
+
+/**
+ * The same for several publishers, as one text: a text may describe a metric only once, so the texts of two publishers cannot stand one behind the other.
+ *
+ * `publishers`: an array of `count`; NULL with 0. Where several have the same name, the second in the array gets the label "name#2", and so on: give each a
+ * name, or the same array each time. One that is there twice is told once. `cap`: `count * ACKBUS_METRICS_MAX` always suffices, but for 0 publishers, where
+ * `ACKBUS_METRICS_MAX` does. The rest is as in `ackbus_publisher_metrics`.
+ *
+ * Threads and errors are those of `ackbus_publisher_metrics`.
+ */
+ackbus_status ackbus_metrics(const ackbus_publisher *const *publishers,
+                             size_t count,
+                             char *buf,
+                             size_t cap,
+                             size_t *out_len,
+                             ackbus_error **err_out);
+
+/**
  * Tells how the publisher is doing. It stays readable after close.
  *
  * `inout`: starts with its `struct_size`; the rest is filled in, as far as this version knows it.
@@ -1606,6 +1644,9 @@ ackbus_status ackbus_publisher_info(const ackbus_publisher *publisher, ackbus_in
 
 /** Checks that this header fits the library: `ACKBUS_OK` or `ACKBUS_ERR_ABI_MISMATCH`. Threads: any. */
 #define ackbus_check_abi() ackbus_check_abi_(ACKBUS_ABI_VERSION, sizeof(ackbus_message), sizeof(ackbus_report), sizeof(ackbus_stats))
+
+/** The `Content-Type` of what `ackbus_publisher_metrics` writes, for those who serve it over HTTP. */
+#define ACKBUS_METRICS_CONTENT_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 /** A C string as `ackbus_str`. Ownership: a view of the string. NULL gives an empty text. */
 static inline ackbus_str ackbus_str_of(const char *text)

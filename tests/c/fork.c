@@ -77,6 +77,11 @@ static void be_the_child(ackbus_publisher *bus, ackbus_publisher *polled, ackbus
     ERR(ACKBUS_ERR_FORKED, ackbus_publisher_purge(bus, ACKBUS_PURGE_UNSENT, NULL, &error));
     IS(ACKBUS_ERR_FORKED, ackbus_publisher_stats(bus, &stats));
     IS(ACKBUS_ERR_FORKED, ackbus_publisher_info(bus, &info));
+    char text[8] = "before";
+    size_t len = 7;
+    ERR(ACKBUS_ERR_FORKED, ackbus_publisher_metrics(bus, text, sizeof text, &len, &error));
+    ERR(ACKBUS_ERR_FORKED, ackbus_metrics((const ackbus_publisher *const *)&bus, 1, text, sizeof text, &len, &error));
+    CHECK(len == 7 && strcmp(text, "before") == 0);
     CHECK(ackbus_publisher_pending(bus) == 0 && ackbus_publisher_pending_bytes(bus) == 0 && ackbus_publisher_wake_fd(polled) == -1);
 
     /* Pure functions work. */

@@ -305,6 +305,16 @@ static void managing(void)
     ERR(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_publisher_purge(bus, UINT32_MAX, &count, &error));
     CHECK(count == 77 && ackbus_publisher_pending(NULL) == 0 && ackbus_publisher_pending_bytes(NULL) == 0);
 
+    size_t len = 77;
+    const ackbus_publisher *const some[] = {bus, NOT_A(ackbus_publisher)}, *const none[] = {NULL};
+    ERR(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_publisher_metrics(NULL, NULL, 0, &len, &error));
+    ERR(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_publisher_metrics(NOT_A(ackbus_publisher), NULL, 0, &len, &error));
+    ERR(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_metrics(some, 2, NULL, 0, &len, &error));
+    ERR(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_metrics(none, 1, NULL, 0, &len, &error));
+    ERR(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_metrics(NULL, 1, NULL, 0, &len, &error));
+    ERR(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_metrics(some, SIZE_MAX, NULL, 0, &len, &error));
+    CHECK(len == 77);
+
     IS(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_publisher_stats(NULL, &stats));
     IS(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_publisher_stats(bus, NULL));
     IS(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_publisher_info(NULL, &info));

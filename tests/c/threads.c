@@ -79,6 +79,8 @@ static void *publish(void *argument)
 static void *look(void *argument)
 {
     struct world *world = argument;
+    char *text = malloc(ACKBUS_METRICS_MAX);
+    CHECK(text != NULL);
     while (!world->over) {
         ackbus_stats stats = ACKBUS_STATS_INIT;
         ackbus_info info = ACKBUS_INFO_INIT;
@@ -88,7 +90,9 @@ static void *look(void *argument)
         CHECK(ackbus_publisher_pending(world->bus) <= 64);
         ackbus_publisher_flush(world->bus, 1, NULL);
         ackbus_publisher_set_topic(world->bus, "other.>", "in_flight", "7", NULL);
+        ERR(ACKBUS_OK, ackbus_publisher_metrics(world->bus, text, ACKBUS_METRICS_MAX, NULL, &error));
     }
+    free(text);
     return NULL;
 }
 

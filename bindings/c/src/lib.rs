@@ -22,6 +22,7 @@ mod handle;
 pub mod info;
 pub mod log;
 pub mod message;
+pub mod metrics;
 pub mod packed;
 pub mod poll;
 pub mod publish;

@@ -8,7 +8,7 @@ use ackbus::log::Level;
 use ackbus::{Config, EventKind, Persistence, State, Stats, Status};
 
 /// The sources with C items, in the order in which the header shows them.
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 17] = [
     "version",
     "text",
     "error",
@@ -23,6 +23,7 @@ const SOURCES: [&str; 16] = [
     "packed",
     "poll",
     "stats",
+    "metrics",
     "info",
     "handle",
 ];
@@ -147,9 +148,15 @@ fn figures_are_the_cores() {
 #[test]
 fn figures_are_explained_in_the_cores_words() {
     let c = explained(&read("bindings/c/src/stats.rs"), |line| line.strip_prefix("pub ")?.strip_suffix(": u64,"));
-    for (name, unit, meaning) in Stats::FIELDS {
-        assert_eq!(c.get(*name), Some(&format!("{meaning} Unit: {unit}.")), "{name}");
+    for figure in Stats::FIELDS {
+        assert_eq!(c.get(figure.name), Some(&format!("{} Unit: {}.", figure.meaning, figure.unit)), "{}", figure.name);
     }
+}
+
+#[test]
+fn metrics_are_the_cores() {
+    assert_eq!(define("ACKBUS_METRICS_MAX"), i64::try_from(ackbus::METRICS_MAX).unwrap());
+    assert!(header().contains(&format!("#define ACKBUS_METRICS_CONTENT_TYPE {:?}\n", ackbus::METRICS_CONTENT_TYPE)));
 }
 
 /// T17: the parts and the whole are all written by hand.

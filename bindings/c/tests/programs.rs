@@ -30,6 +30,11 @@ fn packed_messages() {
     check("packed", C11, &[]);
 }
 
+#[test]
+fn metrics_as_text() {
+    check("metrics", C11, &[]);
+}
+
 /// P1 with four publishing threads, readers of figures, pollers, and a close in the midst of it; in memory and against a server.
 #[test]
 fn many_threads_on_one_publisher() {
@@ -150,7 +155,7 @@ fn hang_up_in_mid_write(listener: &TcpListener) {
 
 #[test]
 fn address_sanitizer_finds_nothing() {
-    for name in ["misuse", "calls", "callbacks", "packed", "handlers", "threads"] {
+    for name in ["misuse", "calls", "callbacks", "packed", "metrics", "handlers", "threads"] {
         let program = compile(&format!("tests/c/{name}.c"), Asan);
         // The instrument itself: a compiler that ignores the flag would find nothing either.
         let symbols = run(Command::new("nm").arg(&program)).succeeded().stdout;
@@ -164,7 +169,7 @@ fn valgrind_finds_nothing() {
     if !have("valgrind") {
         return skipped("valgrind", "it is not installed");
     }
-    for name in ["misuse", "calls", "callbacks", "packed", "handlers", "threads"] {
+    for name in ["misuse", "calls", "callbacks", "packed", "metrics", "handlers", "threads"] {
         let program = compile(&format!("tests/c/{name}.c"), C11);
         let mut valgrind = Command::new("valgrind");
         valgrind.args(["--quiet", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite,indirect"]);
