@@ -20,6 +20,8 @@ package ackbus
 #cgo nocallback ackbus_go_readable
 #cgo noescape ackbus_publisher_stats
 #cgo nocallback ackbus_publisher_stats
+#cgo noescape ackbus_metrics
+#cgo nocallback ackbus_metrics
 #cgo noescape ackbus_publisher_info
 #cgo nocallback ackbus_publisher_info
 #cgo nocallback ackbus_in_callback
@@ -469,6 +471,22 @@ func (n native) info() Info {
 		}
 	}
 	return info
+}
+
+// metricsType is the Content-Type of metrics.
+const metricsType = C.ACKBUS_METRICS_CONTENT_TYPE
+
+// metricsOf is the figures of these publishers as one text.
+func metricsOf(buses []native) string {
+	list := make([]*C.ackbus_publisher, len(buses))
+	for i, n := range buses {
+		list[i] = n.bus
+	}
+	// Figures grow: a length that was asked for first may be too small.
+	buffer := make([]byte, (len(buses)+1)*C.ACKBUS_METRICS_MAX)
+	var length C.size_t
+	C.ackbus_metrics(unsafe.SliceData(list), C.size_t(len(list)), (*C.char)(unsafe.Pointer(unsafe.SliceData(buffer))), C.size_t(len(buffer)), &length, nil)
+	return string(buffer[:length])
 }
 
 // optionKeys lists the options that the library knows, and topicKeys the keys of topic rules.

@@ -246,6 +246,20 @@ public:
         return figures;
     }
 
+    /// The figures as OpenMetrics 1.0 text, with the label publisher="...", which is the option `name`: those of stats(), failures by status, latencies as a
+    /// histogram, limits, state and server. `docs/STATISTICS.md` lists them. To serve it is the program's part, as ACKBUS_METRICS_CONTENT_TYPE; never waits. It
+    /// stays readable after close. For several publishers there is ackbus::metrics.
+    std::string metrics() const
+    {
+        std::string text(ACKBUS_METRICS_MAX, '\0'); // figures grow: a length that was asked for first may be too small
+        std::size_t length = 0;
+        detail::failure failure;
+        check(failure, ackbus_publisher_metrics(native(), text.data(), text.size(), &length, failure.out()));
+        text.resize(length);
+        text.shrink_to_fit();
+        return text;
+    }
+
     /// How the publisher is doing. It stays readable after close.
     ackbus::info info() const
     {
@@ -330,6 +344,23 @@ private:
     std::shared_ptr<detail::exception_count> exceptions_;
     bool takes_reports_ = false;
 };
+
+/// The figures of several publishers as one OpenMetrics text, which describes each metric once. Publishers of the same name are told apart by their place in the
+/// list: the second is called "name#2". Throws call_error if a pointer is null or leads to no publisher.
+inline std::string metrics(const std::vector<const publisher *> &publishers)
+{
+    std::vector<const ackbus_publisher *> natives;
+    natives.reserve(publishers.size());
+    for (const publisher *bus : publishers)
+        natives.push_back(bus != nullptr ? bus->native() : nullptr);
+    std::string text(ACKBUS_METRICS_MAX * (natives.size() + 1), '\0');
+    std::size_t length = 0;
+    detail::failure failure;
+    failure.check(ackbus_metrics(natives.data(), natives.size(), text.data(), text.size(), &length, failure.out()));
+    text.resize(length);
+    text.shrink_to_fit();
+    return text;
+}
 
 } // namespace ackbus
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"expvar"
 	"reflect"
+	"strings"
 	"testing"
 
 	"ackbus"
@@ -28,12 +29,28 @@ func TestFigures(t *testing.T) {
 	if err := json.Unmarshal([]byte(expvar.Get("bus").String()), &shown); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]any{"State": "closed", "Server": "memory:", "LastError": "", "Accepted": 3.0, "Published": 3.0, "Pending": 0.0} {
+	for name, want := range map[string]any{
+		"state": "closed", "server": "memory:", "last_error": "", "ackbus_accepted_messages_total": 3.0, "ackbus_published_messages_total": 3.0,
+		"ackbus_pending_messages": 0.0, "ackbus_connected": 0.0, "ackbus_ack_latency_seconds_count": 3.0,
+	} {
 		if shown[name] != want {
 			t.Errorf("%s is %v, should be %v", name, shown[name], want)
 		}
 	}
-	if want := reflect.TypeFor[ackbus.Stats]().NumField() + 3; len(shown) != want {
-		t.Errorf("%d figures, should be %d: %v", len(shown), want, shown)
+	if failed, _ := shown["ackbus_failed_messages_total"].(map[string]any); failed["ACK_TIMEOUT"] != 0.0 {
+		t.Errorf("%v", shown["ackbus_failed_messages_total"])
+	}
+	// Every sample of the text is there by its name, but for what is told as text, and buckets.
+	for line := range strings.Lines(bus.Metrics()) {
+		name, _, ok := strings.Cut(line, "{")
+		if !ok || strings.HasPrefix(line, "#") || strings.HasSuffix(name, "_bucket") || name == "ackbus_state" || name == "ackbus_publisher_info" {
+			continue
+		}
+		if shown[name] == nil {
+			t.Errorf("%s is missing", name)
+		}
+	}
+	if want := reflect.TypeFor[ackbus.Stats]().NumField(); len(shown) < want {
+		t.Errorf("%d figures, there are %d: %v", len(shown), want, shown)
 	}
 }

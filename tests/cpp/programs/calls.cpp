@@ -230,6 +230,15 @@ void figures_and_state()
     const ackbus::stats stats = bus.stats();
     CHECK(stats.accepted == 1 && stats.published == 1 && stats.ephemeral == 1 && stats.latency_max() > 0ns);
     CHECK(stats.latency_p50() > 0ns && stats.latency_p50() <= stats.latency_p99() && stats.latency_max().count() == static_cast<std::int64_t>(stats.latency_max_ns));
+    const std::string text = bus.metrics(); // readable after close
+    const std::string end = "# EOF\n";
+    CHECK(text.find("\nackbus_published_messages_total{publisher=\"ackbus\"} 1\n") != std::string::npos);
+    CHECK(text.size() > end.size() && text.substr(text.size() - end.size()) == end && text.find('\0') == std::string::npos);
+    const auto other = ackbus::publisher::connect(memory().set("name", "other"));
+    const std::string both = ackbus::metrics({&bus, &other});
+    CHECK(both.find("\nackbus_connected{publisher=\"ackbus\"} 0\nackbus_connected{publisher=\"other\"} 1\n") != std::string::npos);
+    CHECK(ackbus::metrics({}) == end);
+    THROWS(ackbus::call_error, status::invalid_argument, ackbus::metrics({&bus, nullptr}));
     const ackbus::info info = bus.info();
     CHECK(info.state() == ackbus::state::closed && info.server() == "memory:");
     THROWS(ackbus::closed, status::closed, bus.publish("orders", "{}"));
@@ -257,6 +266,8 @@ void nothing_is_there(const ackbus::publisher &none)
     THROWS(ackbus::call_error, status::invalid_argument, none.close());
     THROWS(ackbus::call_error, status::invalid_argument, none.stats());
     THROWS(ackbus::call_error, status::invalid_argument, none.info());
+    THROWS(ackbus::call_error, status::invalid_argument, none.metrics());
+    THROWS(ackbus::call_error, status::invalid_argument, ackbus::metrics({&none}));
 }
 
 void publishers_move()

@@ -16,6 +16,7 @@ int main()
         THROWS(ackbus::call_error, status::forked, bus.publish("a", ""));
         THROWS(ackbus::call_error, status::forked, bus.submit("a", ""));
         THROWS(ackbus::call_error, status::forked, bus.stats());
+        THROWS(ackbus::call_error, status::forked, bus.metrics());
         THROWS(ackbus::call_error, status::forked, bus.close());
         THROWS(ackbus::call_error, status::forked, ackbus::publisher::connect(memory()));
         bus = ackbus::publisher();
