@@ -111,12 +111,12 @@ lint: tools ## Clippy and vet, warnings are errors
 	$(if $(go),scripts/test-go.sh lint)
 
 .PHONY: test
-test: build server valgrind clang ## All tests, in Rust, C and C++
+test: build server valgrind clang prometheus ## All tests, in Rust, C and C++
 	$(timed)
 	cargo test --locked --workspace --exclude ackbus-python --exclude ackbus-faults --no-fail-fast
 
 .PHONY: test-rust
-test-rust: tools server ## The tests of the core and of the test support
+test-rust: tools server prometheus ## The tests of the core and of the test support
 	$(timed)
 	cargo test --locked --workspace --exclude ackbus-capi --exclude ackbus-cpp-tests --exclude ackbus-python --exclude ackbus-faults
 
@@ -129,6 +129,11 @@ test-c: build server valgrind ## The tests of the C ABI, with real C programs
 test-cpp: build server clang ## The tests of ackbus.hpp and of what is installed, with gcc and clang
 	$(timed)
 	cargo test --locked -p ackbus-cpp-tests
+
+.PHONY: test-ops
+test-ops: tools server prometheus ## What operators get: alert rules with promtool, the dashboard, the metrics as Prometheus scrapes them
+	$(timed)
+	cargo test --locked -p ackbus --test ops
 
 .PHONY: wheel
 wheel: .tools/python/pyvenv.cfg ## Build the Python wheel, for the stable ABI of Python 3.11 and later, into target/wheels
@@ -376,6 +381,18 @@ doxygen:
 	    echo "doxygen skipped: apt-get could not install it"
 	else
 	    echo "doxygen skipped: it is not installed, and this is not root on Debian"
+	fi
+
+# Unpacked, not installed: Debian's package starts a service. The tests of ops use it if it is there, and say so if it is not.
+.PHONY: prometheus
+prometheus:
+	@[ -x .tools/prometheus/usr/bin/promtool ] && exit 0
+	if command -v apt-get >/dev/null; then
+	    rm -rf .tools/prometheus && mkdir -p .tools/prometheus && cd .tools/prometheus
+	    { { [ "$$(id -u)" != 0 ] || apt-get update; } && apt-get download prometheus && dpkg-deb --extract prometheus_*.deb . && rm prometheus_*.deb; } >/dev/null 2>&1 && exit 0
+	    echo "prometheus skipped: apt-get could not fetch it"
+	else
+	    echo "prometheus skipped: this is not Debian"
 	fi
 
 # The peer that C programs have: what Debian ships.
