@@ -192,14 +192,19 @@ func TestHTTPService(t *testing.T) {
 			t.Error(code, text)
 		}
 	}
-	answer, err := client.Get(address + "/debug/vars")
-	if err != nil {
-		t.Fatal(err)
-	}
-	figures, _ := io.ReadAll(answer.Body)
-	answer.Body.Close()
-	if !strings.Contains(string(figures), `"Accepted":10,`) {
-		t.Errorf("%s", figures)
+	for path, want := range map[string]string{
+		"/debug/vars": `"ackbus_accepted_messages_total":10,`,
+		"/metrics":    "\nackbus_accepted_messages_total{publisher=\"ackbus\"} 10\n",
+	} {
+		answer, err := client.Get(address + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		figures, _ := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if !strings.Contains(string(figures), want) {
+			t.Errorf("%s: %s", path, figures)
+		}
 	}
 	if err := command.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)

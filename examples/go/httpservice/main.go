@@ -3,7 +3,8 @@
 //
 //	go run ./httpservice nats://127.0.0.1:4222 [127.0.0.1:8080]
 //
-// POST /orders answers when the event is stored, or says whether it is safe to try again. POST /clicks answers at once. GET /debug/vars shows the figures.
+// POST /orders answers when the event is stored, or says whether it is safe to try again. POST /clicks answers at once. GET /metrics tells Prometheus the figures,
+// and GET /debug/vars people.
 package main
 
 import (
@@ -51,6 +52,7 @@ func run(arguments []string) error {
 	}
 	ackbusexpvar.Publish("bus", bus)
 
+	http.Handle("GET /metrics", ackbus.MetricsHandler(bus))
 	http.HandleFunc("POST /orders", func(w http.ResponseWriter, r *http.Request) { order(bus, w, r) })
 	http.HandleFunc("POST /clicks", func(w http.ResponseWriter, r *http.Request) { click(bus, w, r) })
 	listener, err := net.Listen("tcp", arguments[1])
