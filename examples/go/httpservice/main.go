@@ -31,7 +31,9 @@ const (
 )
 
 func main() {
-	if err := run(append(os.Args[1:], "nats://127.0.0.1:4222", "127.0.0.1:8080")); err != nil {
+	arguments := []string{"nats://127.0.0.1:4222", "127.0.0.1:8080"}
+	copy(arguments, os.Args[1:])
+	if err := run(arguments); err != nil {
 		slog.Error(err.Error())
 		os.Exit(1)
 	}
