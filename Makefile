@@ -206,11 +206,11 @@ docs: python-package doxygen .tools/docs/pyvenv.cfg ## Build the documentation s
 test-docs: build python-package server ## The code in docs/: every block is that of a program here, which compiles, runs and prints what the page says
 	$(timed)
 	export PATH="$(CURDIR)/.tools/python/bin:$$PATH" MYPY_CACHE_DIR="$(CURDIR)/.tools/mypy"
-	ruff format --check --quiet --config tests/docs/ruff.toml tests/docs scripts/docs.py scripts/references.py
-	ruff check --quiet --config tests/docs/ruff.toml tests/docs scripts/docs.py scripts/references.py
+	ruff format --check --quiet --config tests/docs/ruff.toml tests/docs scripts/docs.py scripts/references.py ops
+	ruff check --quiet --config tests/docs/ruff.toml tests/docs scripts/docs.py scripts/references.py ops
 	python -W error tests/docs/check.py
 	cd tests/docs
-	mypy --strict --no-error-summary python/*.py check.py site.py $(CURDIR)/scripts/docs.py $(CURDIR)/scripts/references.py
+	mypy --strict --no-error-summary python/*.py check.py site.py $(CURDIR)/scripts/docs.py $(CURDIR)/scripts/references.py $(CURDIR)/ops/grafana/dashboard.py
 
 .PHONY: docs-code
 docs-code: build python-package server ## Bring the code and outputs in docs/ up to date with the programs

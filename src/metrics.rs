@@ -76,7 +76,7 @@ const FAILED: Family = Family {
     kind: MetricKind::Counter,
     unit: "messages",
     labels: "status",
-    help: "What `ackbus_publish_error_messages_total` is made of, by the status of the report. An exemplar has the text of a late failure, at most ten a second.",
+    help: "What `ackbus_publish_error_messages_total` is made of, by the status of the report. An exemplar has the text of a recent failure, at most ten a second.",
 };
 const LATENCY: Family = Family {
     name: "ackbus_ack_latency_seconds",

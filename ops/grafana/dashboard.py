@@ -56,7 +56,8 @@ class Grid:
 
     def row(self, title: str) -> None:
         self._x, self._y = 0, self._y + self._height
-        self.panels.append({"id": len(self.panels) + 1, "type": "row", "title": title, "collapsed": False, "panels": [], "gridPos": {"x": 0, "y": self._y, "w": 24, "h": 1}})
+        place = {"x": 0, "y": self._y, "w": 24, "h": 1}
+        self.panels.append({"id": len(self.panels) + 1, "type": "row", "title": title, "collapsed": False, "panels": [], "gridPos": place})
         self._height = 1
 
     def stat(self, title: str, description: str, unit: str, expr: str, *steps: tuple[float | None, str]) -> None:
@@ -114,7 +115,10 @@ def panels() -> list[dict[str, Any]]:
         "heatmap", "Latency", "From publish to the acknowledgement, how many messages took how long.", 12, 8, datasource=DATASOURCE,
         targets=[target(f"sum by (le) (increase({bucket}{where()}[$__rate_interval]))", "{{le}}", format="heatmap")],
         fieldConfig={"defaults": {"unit": "short"}, "overrides": []},
-        options={"calculate": False, "yAxis": {"unit": "s"}, "color": {"mode": "scheme", "scheme": "Oranges", "steps": 64}, "tooltip": {"mode": "single", "yHistogram": True}},
+        options={
+            "calculate": False, "yAxis": {"unit": "s"}, "tooltip": {"mode": "single", "yHistogram": True},
+            "color": {"mode": "scheme", "scheme": "Oranges", "steps": 64},
+        },
     )  # fmt: skip
     quantiles = [target(f"histogram_quantile({q}, sum by (le) ({rate(bucket)}))", legend) for q, legend in [(0.5, "p50"), (0.9, "p90"), (0.99, "p99")]]
     mean = f"sum({rate('ackbus_ack_latency_seconds_sum')}) / sum({rate('ackbus_ack_latency_seconds_count')})"
@@ -122,16 +126,20 @@ def panels() -> list[dict[str, Any]]:
 
     grid.row("Trouble")
     failed = target(f"sum by (status) ({rate('ackbus_failed_messages_total')}) > 0", "{{status}}", exemplar=True)
-    grid.lines("Failures by status", "Messages that settled without an acknowledgement. Exemplars have a late text.", "mps", [failed], stacked=True)
+    grid.lines(
+        "Failures by status", "Messages that settled without an acknowledgement. Exemplars have the text of a recent one.", "mps", [failed], stacked=True
+    )
     grid.lines("Attempts", "Attempts whose ack_wait ran out, attempts after the first, and those of messages that may have been stored already.", "ops", [
         target(f"sum({rate(f'ackbus_{metric}_attempts_total')})", legend)
         for metric, legend in [("ack_timeout", "without an answer"), ("retry", "repeated"), ("resent", "sent again")]
     ])  # fmt: skip
-    grid.lines("Reconnects, gates, full windows", "Connections after the first; gates closed because a stream was missing, overloaded or without a leader; publishes refused for want of room.", "short", [
+    meaning = "Connections after the first; gates closed because a stream was missing, overloaded or without a leader; publishes refused for want of room."
+    grid.lines("Reconnects, gates, full windows", meaning, "short", [
         target(f"sum(increase(ackbus_{metric}_total{where()}[$__rate_interval]))", legend)
         for metric, legend in [("reconnects", "reconnects"), ("gates_held", "gates closed"), ("queue_full_calls", "window full")]
     ])  # fmt: skip
-    grid.lines("Duplicates, late and alien replies, what was dropped", "Copies that the stream knew already; replies that change nothing; events and ephemeral messages that nobody got.", "short", [
+    meaning = "Copies that the stream knew already; replies that change nothing; events and ephemeral messages that nobody got."
+    grid.lines("Duplicates, late and alien replies, what was dropped", meaning, "short", [
         target(f"sum(increase(ackbus_{metric}_total{where()}[$__rate_interval]))", legend)
         for metric, legend in [
             ("duplicate_messages", "duplicates"), ("late_ack_replies", "late replies"), ("alien_replies", "alien replies"),
