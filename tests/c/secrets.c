@@ -1,5 +1,5 @@
-/* Logs in with these options and prints everything it is told: the log at its highest level, events, errors, settings, information. The driver looks for
- * secrets in it. Prints "connected" after its first message, and goes on when it is given a line: by then the connection was lost.
+/* Logs in with these options and prints everything it is told: the log at its highest level, events, errors, settings, information, metrics. The driver looks
+ * for secrets in it. Prints "connected" after its first message, and goes on when it is given a line: by then the connection was lost.
  *
  *   secrets KEY VALUE [KEY VALUE]... */
 #define _POSIX_C_SOURCE 200809L
@@ -51,6 +51,9 @@ static void log_in(const ackbus_config *config)
     ackbus_info info = ACKBUS_INFO_INIT;
     IS(ACKBUS_OK, ackbus_publisher_info(bus, &info));
     printf("info %s %s %s\n", info.server, info.server_version, info.last_error_text);
+    static char metrics[ACKBUS_METRICS_MAX];
+    ERR(ACKBUS_OK, ackbus_publisher_metrics(bus, metrics, sizeof metrics, NULL, &error));
+    fputs(metrics, stdout);
     ERR(ACKBUS_OK, ackbus_publisher_close(bus, -1, &error));
     IS(ACKBUS_OK, ackbus_publisher_free(bus));
 }

@@ -67,31 +67,56 @@ fn answer(mut stream: TcpStream, content_type: &str, text: &str) -> std::io::Res
 pub(crate) struct Prometheus {
     child: Child,
     address: SocketAddr,
-    directory: TempDir,
+    directory: Arc<TempDir>,
 }
 
 impl Prometheus {
     /// Scrapes that target every second, and evaluates these rules as often.
     pub(crate) fn start(program: &Path, target: SocketAddr, rules: &Path) -> Self {
-        let directory = TempDir::new().unwrap();
+        let directory = Arc::new(TempDir::new().unwrap());
         let config = format!(
             "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [{:?}]\nscrape_configs:\n- job_name: shop\n  static_configs: [{{targets: ['{target}']}}]\n",
             rules.to_str().unwrap()
         );
         std::fs::write(directory.path().join("prometheus.yml"), config).unwrap();
-        // It cannot be asked for a free port. One that was free a moment ago is not given to others so soon.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let log = std::fs::File::create(directory.path().join("log")).unwrap();
-        let child = Command::new(program)
-            .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--enable-feature=exemplar-storage"])
-            .arg(format!("--web.listen-address={address}"))
-            .current_dir(directory.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        Prometheus { child, address, directory }
+        // It cannot be asked for a free port, so it gets one that was free a moment ago. Should another have taken it meanwhile, it ends, and gets the next.
+        for _ in 0..5 {
+            let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let log = std::fs::File::create(directory.path().join("log")).unwrap();
+            let child = Command::new(program)
+                .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--enable-feature=exemplar-storage"])
+                .arg(format!("--web.listen-address={address}"))
+                .current_dir(directory.path())
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(log)
+                .spawn()
+                .unwrap();
+            let mut prometheus = Prometheus { child, address, directory: Arc::clone(&directory) };
+            if prometheus.is_ready() {
+                return prometheus;
+            }
+        }
+        panic!("five ports in a row were taken: {}", std::fs::read_to_string(directory.path().join("log")).unwrap_or_default());
+    }
+
+    /// Waits until it answers; false: it has ended.
+    fn is_ready(&mut self) -> bool {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if self.request("/-/ready").is_ok_and(|body| body.contains("Ready")) {
+                return true;
+            }
+            if self.child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        panic!("not ready after {PATIENCE:?}: {}", self.log());
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
     /// Waits until `found` finds it.
@@ -102,8 +127,7 @@ impl Prometheus {
                 return found;
             }
             if start.elapsed() > PATIENCE {
-                let log = std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
-                panic!("waited {PATIENCE:?} in vain until {what}; its targets: {}; its log: {log}", self.get("/api/v1/targets"));
+                panic!("waited {PATIENCE:?} in vain until {what}; its targets: {}; its log: {}", self.get("/api/v1/targets"), self.log());
             }
             thread::sleep(Duration::from_millis(50));
         }

@@ -131,6 +131,12 @@ pub(crate) struct Bus {
     max_pending: u64,
 }
 
+/// The failures that metrics tell, of all statuses.
+pub(crate) fn failures(text: &str) -> u64 {
+    let lines = text.lines().filter_map(|line| Some(line.strip_prefix("ackbus_failed_messages_total{")?.split_once("\"} ")?.1));
+    lines.map(|rest| rest.split(' ').next().and_then(|count| count.parse::<u64>().ok()).unwrap()).sum()
+}
+
 /// The configuration for a server: all outcomes are reported, no interval is longer than a test can wait.
 pub(crate) fn config(url: &str, options: Options<'_>, rules: Rules<'_>) -> Config {
     let mut config = Config::new();
@@ -289,6 +295,7 @@ impl Bus {
         assert_eq!(stats.accepted, stats.published + stats.publish_errors + stats.pending, "{stats:?}");
         assert_eq!((stats.accepted, stats.published), (owed as u64, persisted as u64), "{stats:?}");
         assert_eq!((stats.pending, stats.pending_bytes), (0, 0), "{stats:?}");
+        assert_eq!(failures(&self.publisher.metrics()), stats.publish_errors, "by status");
         assert_eq!(stats.ephemeral + stats.ephemeral_dropped, (accepted.len() - owed) as u64, "{stats:?}");
         assert!(stats.pending_max <= self.max_pending, "P3: {stats:?}");
         Books { reports, events: record.events, stats }

@@ -3,19 +3,13 @@
 use ackbus::{Handlers, Publisher, Purge};
 use ackbus_test_support::{Reader, Server};
 
-use crate::common::config;
+use crate::common::{config, failures};
 
 /// The value behind a series, and what follows it.
 fn sample<'a>(text: &'a str, series: &str) -> (u64, &'a str) {
     let rest = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')).unwrap_or_else(|| panic!("no {series} in {text}"));
     let (value, more) = rest.split_once(' ').unwrap_or((rest, ""));
     (value.parse().unwrap(), more)
-}
-
-/// The sum over all statuses.
-fn failures(text: &str) -> u64 {
-    let lines = text.lines().filter_map(|line| Some(line.strip_prefix("ackbus_failed_messages_total{")?.split_once("\"} ")?.1));
-    lines.map(|rest| rest.split(' ').next().and_then(|count| count.parse::<u64>().ok()).unwrap()).sum()
 }
 
 fn publish(bus: &Publisher, topic: &str, count: usize) {
