@@ -285,6 +285,7 @@ test-tsan: tools server ## The C program with many threads, and the library, und
 	scripts/test-tsan.sh
 
 include benches/bench.mk
+include packaging/packaging.mk
 
 .PHONY: bench-micro
 bench-micro: tools ## Nanoseconds of the core's pure rooms, one at a time
