@@ -1,4 +1,4 @@
-//! The shared library as a file, and the header as a file: symbols, soname, layouts, pkg-config.
+//! The shared library as a file, and the header as a file: symbols, soname, pkg-config.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -43,11 +43,6 @@ fn has_its_soname_and_stays_loaded() {
 fn the_header_is_c11_and_cpp17_on_its_own() {
     check("header_alone", C11, &[]);
     check("header_alone", Cpp17, &[]);
-}
-
-#[test]
-fn layouts_are_pinned() {
-    check("layout", C11, &[]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The ABI of this build against the stored one, `bindings/c/abi/ackbus-N.abi` with N for `ACKBUS_ABI_VERSION`: a program that was compiled before must go on as it is.
+//! T18: the ABI of this build against the stored one, `bindings/c/abi/ackbus-N.abi` with N for `ACKBUS_ABI_VERSION`: a program that was compiled before must go on as it is.
 //!
 //! An addition makes the baseline out of date: `make abi` writes it anew, and the change is there to be reviewed. What breaks programs is never written over a
 //! baseline; it needs a new ABI version, and so a new soname and a file of its own.
