@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# install.sh install|uninstall: libackbus, its headers, its pkg-config files and its CMake package. `make install` calls it.
+# install.sh install|uninstall: libackbus, its headers, its pkg-config files, its CMake package and its licence. `make install` calls it.
 #
-#   PREFIX=/usr/local      LIBDIR=$PREFIX/lib      INCLUDEDIR=$PREFIX/include
+#   PREFIX=/usr/local      LIBDIR=$PREFIX/lib      INCLUDEDIR=$PREFIX/include      DOCDIR=$PREFIX/share/doc/ackbus
 #   DESTDIR=               put in front of every path written, and into none of the files: for packages
 #   BUILT=target/release   where the libraries are
 #
@@ -12,6 +12,7 @@ cd "$(dirname "$0")/.."
 prefix=${PREFIX:-/usr/local}
 libdir=${LIBDIR:-$prefix/lib}
 includedir=${INCLUDEDIR:-$prefix/include}
+docdir=${DOCDIR:-$prefix/share/doc/ackbus}
 built=${BUILT:-target/release}
 root=${DESTDIR:-}
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
@@ -19,7 +20,7 @@ abi=$(sed -n 's/^#define ACKBUS_ABI_VERSION //p' include/ackbus.h)
 
 die() { echo "install: $*" >&2; exit 1; }
 
-for path in "$prefix" "$libdir" "$includedir"; do
+for path in "$prefix" "$libdir" "$includedir" "$docdir"; do
     [[ $path == /* ]] || die "\"$path\" is no absolute path; programs would look for it in their own folder"
 done
 
@@ -30,6 +31,7 @@ files() {
     headers | sed "s|^|$includedir/|"
     printf "$libdir/%s\n" libackbus.a libackbus.so "libackbus.so.$abi" "libackbus.so.$version" \
         pkgconfig/ackbus.pc pkgconfig/ackbus-static.pc cmake/ackbus/ackbus-config.cmake cmake/ackbus/ackbus-config-version.cmake
+    printf '%s\n' "$docdir/LICENSE"
 }
 
 # fill TEMPLATE FILE
@@ -57,6 +59,7 @@ install_all() {
     fill bindings/c/ackbus-static.pc.in "$libdir/pkgconfig/ackbus-static.pc"
     fill bindings/c/cmake/ackbus-config.cmake.in "$libdir/cmake/ackbus/ackbus-config.cmake"
     fill bindings/c/cmake/ackbus-config-version.cmake.in "$libdir/cmake/ackbus/ackbus-config-version.cmake"
+    install -D -m 644 LICENSE "$root$docdir/LICENSE"
     echo "installed ackbus $version in $root$prefix"
 }
 
@@ -65,7 +68,7 @@ uninstall_all() {
         rm -f "$root$file"
     done < <(files)
     # Ours alone; others' folders stay.
-    rmdir "$root$includedir/ackbus" "$root$libdir/cmake/ackbus" 2>/dev/null || true
+    rmdir "$root$includedir/ackbus" "$root$libdir/cmake/ackbus" "$root$docdir" 2>/dev/null || true
     echo "removed ackbus $version from $root$prefix"
 }
 

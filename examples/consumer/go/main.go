@@ -1,4 +1,4 @@
-// Publishes one message, without a server, and says what became of it.
+// app [URL]: publishes one message, to a server or in memory, and says what became of it.
 package main
 
 import (
@@ -10,10 +10,10 @@ import (
 )
 
 func main() {
-	ctx := context.Background()
-	bus, err := ackbus.Connect(ctx, ackbus.WithServers("memory:"))
+	ctx, url := context.Background(), append(os.Args, "memory:")[1]
+	bus, err := ackbus.Connect(ctx, ackbus.WithServers(url), ackbus.WithTopic("consumer.>", ackbus.Topic{Stream: "CONSUMER", Create: ackbus.IfMissing}))
 	if err == nil {
-		_, err = bus.PublishWait(ctx, "orders.created", nil)
+		_, err = bus.PublishWait(ctx, "consumer.created", nil)
 	}
 	if err == nil {
 		err = bus.Close(ctx)

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ackbus_test_support::{Reader, Server};
 use native::{Finished, have, library_dir, project, run, skipped};
 
 /// A folder that ends with the test, outside of the project.
@@ -54,13 +55,14 @@ fn install_puts_every_file_where_packagers_want_it_and_uninstall_takes_it_away()
     expected.extend(["ackbus-config", "ackbus-config-version"].map(|name| format!("usr/lib/some-machine/cmake/ackbus/{name}.cmake")));
     let headers = files(&project().join("include"));
     assert!(headers.contains("ackbus.hpp") && headers.contains("ackbus/publisher.hpp"));
+    expected.insert("usr/share/doc/ackbus/LICENSE".to_owned());
     expected.extend(headers.iter().map(|name| format!("usr/include/{name}")));
     assert_eq!(files(stage), expected);
 
     let libdir = stage.join("usr/lib/some-machine");
     assert_eq!(std::fs::read_link(libdir.join("libackbus.so")).unwrap().to_str(), Some("libackbus.so.0"));
     assert_eq!(std::fs::read_link(libdir.join("libackbus.so.0")).unwrap().to_str(), Some(format!("libackbus.so.{version}").as_str()));
-    for name in &expected {
+    for name in expected.iter().filter(|name| !name.ends_with("LICENSE")) {
         if let Ok(text) = std::fs::read_to_string(stage.join(name)) {
             // The stage and the templates' marks are nowhere in what is installed; an @ is in no header either.
             assert!(!text.contains(stage.to_str().unwrap()) && !text.contains('@'), "{name}");
@@ -74,7 +76,7 @@ fn install_puts_every_file_where_packagers_want_it_and_uninstall_takes_it_away()
     std::fs::write(stage.join("usr/include/other.h"), "").unwrap();
     make("uninstall", &variables).succeeded();
     assert_eq!(files(stage), BTreeSet::from(["usr/include/other.h".to_owned()]));
-    assert!(!stage.join("usr/include/ackbus").exists() && !libdir.join("cmake/ackbus").exists());
+    assert!(!stage.join("usr/include/ackbus").exists() && !libdir.join("cmake/ackbus").exists() && !stage.join("usr/share/doc/ackbus").exists());
 
     let relative = make("install", &[("PREFIX", "somewhere")]);
     assert!(!relative.status.success() && relative.stderr.contains("\"somewhere\" is no absolute path"), "{}", relative.stderr);
@@ -82,9 +84,9 @@ fn install_puts_every_file_where_packagers_want_it_and_uninstall_takes_it_away()
     assert!(!nothing.status.success() && nothing.stderr.contains("/nonexistent/libackbus.so is not there: make build"), "{}", nothing.stderr);
 }
 
-/// Runs a program of the consumer's; a shared one must use the library under `prefix`, a static one none.
-fn check_program(program: &Path, prefix: &Path) {
-    let said = run(&mut Command::new(program)).succeeded().stdout;
+/// Runs a program of the consumer's against a server; a shared one must use the library under `prefix`, a static one none.
+fn check_program(program: &Path, prefix: &Path, server: &Server) {
+    let said = run(Command::new(program).arg(server.url())).succeeded().stdout;
     let name = program.file_name().unwrap().to_str().unwrap();
     let language = match name.split('-').nth(1) {
         Some("cpp") => "C++",
@@ -110,6 +112,8 @@ const PROGRAMS: [&str; 4] = ["app-c", "app-c-static", "app-cpp", "app-cpp-static
 
 #[test]
 fn a_project_outside_builds_and_runs_against_the_prefix() {
+    let server = Server::start();
+    let mut ran = 0;
     let outside = Outside::new("consumer");
     let prefix = outside.0.join("prefix");
     let source = outside.0.join("source");
@@ -120,7 +124,8 @@ fn a_project_outside_builds_and_runs_against_the_prefix() {
         let mut make = Command::new("make");
         make.current_dir(&source).env_remove("MAKEFLAGS").env_remove("MAKELEVEL").env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"));
         run(&mut make).succeeded();
-        PROGRAMS.iter().for_each(|name| check_program(&source.join(name), &prefix));
+        PROGRAMS.iter().for_each(|name| check_program(&source.join(name), &prefix, &server));
+        ran += PROGRAMS.len();
         // Libs.private is for programs that link everything statically.
         let flags =
             |arguments: &[&str]| run(Command::new("pkg-config").env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig")).args(arguments)).succeeded().stdout;
@@ -141,7 +146,8 @@ fn a_project_outside_builds_and_runs_against_the_prefix() {
         };
         go(&["mod", "edit", "-replace", &format!("ackbus={}", project().join("bindings/go").display())]);
         go(&["build", "-tags", "ackbus_pkgconfig", "-o", "app-go", "."]);
-        check_program(&folder.join("app-go"), &prefix);
+        check_program(&folder.join("app-go"), &prefix, &server);
+        ran += 1;
     } else {
         skipped("the consumer's Go program", "there is no go, or no pkg-config");
     }
@@ -164,8 +170,16 @@ fn a_project_outside_builds_and_runs_against_the_prefix() {
         configure(env!("CARGO_PKG_VERSION")).succeeded();
         configure("0.1").succeeded();
         run(Command::new("cmake").arg("--build").arg(&build)).succeeded();
-        PROGRAMS.iter().for_each(|name| check_program(&build.join(name), &moved));
+        PROGRAMS.iter().for_each(|name| check_program(&build.join(name), &moved, &server));
+        ran += PROGRAMS.len();
+        std::fs::rename(&moved, &prefix).unwrap();
     } else {
         skipped("the consumer's CMakeLists.txt", "there is no cmake");
     }
+
+    if ran > 0 {
+        assert_eq!(Reader::connect(&server.url()).message_count("CONSUMER"), ran as u64);
+    }
+    make("uninstall", &[("PREFIX", prefix.to_str().unwrap())]).succeeded();
+    assert_eq!(files(&prefix), BTreeSet::new());
 }
