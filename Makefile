@@ -60,7 +60,7 @@ check-fast: tools ## The part of check for every save: format, lints, the core's
 	cargo test --locked -p ackbus --lib
 
 .PHONY: check-full
-check-full: check deny test-loom-full test-tsan fuzz ## check, and what takes long: advisories, all interleavings, ThreadSanitizer, fuzzing
+check-full: check deny test-loom-full test-tsan test-dist test-reproducible fuzz ## check, and what takes long: advisories, all interleavings, ThreadSanitizer, packages, fuzzing
 	$(timed)
 	cargo test --locked --release --workspace --exclude ackbus-python -- --ignored
 
