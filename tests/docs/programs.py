@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -48,7 +49,11 @@ def command(file: str) -> list[str]:
         case ".sh":
             if "CARGO_TARGET_DIR" in os.environ:
                 raise Skipped("its folders are those without CARGO_TARGET_DIR")
-            return ["bash", "-euo", "pipefail", "-c", path.read_text(), file]
+            text = path.read_text()
+            for tool in ("cmake", "go", "pkg-config"):
+                if re.search(rf"\b{tool} ", text) and shutil.which(tool) is None:
+                    raise Skipped(f"{tool} is not installed")
+            return ["bash", "-euo", "pipefail", "-c", text, file]
         case _:
             raise Wrong(f"{file}: nobody knows how to run it")
     return [str(made)]
