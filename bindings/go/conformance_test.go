@@ -21,6 +21,7 @@ const scenariosFile = "../../tests/conformance/scenarios.json"
 type scenario struct {
 	Name      string
 	Why       string
+	Since     [2]int // not looked at: the server is the pinned one
 	Setup     []fields
 	Publisher struct {
 		Options map[string]string
