@@ -84,7 +84,8 @@ def undocumented(of: object) -> list[str]:
 
 def go(folder: Path) -> None:
     package = ROOT / "bindings/go"
-    for source in sorted({file.parent for file in package.rglob("*.go") if not file.name.endswith("_test.go")}):
+    sources = (file for file in package.rglob("*.go") if not file.name.endswith("_test.go") and "internal" not in file.relative_to(package).parts)
+    for source in sorted({file.parent for file in sources}):
         path = Path("ackbus", source.relative_to(package))
         page = folder / f"{path.name}.md"
         page.write_text(call(["go", "run", "scripts/godoc.go", str(source), path.as_posix()]))

@@ -12,19 +12,25 @@ import (
 type Family struct {
 	// Name is without the suffixes of the samples; Type is counter, gauge, histogram, info or stateset.
 	Name, Type, Help string
-	Samples          []Sample
+	// Samples are in the order of the text.
+	Samples []Sample
 }
 
 // Sample is one line.
 type Sample struct {
 	// Name is with its suffix.
-	Name   string
+	Name string
+	// Labels are in the order of the text.
 	Labels []Label
-	Value  float64
+	// Value is what stands behind them.
+	Value float64
 }
 
 // Label is one label of a sample.
-type Label struct{ Name, Value string }
+type Label struct {
+	// Name is never empty, Value may be.
+	Name, Value string
+}
 
 // Get is the value of a label, or "".
 func (s *Sample) Get(name string) string {
