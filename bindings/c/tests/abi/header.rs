@@ -55,6 +55,8 @@ impl Header {
             self.source.insert(bare.to_owned(), "macro".to_owned());
         } else if body.starts_with('{') {
             self.source.insert(name.to_owned(), "initialiser".to_owned());
+        } else if body.starts_with('"') {
+            self.source.insert(name.to_owned(), format!("text {body}"));
         } else if name != "ACKBUS_H" {
             self.constants.push(name.to_owned());
         }
