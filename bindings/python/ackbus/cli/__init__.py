@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from .. import Error, __version__
-from . import bench, pub, serve
+from . import bench, pub, serve, top
 from .output import note
 from .stopping import Stopped
 from .usage import Usage
@@ -14,7 +14,7 @@ from .usage import Usage
 __all__ = ["main"]
 
 WHAT = "Publish to NATS JetStream, and know what became of every message."
-COMMANDS = {"pub": pub, "serve": serve, "bench": bench}
+COMMANDS = {"pub": pub, "top": top, "serve": serve, "bench": bench}
 EPILOG = """\
 exit codes:
   0    everything was persisted

@@ -17,13 +17,15 @@ def note(text: str) -> None:
     print(f"{ERASE}{text}" if line_is_drawn else text, file=sys.stderr, flush=True)
 
 
-def result(text: str) -> None:
-    """To standard output. A reader that has gone away is no failure of what was done."""
+def result(text: str) -> bool:
+    """To standard output. A reader that has gone away is no failure of what was done; returns whether there is one."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
         # The interpreter flushes once more at exit: give it something that takes it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 def milliseconds(seconds: float) -> str:
