@@ -43,6 +43,11 @@ class Publisher(_native.Publisher):
         """How the publisher stands, and with whom."""
         return info_of(self)
 
+    @property
+    def _handle(self) -> _native.Publisher:
+        """For :mod:`ackbus.metrics`."""
+        return self
+
     def __enter__(self) -> Self:
         return self
 
@@ -71,7 +76,7 @@ def repr_of(name: str, bus: _native.Publisher) -> str:
     return f"<{name} {info.state.name} {info.server or '-'} pending={bus.pending}>"
 
 
-_STATS = [name for name, _, _ in _native.stats_fields()]
+_STATS = [name for name, *_ in _native.stats_fields()]
 
 
 def settings(

@@ -167,6 +167,15 @@ class Publisher:
         """How the publisher stands, and with whom."""
         return info_of(self._native)
 
+    def metrics(self) -> str:
+        """The figures of this moment as OpenMetrics text: :func:`ackbus.metrics.text` for one publisher."""
+        return self._native.metrics()
+
+    @property
+    def _handle(self) -> _native.Publisher:
+        """For :mod:`ackbus.metrics`."""
+        return self._native
+
     async def __aenter__(self) -> Self:
         return self
 

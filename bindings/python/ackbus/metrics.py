@@ -1,18 +1,26 @@
-"""A publisher's figures for Prometheus, and as a plain dict.
+"""A publisher's figures as OpenMetrics text, over HTTP, for prometheus_client, and as a plain dict.
 
-    ackbus.metrics.Collector(bus, name="orders")            # in prometheus_client's own registry
-    with ackbus.metrics.serve(bus, port=9464): ...          # or on a port of its own: curl 127.0.0.1:9464/metrics
+    ackbus.metrics.text(bus)                                # all of docs/STATISTICS.md; every bus has its own as bus.metrics()
+    with ackbus.metrics.serve(bus, port=9464): ...          # at http://127.0.0.1:9464/metrics
+    ackbus.metrics.Collector(bus)                           # in prometheus_client's own registry, beside the program's other metrics
 
-Everything here but :func:`as_dict` needs prometheus_client: ``pip install "ackbus[metrics]"``. Figures are read when they are asked for: no thread, no timer.
+The text is the core's, so names are the same in every language. The label ``publisher`` is the option ``name``: give each publisher of a process one. Figures
+are read when they are asked for: no thread counts, no timer runs. Only :class:`Collector` needs prometheus_client: ``pip install "ackbus[metrics]"``.
 """
 
 from __future__ import annotations
 
+import http.server
+import logging
+import socket
+import socketserver
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from http import HTTPStatus
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from . import _native
 from ._enums import State
@@ -21,54 +29,33 @@ from ._figures import Info, Stats
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
 
-__all__ = ["Collector", "Exporter", "as_dict", "serve"]
+__all__ = ["CONTENT_TYPE", "Collector", "Exporter", "as_dict", "serve", "text"]
+
+CONTENT_TYPE = _native.METRICS_CONTENT_TYPE
+"""Of :func:`text`, for those who serve it themselves."""
+
+PATH = "/metrics"
+PATIENCE = 10.0
+"""Seconds that a client may be silent in the middle of its request."""
 
 
 class _Bus(Protocol):
-    """Either publisher: of :mod:`ackbus` or of :mod:`ackbus.aio`."""
+    """Either publisher: of :mod:`ackbus` or of :mod:`ackbus.aio`, traced or not."""
 
     @property
     def closed(self) -> bool: ...
+    @property
+    def _handle(self) -> _native.Publisher: ...
     def stats(self) -> Stats: ...
     def info(self) -> Info: ...
 
 
-class _Figure(NamedTuple):
-    """How one figure of :class:`ackbus.Stats` is exported."""
+def text(*buses: _Bus) -> str:
+    """The figures of these publishers as one OpenMetrics 1.0 text, which ends with ``# EOF``. From any thread at any time, also after close; it never waits.
 
-    name: str
-    """Without ``ackbus_`` and without ``_total``; ends with the unit."""
-    counter: bool
-    """Whether it only grows: then it ends with ``_total``."""
-
-
-FIGURES = {
-    "accepted": _Figure("accepted_messages", counter=True),
-    "pending": _Figure("pending_messages", counter=False),
-    "pending_bytes": _Figure("pending_bytes", counter=False),
-    "pending_max": _Figure("pending_max_messages", counter=False),
-    "published": _Figure("published_messages", counter=True),
-    "publish_errors": _Figure("publish_error_messages", counter=True),
-    "duplicates": _Figure("duplicate_messages", counter=True),
-    "attempts": _Figure("attempts", counter=True),
-    "retries": _Figure("retry_attempts", counter=True),
-    "resent": _Figure("resent_attempts", counter=True),
-    "ack_timeouts": _Figure("ack_timeout_attempts", counter=True),
-    "late_acks": _Figure("late_ack_replies", counter=True),
-    "alien_replies": _Figure("alien_replies", counter=True),
-    "queue_full": _Figure("queue_full_calls", counter=True),
-    "gates_held": _Figure("gates_held", counter=True),
-    "ephemeral": _Figure("ephemeral_messages", counter=True),
-    "ephemeral_dropped": _Figure("ephemeral_dropped_messages", counter=True),
-    "events_dropped": _Figure("dropped_events", counter=True),
-    "reports_delivered": _Figure("delivered_reports", counter=True),
-    "reconnects": _Figure("reconnects", counter=True),
-    "bytes_out": _Figure("out_bytes", counter=True),
-    "wakeups": _Figure("wakeups", counter=True),
-}
-"""Every figure but the latencies, which are one summary. A test compares this with :class:`ackbus.Stats`."""
-
-QUANTILES = {"latency_p50_ns": "0.5", "latency_p99_ns": "0.99", "latency_max_ns": "1"}
+    Where several have the same option ``name``, the second is called ``name#2``, and so on. In a forked child there is nothing but the end.
+    """
+    return _native.metrics([_handle(bus) for bus in buses])
 
 
 def as_dict(bus: _Bus) -> dict[str, float]:
@@ -83,97 +70,91 @@ def as_dict(bus: _Bus) -> dict[str, float]:
     return figures
 
 
-class Collector:
-    """Exports publishers to a registry of prometheus_client, each with a label ``publisher``.
+class _Exported:
+    """The publishers that somebody tells of. It keeps none alive. From any thread."""
 
-    It keeps no publisher alive: one that was collected is no longer exported. One that is closed but still in use is, with its last figures.
+    def __init__(self, bus: _Bus) -> None:
+        self._lock = threading.Lock()
+        self._buses: list[weakref.ref[_Bus]] = []
+        self.add(bus)
+
+    def add(self, bus: _Bus) -> None:
+        """Tells of this publisher too, and no longer of those that are closed: a successor gets the name of its predecessor."""
+        _handle(bus)
+        with self._lock:
+            others = [known for known in self._buses if (other := known()) is not None and other is not bus and not other.closed]
+            self._buses = [*others, weakref.ref(bus)]
+
+    def remove(self, bus: _Bus) -> None:
+        """Tells of this publisher no more. Raises ValueError if it was not told of."""
+        with self._lock:
+            others = [known for known in self._buses if known() is not bus]
+            if len(others) == len(self._buses):
+                raise ValueError(f"bus: {bus!r} is not exported")
+            self._buses = others
+
+    def text(self) -> str:
+        with self._lock:
+            buses = [bus for known in self._buses if (bus := known()) is not None]
+        return text(*buses)
+
+
+class Collector(_Exported):
+    """Exports publishers to a registry of prometheus_client: the families of :func:`text`.
+
+    It keeps no publisher alive: one that was collected is no longer exported. One that is closed but still in use is, with its last figures, until another is
+    added.
     """
 
-    def __init__(self, bus: _Bus | None = None, *, name: str = "default", registry: CollectorRegistry | None = None) -> None:
-        """Registers with ``registry``, by default prometheus_client's own, and adds ``bus`` as ``name``.
+    def __init__(self, bus: _Bus, *, registry: CollectorRegistry | None = None) -> None:
+        """Registers with ``registry``, by default prometheus_client's own.
 
         Raises ModuleNotFoundError without prometheus_client, and ValueError if the registry has a collector of ackbus already: add the publisher to that one.
         """
         client = _client()
-        self._families: Any = client.metrics_core
+        super().__init__(bus)
         self._registry: Any = client.REGISTRY if registry is None else registry
-        self._lock = threading.Lock()
-        self._buses: dict[str, weakref.ref[_Bus]] = {}
-        if bus is not None:
-            self.add(bus, name)
         try:
             self._registry.register(self)
         except ValueError as error:
-            raise ValueError("the registry has a collector of ackbus already; add the publisher to that one: collector.add(bus, name)") from error
-
-    def add(self, bus: _Bus, name: str) -> None:
-        """Exports this publisher too. Raises ValueError if another one that is not closed has the name."""
-        with self._lock:
-            known = self._buses.get(name)
-            other = None if known is None else known()
-            if other is not None and other is not bus and not other.closed:
-                raise ValueError(f"name: {name!r} is taken by another publisher; give each a name of its own")
-            self._buses[name] = weakref.ref(bus)
-
-    def remove(self, name: str) -> None:
-        """Exports the publisher of this name no more. Raises KeyError if there is none."""
-        with self._lock:
-            del self._buses[name]
+            raise ValueError("the registry has a collector of ackbus already; add the publisher to that one: collector.add(bus)") from error
 
     def unregister(self) -> None:
         """Leaves the registry."""
         self._registry.unregister(self)
 
-    def describe(self) -> list[Metric]:
-        """What there may be, for the registry to find clashes."""
-        return list(self._collect([]))
-
     def collect(self) -> Iterator[Metric]:
         """The figures of this moment. prometheus_client calls it, on any thread."""
-        with self._lock:
-            buses = [(name, bus) for name, known in self._buses.items() if (bus := known()) is not None]
-            self._buses = {name: known for name, known in self._buses.items() if known() is not None}
-        return self._collect([(name, bus.stats(), bus.info()) for name, bus in buses])
+        from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-    def _collect(self, snapshots: list[tuple[str, Stats, Info]]) -> Iterator[Metric]:
-        for field, figure in FIGURES.items():
-            kind = self._families.CounterMetricFamily if figure.counter else self._families.GaugeMetricFamily
-            family = kind(f"ackbus_{figure.name}", _MEANINGS[field], labels=["publisher"])
-            for name, stats, _ in snapshots:
-                family.add_metric([name], getattr(stats, field))
-            yield family
-        latency = self._families.SummaryMetricFamily(
-            "ackbus_ack_latency_seconds", "From acceptance to acknowledgement, since the publisher connected; quantile 1 is the slowest."
-        )
-        connected = self._families.GaugeMetricFamily("ackbus_connected", "1 while there is a connection, else 0.", labels=["publisher"])
-        for name, stats, info in snapshots:
-            for field, quantile in QUANTILES.items():
-                latency.add_sample(latency.name, {"publisher": name, "quantile": quantile}, getattr(stats, field) / 1e9)
-            connected.add_metric([name], int(info.state is State.CONNECTED))
-        yield latency
-        yield connected
+        # Its own parser: names, types, help and exemplars are written down once, in the core.
+        families: Iterator[Metric] = text_string_to_metric_families(self.text())  # type: ignore[no-untyped-call]
+        return families
+
+    describe = collect
 
 
-class Exporter:
+class Exporter(_Exported):
     """An HTTP server with the figures. :func:`serve` makes one; in a ``with`` statement it ends at the end."""
 
-    def __init__(self, collector: Collector, server: Any, thread: threading.Thread) -> None:
-        self.collector = collector
-        """To which further publishers may be added."""
-        self.addr: str = server.server_address[0]
-        """Where it listens."""
-        self.port: int = server.server_address[1]
-        """Its port; a free one, if 0 was asked for."""
-        self._server = server
-        self._thread = thread
+    def __init__(self, bus: _Bus, port: int, addr: str) -> None:
+        super().__init__(bus)
+        family, _, _, _, address = socket.getaddrinfo(addr, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        self._server: _Server | None = _Server(family, address, self)
+        bound: Any = self._server.server_address
+        self.addr: str = bound[0]
+        self.port: int = bound[1]
+        self.url = f"http://{f'[{self.addr}]' if family == socket.AF_INET6 else self.addr}:{self.port}{PATH}"
+        self._thread = threading.Thread(target=self._server.run, name="ackbus-metrics", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         """Ends the server. A second call does nothing."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+        server, self._server = self._server, None
+        if server is not None:
+            server.end()
             self._thread.join()
-            self._server = None
+            server.server_close()
 
     def __enter__(self) -> Self:
         return self
@@ -182,31 +163,96 @@ class Exporter:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<ackbus.metrics.Exporter http://{self.addr}:{self.port}/metrics>"
+        return f"<ackbus.metrics.Exporter {self.url}>"
 
 
-def serve(bus: _Bus, port: int = 0, addr: str = "127.0.0.1", *, name: str = "default") -> Exporter:
-    """Serves the figures of ackbus, and no others, over HTTP from a daemon thread. ``port`` 0: a free one, which the exporter tells.
+def serve(bus: _Bus, port: int = 0, addr: str = "127.0.0.1") -> Exporter:
+    """Serves :func:`text` over HTTP, at ``/metrics``, from a daemon thread. ``port`` 0: a free one, which the exporter tells. ``addr``: an address of this
+    machine, or ``"0.0.0.0"`` for all of them; who reaches it may read, there is no login. For more publishers: ``exporter.add(bus)``.
 
-    Raises ModuleNotFoundError without prometheus_client, and OSError if the address cannot be had.
+    The answer is OpenMetrics whatever the request's ``Accept`` says. A Prometheus asks for that first, and accepts anything as its last choice; what can read
+    nothing but the older text format needs :class:`Collector` and prometheus_client's own server, which speaks both.
+
+    Raises ValueError for a port that cannot be, and OSError if the address cannot be had.
     """
-    client = _client()
-    registry = client.CollectorRegistry()
-    collector = Collector(bus, name=name, registry=registry)
+    if not 0 <= port <= 65_535:
+        raise ValueError(f"port: {port} is not allowed; give 0 to 65535")
     try:
-        server, thread = client.start_http_server(port, addr, registry)
+        return Exporter(bus, port, addr)
     except OSError as error:
         error.add_note(f"ackbus.metrics.serve could not listen on {addr}:{port}")
         raise
-    return Exporter(collector, server, thread)
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    """A thread for each scrape: one that reads slowly keeps no other waiting."""
+
+    allow_reuse_address = True
+    # Nobody waits at exit for a client that reads no more.
+    daemon_threads = True
+
+    def __init__(self, family: socket.AddressFamily, address: Any, exported: _Exported) -> None:
+        self.address_family = family
+        self.exported = exported
+        self._ended = False
+        super().__init__(address, _Handler)
+
+    def run(self) -> None:
+        """Until :meth:`end`. Not ``serve_forever``, which asks twice a second whether that was."""
+        while not self._ended:
+            self.handle_request()
+
+    def end(self) -> None:
+        self._ended = True
+        # Wakes the thread that waits for a connection.
+        self.socket.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # A client that goes away in the middle is not news.
+        if not isinstance(sys.exception(), OSError):
+            logging.getLogger("ackbus").exception("a request for the metrics failed")
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    """HTTP/1.0: a connection for each scrape, so none outlives the server."""
+
+    server: _Server
+    server_version, sys_version = "ackbus", ""
+    timeout = PATIENCE
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def _answer(self, *, body: bool) -> None:
+        found = self.path.partition("?")[0] == PATH
+        content = self.server.exported.text() if found else f"the metrics are at {PATH}\n"
+        encoded = content.encode()
+        self.send_response(HTTPStatus.OK if found else HTTPStatus.NOT_FOUND)
+        self.send_header("Content-Type", CONTENT_TYPE if found else "text/plain; charset=utf-8")
+        self.send_header("Content-Length", str(len(encoded)))
+        self.end_headers()
+        if body:
+            self.wfile.write(encoded)
+
+    def log_message(self, format: str, *words: Any) -> None:
+        """Scrapes are no news either."""
+
+
+def _handle(bus: _Bus) -> _native.Publisher:
+    handle = getattr(bus, "_handle", None)
+    if not isinstance(handle, _native.Publisher):
+        raise TypeError(f"bus: {type(bus).__name__} is not allowed; give what ackbus.connect or ackbus.aio.connect returned")
+    return handle
 
 
 def _client() -> ModuleType:
     try:
         import prometheus_client
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('ackbus.metrics needs prometheus_client; install it with: pip install "ackbus[metrics]"', name=error.name) from error
+        raise ModuleNotFoundError(
+            'ackbus.metrics.Collector needs prometheus_client; install it with: pip install "ackbus[metrics]"', name=error.name
+        ) from error
     return prometheus_client
-
-
-_MEANINGS = {name: meaning.replace("`", "") for name, _, meaning in _native.stats_fields()}

@@ -31,7 +31,15 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("__version__", ackbus::version_string())
+        module.add("__version__", ackbus::version_string())?;
+        module.add("METRICS_CONTENT_TYPE", ackbus::METRICS_CONTENT_TYPE)
+    }
+
+    /// The figures of these publishers as one OpenMetrics text.
+    #[pyfunction]
+    fn metrics(py: Python<'_>, publishers: Vec<PyRef<'_, Publisher>>) -> String {
+        let buses: Vec<_> = publishers.iter().map(|publisher| publisher.bus()).collect();
+        py.detach(|| ackbus::metrics(&buses.iter().map(|bus| &**bus).collect::<Vec<_>>()))
     }
 
     /// Whether this process was forked from one that had connected (P8).
@@ -58,10 +66,10 @@ mod _native {
         ackbus::EventKind::ALL.iter().map(|&kind| (kind.name(), kind as i32)).collect()
     }
 
-    /// Every figure of the statistics: name, unit, meaning.
+    /// Every figure of the statistics: name, metric, unit, meaning.
     #[pyfunction]
-    fn stats_fields() -> Vec<(&'static str, &'static str, &'static str)> {
-        ackbus::Stats::FIELDS.iter().map(|figure| (figure.name, figure.unit, figure.meaning)).collect()
+    fn stats_fields() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
+        ackbus::Stats::FIELDS.iter().map(|figure| (figure.name, figure.metric, figure.unit, figure.meaning)).collect()
     }
 
     /// The keys of the options, and those of topic rules.

@@ -340,6 +340,13 @@ impl Publisher {
         self.closed.load(Ordering::Relaxed)
     }
 
+    /// The figures of this moment as OpenMetrics text, with the option ``name`` as the label ``publisher``: ``ackbus.metrics.text`` for one.
+    ///
+    /// From any thread at any time, also after close; it never waits.
+    fn metrics(&self, py: Python<'_>) -> String {
+        py.detach(|| self.bus.metrics())
+    }
+
     /// The figures in the order of `stats_fields`.
     fn _stats(&self) -> Vec<u64> {
         self.bus.stats().values().to_vec()
@@ -354,6 +361,10 @@ impl Publisher {
 }
 
 impl Publisher {
+    pub(crate) fn bus(&self) -> Arc<ackbus::Publisher> {
+        Arc::clone(&self.bus)
+    }
+
     fn check_in(&self, given: &Given<'_>, future: Option<Py<PyAny>>) -> u64 {
         self.outcomes.tags.check_in(Luggage { tag: given.tag.as_ref().map(|tag| tag.clone().unbind()), future, report_always: given.report_always })
     }

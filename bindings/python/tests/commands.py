@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +55,39 @@ def python(program: str, *arguments: str, **more: Any) -> Done:
         [sys.executable, "-P", "-W", "error", "-c", program, *arguments], capture_output=True, timeout=LIMIT, env=environment(), check=False, **more
     )
     return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@contextmanager
+def started(*arguments: str | Path, command: list[str] = COMMAND, **more: object) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that runs. One that a failed test leaves is killed, and with it the server that it may have started."""
+    streams: dict[str, object] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment(), "bufsize": 0} | more
+    process = subprocess.Popen([*command, *map(str, arguments)], **streams)  # type: ignore[call-overload]
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            process.kill()
+            process.wait()
+            for child in children:
+                with suppress(ProcessLookupError):
+                    os.kill(int(child), signal.SIGKILL)
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def ended(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
+    """Waits for its end: the exit code and what was said since."""
+    out = process.stdout.read().decode() if process.stdout else ""
+    err = process.stderr.read().decode() if process.stderr else ""
+    return process.wait(LIMIT), out, err
+
+
+def line(stream: object) -> str:
+    return str(stream.readline().decode())  # type: ignore[attr-defined]
+
+
+def feed(process: subprocess.Popen[bytes], data: bytes) -> None:
+    assert process.stdin is not None
+    process.stdin.write(data)

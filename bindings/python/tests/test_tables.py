@@ -27,7 +27,7 @@ def test_options() -> None:
 
 
 def test_stats() -> None:
-    assert [field.name for field in fields(ackbus.Stats)] == [name for name, _, _ in _native.stats_fields()]
+    assert [field.name for field in fields(ackbus.Stats)] == [name for name, *_ in _native.stats_fields()]
 
 
 @pytest.mark.parametrize("status", [status for status in ackbus.Status if status is not ackbus.Status.OK])

@@ -19,7 +19,7 @@ from . import usage
 from .dead_letters import DeadLetters
 from .output import milliseconds, note, result
 from .progress import Snapshot, shown
-from .publisher import connected
+from .publisher import connected, told
 from .records import FORMATS, InputError, Record, RecordError, Source, pack
 from .stopping import Stopped, Stopping
 from .template import Template
@@ -74,6 +74,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--dead-letter", metavar="FILE", help="where records go that were not persisted")
     parser.add_argument(
         "--timeout", type=usage.seconds, default=60.0, metavar="SECONDS", help="how long to wait for the last acknowledgements; -1: no limit (default: 60)"
+    )
+    parser.add_argument(
+        "--metrics",
+        type=usage.address,
+        metavar="ADDRESS:PORT",
+        help="serve the metrics over HTTP meanwhile, for ackbus top and Prometheus;\n"
+        ":PORT is this machine alone, port 0 a free one; the URL goes to standard error",
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     group = parser.add_argument_group("stream")
@@ -154,6 +161,8 @@ def run(given: argparse.Namespace) -> int:
         # Only ids of the user's own can be in the stream already.
         heard: dict[str, Any] = {"on_report": current.on_report} if msg_id is not None else {}
         bus = stack.enter_context(connected(servers, given, stopping, topics={">": rule} if rule else None, on_error=current.on_error, **heard, **options))
+        if given.metrics is not None:
+            stack.enter_context(told(bus, given.metrics))
         begin = time.perf_counter()
 
         def look() -> Snapshot:

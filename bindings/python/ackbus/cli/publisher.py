@@ -9,10 +9,12 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import ackbus
+from ackbus import metrics
 
 from .output import note
 from .server import running
 from .stopping import Stopping
+from .usage import Usage
 
 
 class _Notes(logging.Handler):
@@ -54,3 +56,16 @@ def connected(servers: str, given: argparse.Namespace, stopping: Stopping, **arg
         with bus:
             notes.let_out()
             yield bus
+
+
+@contextmanager
+def told(bus: ackbus.Publisher, address: tuple[str, int]) -> Iterator[None]:
+    """Serves the metrics meanwhile, and says where."""
+    host, port = address
+    try:
+        exporter = metrics.serve(bus, port, host)
+    except OSError as error:
+        raise Usage(f"--metrics {f'[{host}]' if ':' in host else host}:{port}: {error.strerror}") from None
+    with exporter:
+        note(f"metrics: {exporter.url}")
+        yield

@@ -118,6 +118,17 @@ def seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is not allowed; give seconds as a number of at least 0, or -1 for no limit") from None
 
 
+def address(text: str) -> tuple[str, int]:
+    """For argparse: where to listen."""
+    host, colon, port = text.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    if colon and (":" not in host or host == f"[{bare}]") and port.isascii() and port.isdigit() and int(port) <= 65_535:
+        return bare or "127.0.0.1", int(port)
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not allowed; give ADDRESS:PORT, such as 127.0.0.1:9464, or :PORT for this machine alone; port 0 is a free one"
+    )
+
+
 def count(lowest: int, highest: int) -> Any:
     """For argparse: a whole number in these bounds."""
 
