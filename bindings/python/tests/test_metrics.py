@@ -10,12 +10,13 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import Server
+from conftest import Server, wait_for
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import generate_latest as generate_text
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
@@ -278,7 +279,8 @@ def test_serve_answers_nothing_else() -> None:
         assert ask("POST", "/metrics")[0] == 501
 
 
-def test_one_client_that_is_silent_or_gone_stops_no_other(capfd: pytest.CaptureFixture[str]) -> None:
+def test_one_client_that_is_silent_or_gone_stops_no_other(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics._Handler, "timeout", 300)
     with ackbus.connect("memory:") as bus, metrics.serve(bus) as exporter:
         with socket.create_connection(("127.0.0.1", exporter.port), 20) as silent:
             silent.sendall(b"GET /met")
@@ -286,7 +288,17 @@ def test_one_client_that_is_silent_or_gone_stops_no_other(capfd: pytest.CaptureF
             # Resets the connection when it is closed.
             silent.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         assert get(exporter.url)[1].endswith("# EOF\n")
-    assert capfd.readouterr() == ("", "")
+        wait_for("the end of both", lambda: not any("process_request" in thread.name for thread in threading.enumerate()))
+    assert caplog.records == []
+
+
+def test_a_fault_of_ours_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with ackbus.connect("memory:") as bus, metrics.serve(bus) as exporter:
+        exporter.text = lambda: 1 // 0  # type: ignore[method-assign, return-value]
+        with pytest.raises(http.client.RemoteDisconnected):
+            get(exporter.url)
+        wait_for("the log", lambda: caplog.records)
+    assert caplog.records[0].getMessage() == "a request for the metrics failed"
 
 
 def test_serve_says_what_is_wrong() -> None:

@@ -8,16 +8,17 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from commands import COMMAND, environment, python, run
+from commands import COMMAND, Done, environment, python, run
 from conftest import LIMIT
 from expositions import whole
 
+from ackbus.cli import main
 from ackbus.cli.top import source as sources
 from ackbus.cli.top.source import Page, Unreadable
 
@@ -59,6 +60,20 @@ def program() -> Iterator[Program]:
     program = Program()
     yield program
     program.close()
+
+
+@pytest.fixture
+def called(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Calls the command line in this process, where nothing of the test needs another."""
+
+    def call(*arguments: str | Path) -> Done:
+        try:
+            code = main(["top", *map(str, arguments)])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return Done(code, *capsys.readouterr())
+
+    return call
 
 
 @contextmanager
@@ -103,15 +118,15 @@ def test_once_takes_two_readings_of_a_url(program: Program) -> None:
     assert program.accepts[0] == "application/openmetrics-text; version=1.0.0, text/plain; version=0.0.4; q=0.5"
 
 
-def test_a_path_and_a_query_are_kept(program: Program) -> None:
+def test_a_path_and_a_query_are_kept(program: Program, called: Callable[..., Done]) -> None:
     program.body = whole().encode()
-    assert run("top", f"http://127.0.0.1:{program.port}/bus?of=a", "--once", "--interval", "0.1").code == 0
+    assert called(f"http://127.0.0.1:{program.port}/bus?of=a", "--once", "--interval", "0.1").code == 0
     assert program.paths[0] == "/bus?of=a"
 
 
-def test_the_older_format_is_told_by_its_content_type(program: Program) -> None:
+def test_the_older_format_is_told_by_its_content_type(program: Program, called: Callable[..., Done]) -> None:
     program.form, program.body = "text/plain; version=0.0.4; charset=utf-8", b'ackbus_pending_messages{publisher="a"} 7\n'
-    answer = run("top", f":{program.port}", "--once", "--interval", "0.1")
+    answer = called(f":{program.port}", "--once", "--interval", "0.1")
     assert answer.code == 0, answer
     assert "pending       7" in answer.out.splitlines()
 
@@ -124,13 +139,13 @@ def test_standard_input_and_a_file_are_read_once(tmp_path: Path) -> None:
         assert "acked                    –               5" in answer.out.splitlines()
 
 
-def test_one_publisher_of_several(tmp_path: Path) -> None:
+def test_one_publisher_of_several(tmp_path: Path, called: Callable[..., Done]) -> None:
     file = tmp_path / "figures"
     file.write_text('ackbus_pending_messages{publisher="a"} 1\nackbus_pending_messages{publisher="b"} 2\n')
-    assert "publisher" in run("top", file, "--once").out
-    one = run("top", file, "--once", "--publisher", "b")
+    assert "publisher" in called(file, "--once").out
+    one = called(file, "--once", "--publisher", "b")
     assert one.out.splitlines()[1] == "b  –" and "pending       2" in one.out.splitlines()
-    none = run("top", file, "--once", "--publisher", "c")
+    none = called(file, "--once", "--publisher", "c")
     assert (none.code, none.err) == (2, f"ackbus top: {file}: no publisher 'c' in it; there is a, b\n")
 
 
@@ -146,16 +161,16 @@ def test_one_publisher_of_several(tmp_path: Path) -> None:
         (200, OPENMETRICS, b"# EOF\n", "there are no metrics in it"),
     ],
 )
-def test_a_wrong_url_is_one_clear_line(program: Program, status: int, form: str, body: bytes, text: str) -> None:
+def test_a_wrong_url_is_one_clear_line(program: Program, status: int, form: str, body: bytes, text: str, called: Callable[..., Done]) -> None:
     program.status, program.form, program.body = status, form, body
-    answer = run("top", f"127.0.0.1:{program.port}")
+    answer = called(f"127.0.0.1:{program.port}")
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith(f"ackbus top: http://127.0.0.1:{program.port}/metrics: {text}") and answer.err.count("\n") == 1
 
 
-def test_a_404_elsewhere_says_where_to_look(program: Program) -> None:
+def test_a_404_elsewhere_says_where_to_look(program: Program, called: Callable[..., Done]) -> None:
     program.status = 404
-    answer = run("top", f"127.0.0.1:{program.port}/metric")
+    answer = called(f"127.0.0.1:{program.port}/metric")
     assert answer.err == f"ackbus top: http://127.0.0.1:{program.port}/metric: 404 Not Found; metrics are usually at /metrics\n"
 
 
@@ -172,12 +187,12 @@ def test_a_404_elsewhere_says_where_to_look(program: Program) -> None:
         ("/", "/: Is a directory"),
     ],
 )
-def test_what_can_be_no_source(given: str, text: str) -> None:
-    answer = run("top", given)
+def test_what_can_be_no_source(given: str, text: str, called: Callable[..., Done]) -> None:
+    answer = called(given)
     assert (answer.code, answer.out, answer.err) == (2, "", f"ackbus top: {text}\n")
 
 
-def test_a_server_of_something_else() -> None:
+def test_a_server_of_something_else(called: Callable[..., Done]) -> None:
     """Such as the port of a nats-server."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -189,7 +204,7 @@ def test_a_server_of_something_else() -> None:
 
         thread = threading.Thread(target=speak)
         thread.start()
-        answer = run("top", f"127.0.0.1:{listener.getsockname()[1]}")
+        answer = called(f"127.0.0.1:{listener.getsockname()[1]}")
         thread.join(LIMIT)
     assert answer.code == 2
     assert answer.err.endswith('/metrics: the answer is not HTTP: \'INFO {"server_id":"X"}\'\n'), answer
@@ -211,8 +226,8 @@ def test_an_answer_without_end(program: Program, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("given", ["0", "0.09", "3601", "soon", "nan"])
-def test_intervals_that_are_refused(given: str) -> None:
-    answer = run("top", "x", "--interval", given)
+def test_intervals_that_are_refused(given: str, called: Callable[..., Done]) -> None:
+    answer = called("x", "--interval", given)
     assert answer.code == 2
     assert answer.err.endswith(f"argument --interval: {given!r} is not allowed; give seconds from 0.1 to 3600\n")
 
@@ -271,10 +286,20 @@ def test_a_file_is_followed(tmp_path: Path) -> None:
         assert process.wait(LIMIT) == 0
 
 
-def test_a_file_that_was_not_written_whole(tmp_path: Path) -> None:
+def test_a_file_that_is_as_it_was_is_no_news(tmp_path: Path) -> None:
+    path = tmp_path / "figures"
+    path.write_text(whole(accepted=1))
+    file = sources.File(path)
+    assert file.read() is not None and file.read() is None
+    path.write_text(whole(accepted=10))
+    snapshot = file.read()
+    assert snapshot is not None and snapshot.readings["orders"].samples["ackbus_accepted_messages_total"] == 10
+
+
+def test_a_file_that_was_not_written_whole(tmp_path: Path, called: Callable[..., Done]) -> None:
     file = tmp_path / "figures"
     file.write_text("# TYPE ackbus_pending_bytes gauge\n# UNIT ackbus_pending_bytes bytes\nackbus_pending_bytes 12")
-    answer = run("top", file)
+    answer = called(file)
     assert (answer.code, answer.err) == (2, f"ackbus top: {file}: this is not OpenMetrics: Missing # EOF at end\n")
 
 

@@ -233,7 +233,7 @@ def test_sizes(tmp_path: Path) -> None:
     file.write_text(whole(acked=5, pending=5_000, failures=[("NO_STREAM", 3, "no stream takes the subject " * 4, 1e9)]))
     with pane() as terminal:
         terminal.type(f"{TOP} {file}")
-        for width, height in ((80, 24), (50, 16), (20, 6), (3, 2), (132, 40), (80, 24)):
+        for width, height in ((80, 24), (50, 16), (20, 6), (3, 2), (80, 24), (132, 40)):
             terminal.resize(width, height)
             head, foot = "orders  connected"[:width].rstrip(), f"q quits  every 1 s  {file}"[:width].rstrip()
 
