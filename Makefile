@@ -149,7 +149,7 @@ python-package: wheel
 
 # The wheel is what is tested, not the checkout: once as it is in an empty environment, then with all the tests in that of the tools.
 .PHONY: test-python
-test-python: python-package server ## The Python package: format, lints, types, stubs, tests against a real server
+test-python: python-package server tmux ## The Python package: format, lints, types, stubs, tests against a real server
 	$(timed)
 	$(test_programs)
 	python3 -m venv --clear .tools/empty
@@ -382,6 +382,17 @@ doxygen:
 	    echo "doxygen skipped: apt-get could not install it"
 	else
 	    echo "doxygen skipped: it is not installed, and this is not root on Debian"
+	fi
+
+# The tests of `ackbus top` use it if it is there, and say so if it is not.
+.PHONY: tmux
+tmux:
+	@command -v tmux >/dev/null && exit 0
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	    { apt-get update && apt-get install --yes --no-install-recommends tmux; } >/dev/null 2>&1 && exit 0
+	    echo "tmux skipped: apt-get could not install it"
+	else
+	    echo "tmux skipped: it is not installed, and this is not root on Debian"
 	fi
 
 # Unpacked, not installed: Debian's package starts a service. The tests of ops use it if it is there, and say so if it is not.

@@ -190,6 +190,16 @@ def test_the_older_text_format_is_valid_too(registry: CollectorRegistry) -> None
     assert families["ackbus_accepted_messages"].documentation == "Persistent messages that publish took: each gets exactly one outcome."
 
 
+def test_top_reads_the_older_format_as_well(registry: CollectorRegistry) -> None:
+    """All but the exemplars, which that has not."""
+    with ackbus.connect("memory:", name="a") as bus, ackbus.connect("memory:", name="b") as other:
+        metrics.Collector(bus, registry=registry).add(other)
+        bus.publish_wait("x", timeout=10)
+        older = reading.readings(generate_text(registry).decode(), openmetrics=False)
+        assert older == reading.readings(metrics.text(bus, other), openmetrics=True)
+    assert older["a"].state == "connected" and older["a"].info["server"] == "memory:" and older["b"].buckets[-1] == (float("inf"), 0)
+
+
 def test_several_publishers_share_a_collector(registry: CollectorRegistry) -> None:
     with ackbus.connect("memory:", name="one") as one, ackbus.connect("memory:", name="two") as two:
         collector = metrics.Collector(one, registry=registry)

@@ -71,6 +71,18 @@ def test_nothing_that_a_terminal_would_obey() -> None:
     assert reading.failures == [Failure("NO STREAM", 1, "]0;title  [2Jtext", 1.0)]
 
 
+def test_numbers_that_are_none() -> None:
+    text = "".join(gauge(name, math.nan) for name in ("ackbus_pending_messages", "ackbus_pending_limit_bytes", "ackbus_ack_latency_max_seconds"))
+    text += (
+        gauge("ackbus_start_time_seconds", math.inf).replace("inf", "+Inf") + gauge("ackbus_pending_bytes", 1e300) + gauge("ackbus_pending_limit_messages", -5)
+    )
+    text += failed([("DENIED", math.inf, "", 0), ("CLOSED", 1, "text", 7.0)]).replace("inf", "+Inf") + EOF
+    reading = read(text)
+    assert reading.samples == {"ackbus_pending_bytes": 1e300, "ackbus_pending_limit_messages": -5}
+    assert reading.failures == [Failure("CLOSED", 1, "text", 7.0)]
+    assert "pending       –" in drawn(state(Trend(reading, 0.0)))
+
+
 @pytest.mark.parametrize(
     ("text", "openmetrics", "what"),
     [
@@ -135,6 +147,16 @@ def test_rates_and_quantiles_are_those_of_the_interval() -> None:
     trend.take(read(whole(accepted=1_500, acked=1_100, errors=4, latencies=(200, 200, 1_100, 1_100))), 53.0)
     assert trend.rates[ACKED] == 0 and trend.quantile(0.5) is None
     assert [point.p99 for point in trend.points] == [pytest.approx(0.00099), None]
+
+
+def test_no_quantile_is_above_the_slowest() -> None:
+    figures = gauge("ackbus_ack_latency_max_seconds", 0.012) + EOF
+    trend = Trend(read(histogram((0, 0, 0, 0)) + figures), 0.0)
+    trend.take(read(histogram((0, 0, 100, 100)) + figures), 1.0)
+    assert trend.quantile(0.99) == 0.012 and trend.points[0].p99 == 0.012
+    assert trend.quantile(0.01) == pytest.approx(0.0109)
+    trend.take(read(histogram((0, 0, 100, 200)) + figures), 2.0)
+    assert trend.quantile(0.99) == math.inf, "there is no telling"
 
 
 @pytest.mark.parametrize("after", [whole(accepted=2_000, start=START + 1), whole(accepted=999)], ids=["another start", "a counter that fell"])

@@ -139,6 +139,17 @@ def test_standard_input_and_a_file_are_read_once(tmp_path: Path) -> None:
         assert "acked                    –               5" in answer.out.splitlines()
 
 
+def test_what_a_shell_puts_in_the_place_of_a_file(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=lambda: fifo.write_text(whole(acked=5)))
+    writer.start()
+    answer = run("top", fifo)
+    writer.join(LIMIT)
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.count("acked   ") == 1
+
+
 def test_one_publisher_of_several(tmp_path: Path, called: Callable[..., Done]) -> None:
     file = tmp_path / "figures"
     file.write_text('ackbus_pending_messages{publisher="a"} 1\nackbus_pending_messages{publisher="b"} 2\n')

@@ -105,8 +105,12 @@ def _names(publishers: Iterable[frozenset[tuple[str, str]]]) -> dict[frozenset[t
 def _reading(name: str, samples: Iterable[Any], infos: Iterable[Mapping[str, str]]) -> Reading:
     reading = Reading(name)
     for sample in samples:
+        if not math.isfinite(sample.value):
+            # As if it were not told.
+            continue
         if sample.name == LATENCY:
-            reading.buckets.append((_number(sample.labels.get("le")), sample.value))
+            if not math.isnan(bound := _number(sample.labels.get("le"))):
+                reading.buckets.append((bound, sample.value))
         elif sample.name == FAILED:
             last = sample.exemplar
             text, time = (last.labels.get("text", ""), last.timestamp) if last else ("", None)

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -50,14 +51,14 @@ class Source(Protocol):
 def source(given: str) -> Source:
     """What the user means. Raises :exc:`Usage` if that can be nothing."""
     if given == "-":
-        return Pipe()
+        return Pipe(None)
     if "://" in given:
         return Page(_checked(given))
     path = Path(given)
     if path.exists():
         if path.is_dir():
             raise Usage(f"{given}: Is a directory")
-        return File(path)
+        return File(path) if path.is_file() else Pipe(path)
     if HOST_AND_PORT.fullmatch(given):
         return Page(_checked(f"http://{'127.0.0.1' if given.startswith(':') else ''}{given}"))
     raise Usage(f"{given!r} is no file, and no URL: give http://HOST:PORT/metrics, HOST:PORT, a file, or -")
@@ -138,15 +139,23 @@ class File:
 
 
 class Pipe:
-    """Standard input, to its end."""
+    """Standard input, or a file that is no file, such as a shell's ``<(…)``: to its end."""
 
-    name = "standard input"
     once = True
 
+    def __init__(self, path: Path | None) -> None:
+        self.name = "standard input" if path is None else str(path)
+        self._path = path
+
     def read(self) -> Snapshot:
-        if sys.stdin is None:
+        if self._path is None and sys.stdin is None:
             raise Unreadable("there is no standard input")
-        return _snapshot(self.name, sys.stdin.buffer.read(LARGEST + 1), time.monotonic())
+        try:
+            with nullcontext(sys.stdin.buffer) if self._path is None else self._path.open("rb") as stream:
+                body = stream.read(LARGEST + 1)
+        except OSError as error:
+            raise Unreadable(f"{self.name}: {error.strerror}") from None
+        return _snapshot(self.name, body, time.monotonic())
 
 
 def _snapshot(name: str, body: bytes, moment: float, *, openmetrics: bool | None = None) -> Snapshot:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .reading import ACKED, START, Reading
+from .reading import ACKED, SLOWEST, START, Reading
 
 MINUTE = 60.0
 
@@ -81,7 +81,7 @@ class Trend:
         self.rates = {name: (value - before.samples[name]) / seconds for name, value in reading.samples.items() if counts(name) and name in before.samples}
         self.latencies = increase(before.buckets, reading.buckets)
         self._number += 1
-        self.points.append(Point(self._number, time, self.rates.get(ACKED, 0.0), quantile(0.99, self.latencies)))
+        self.points.append(Point(self._number, time, self.rates.get(ACKED, 0.0), self.quantile(0.99)))
         while self.points and self.points[0].time <= time - MINUTE:
             self.points.popleft()
 
@@ -90,8 +90,9 @@ class Trend:
         self.rates, self.latencies = {}, []
 
     def quantile(self, share: float) -> float | None:
-        """Of the last interval, in seconds."""
-        return quantile(share, self.latencies)
+        """Of the last interval, in seconds; not above the slowest of all, which is known exactly."""
+        found, slowest = quantile(share, self.latencies), self.last.samples.get(SLOWEST)
+        return found if found is None or slowest is None or math.isinf(found) else min(found, slowest)
 
 
 def counts(name: str) -> bool:
