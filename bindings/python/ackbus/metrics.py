@@ -143,8 +143,11 @@ class Exporter(_Exported):
         self._server: _Server | None = _Server(family, address, self)
         bound: Any = self._server.server_address
         self.addr: str = bound[0]
+        """Where it listens."""
         self.port: int = bound[1]
+        """Its port; a free one, if 0 was asked for."""
         self.url = f"http://{f'[{self.addr}]' if family == socket.AF_INET6 else self.addr}:{self.port}{PATH}"
+        """Where the figures are."""
         self._thread = threading.Thread(target=self._server.run, name="ackbus-metrics", daemon=True)
         self._thread.start()
 
