@@ -93,6 +93,7 @@ def test_numbers_that_are_none() -> None:
         ("\x00\x01", False, "this is not the Prometheus text format: "),
         ("", False, "there are no metrics in it"),
         (EOF, True, "there are no metrics in it"),
+        ('ackbus_publisher_info{publisher="a",server="x"} 1\n', False, "no metrics of ackbus among 1 samples"),
         ("a 1\nb 2\n" + EOF, True, "no metrics of ackbus among 2 samples"),
     ],
 )

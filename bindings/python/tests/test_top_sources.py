@@ -118,6 +118,17 @@ def test_once_takes_two_readings_of_a_url(program: Program) -> None:
     assert program.accepts[0] == "application/openmetrics-text; version=1.0.0, text/plain; version=0.0.4; q=0.5"
 
 
+def test_once_with_a_program_that_ends_in_between(program: Program, called: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:
+    program.body = whole().encode()
+
+    def pause(seconds: float) -> None:
+        program.status = 503
+
+    monkeypatch.setattr("ackbus.cli.top.plain.time.sleep", pause)
+    answer = called(f":{program.port}", "--once")
+    assert (answer.code, answer.out, answer.err) == (2, "", f"ackbus top: http://127.0.0.1:{program.port}/metrics: 503 Service Unavailable\n")
+
+
 def test_a_path_and_a_query_are_kept(program: Program, called: Callable[..., Done]) -> None:
     program.body = whole().encode()
     assert called(f"http://127.0.0.1:{program.port}/bus?of=a", "--once", "--interval", "0.1").code == 0

@@ -8,7 +8,7 @@ import time
 
 from ..output import note, result
 from ..usage import Usage
-from .source import File, Unreadable
+from .source import File
 from .view import Glyphs, Painter
 from .watch import Watch
 
@@ -20,10 +20,9 @@ def once(watch: Watch, interval: float) -> int:
     """A second reading makes rates, where a source says something new after an interval."""
     if not watch.source.once and not isinstance(watch.source, File):
         time.sleep(interval)
-        news = watch.look()
-        if isinstance(news, Unreadable):
-            raise Usage(str(news))
-        watch.take(news)
+        watch.take(watch.look())
+        if watch.state.problem:
+            raise Usage(watch.state.problem)
     _print(watch)
     return 0
 

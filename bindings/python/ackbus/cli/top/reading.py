@@ -73,14 +73,16 @@ def readings(text: str, *, openmetrics: bool) -> dict[str, Reading]:
         # The parser raises whatever a malformed text makes of it, ValueError at best.
         form = "OpenMetrics" if openmetrics else "the Prometheus text format"
         raise NotMetrics(f"this is not {form}: {printable(str(error))[:200] or type(error).__name__}") from error
-    ours = [sample for sample in samples if sample.name.startswith("ackbus_")]
-    if not ours:
-        raise NotMetrics(f"no metrics of ackbus among {len(samples)} samples" if samples else "there are no metrics in it")
     publishers: dict[frozenset[tuple[str, str]], list[Any]] = {}
-    for sample in ours:
-        if sample.name != INFO:
-            publishers.setdefault(frozenset((name, value) for name, value in sample.labels.items() if name not in OF_A_SAMPLE), []).append(sample)
-    infos = [sample for sample in ours if sample.name == INFO]
+    infos = []
+    for sample in samples:
+        if sample.name == INFO:
+            infos.append(sample)
+        elif sample.name.startswith("ackbus_"):
+            labels = frozenset((name, value) for name, value in sample.labels.items() if name not in OF_A_SAMPLE)
+            publishers.setdefault(labels, []).append(sample)
+    if not publishers:
+        raise NotMetrics(f"no metrics of ackbus among {len(samples)} samples" if samples else "there are no metrics in it")
     names = _names(publishers)
     found = {}
     for labels, labelled in publishers.items():
