@@ -71,7 +71,9 @@ debian() {
     fi
     if command -v apt-get >/dev/null; then
         echo "debian: dependencies"
-        apt-get install --simulate --no-install-recommends "${debs[@]}" | grep --quiet "^Inst libackbus-dev" || die "apt-get would not install the packages"
+        local plan
+        plan=$(apt-get install --simulate --no-install-recommends "${debs[@]}") || die "apt-get would not install the packages: $plan"
+        [[ $plan == *"Inst libackbus-dev "* ]] || die "apt-get would do something else: $plan"
     fi
 
     mkdir -p "$root/var/lib/dpkg"/{info,updates}
@@ -90,10 +92,15 @@ debian() {
     libdir=$(dirname "$(find "$root/usr/lib" -name libackbus.so.0)")
 
     echo "debian: programs with pkg-config and CMake"
+    for tool in pkg-config cmake; do
+        command -v "$tool" >/dev/null || { echo "debian: programs skipped: $tool is not installed"; return; }
+    done
     cp -r "$root/usr/share/doc/libackbus-dev/examples" "$scratch/consumer"
     PKG_CONFIG_SYSROOT_DIR=$root PKG_CONFIG_LIBDIR=$libdir/pkgconfig make --silent -C "$scratch/consumer" all
-    cmake -S "$scratch/consumer" -B "$scratch/consumer/cmake" -DCMAKE_PREFIX_PATH="$root/usr" -DCMAKE_LIBRARY_ARCHITECTURE="$(basename "$libdir")" >"$scratch/cmake.log" || die "$(cat "$scratch/cmake.log")"
-    cmake --build "$scratch/consumer/cmake" >"$scratch/cmake.log" || die "$(cat "$scratch/cmake.log")"
+    {
+        cmake -S "$scratch/consumer" -B "$scratch/consumer/cmake" -DCMAKE_PREFIX_PATH="$root/usr" -DCMAKE_LIBRARY_ARCHITECTURE="$(basename "$libdir")" &&
+            cmake --build "$scratch/consumer/cmake"
+    } >"$scratch/cmake.log" 2>&1 || die "$(cat "$scratch/cmake.log")"
     for program in "$scratch"/consumer/{,cmake/}app-{c,cpp}{,-static}; do
         LD_LIBRARY_PATH=$libdir publishes "$program" "$program"
     done

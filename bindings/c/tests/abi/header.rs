@@ -17,6 +17,8 @@ pub(crate) struct Header {
     /// Name, and the fields: type and name.
     pub(crate) structs: BTreeMap<String, Vec<(String, String)>>,
     pub(crate) constants: Vec<String>,
+    /// Constants that are strings, with their quotes.
+    pub(crate) texts: BTreeMap<String, String>,
     /// What exists only while a program is compiled: macros and inline functions, and what they take and return.
     pub(crate) source: BTreeMap<String, String>,
 }
@@ -56,7 +58,7 @@ impl Header {
         } else if body.starts_with('{') {
             self.source.insert(name.to_owned(), "initialiser".to_owned());
         } else if body.starts_with('"') {
-            self.source.insert(name.to_owned(), format!("text {body}"));
+            self.texts.insert(name.to_owned(), body.to_owned());
         } else if name != "ACKBUS_H" {
             self.constants.push(name.to_owned());
         }

@@ -38,8 +38,10 @@ fn baselines() -> PathBuf {
 /// Sizes, places and values, as a C compiler has them: what the program says is `NAME NUMBER NUMBER`.
 fn measured(header: &Header) -> BTreeMap<String, Vec<i64>> {
     let mut body = String::new();
-    let mut tell =
-        |name: &str, first: &str, second: &str| writeln!(body, "    printf(\"{name} %lld %lld\\n\", (long long)({first}), (long long)({second}));").unwrap();
+    // Without casts: what is no number does not compile.
+    let mut tell = |name: &str, first: &str, second: &str| {
+        writeln!(body, "    {{ const long long first = {first}, second = {second}; printf(\"{name} %lld %lld\\n\", first, second); }}").unwrap();
+    };
     tell("machine", "sizeof(void *)", "*(const unsigned char *)&(const int){1}");
     for (name, fields) in &header.structs {
         tell(name, &format!("sizeof({name})"), &format!("_Alignof({name})"));
@@ -107,6 +109,9 @@ fn this_build() -> (String, i64) {
     text.push('\n');
     for name in header.constants.iter().filter(|name| !VERSIONS.contains(&name.as_str())) {
         writeln!(text, "constant {name}: {}", pair(name).0).unwrap();
+    }
+    for (name, words) in &header.texts {
+        writeln!(text, "constant {name}: {words}").unwrap();
     }
     text.push('\n');
     for name in VERSIONS {

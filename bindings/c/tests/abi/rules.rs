@@ -47,8 +47,8 @@ fn whom(kind: &str, gone: bool) -> &'static str {
         ("function", false) => "C, C++ and Go programs that call it pass and expect something else",
         ("callback", _) => "functions in C, C++ and Go programs that are called through it take something else",
         ("struct" | "field", _) => "C, C++ and Go programs read and write other bytes than the library",
-        ("constant", true) => "programs that name it no longer compile, and those that have its number say something unknown",
-        ("constant", false) => "C, C++ and Go programs have the old number compiled in",
+        ("constant", true) => "programs that name it no longer compile, and those that have its value say something unknown",
+        ("constant", false) => "C, C++ and Go programs have the old value compiled in",
         ("library", _) => "no program that was linked before finds or understands the library",
         _ => "programs that name it no longer compile, or mean something else by it",
     }
@@ -140,7 +140,7 @@ constant ACKBUS_E: 1
     fn what_changed_breaks_programs() {
         assert_eq!(
             breaks(&[("ACKBUS_E: 1", "ACKBUS_E: 2")]),
-            ["constant ACKBUS_E was \"1\" and is \"2\": C, C++ and Go programs have the old number compiled in"]
+            ["constant ACKBUS_E was \"1\" and is \"2\": C, C++ and Go programs have the old value compiled in"]
         );
         assert_eq!(breaks(&[("int (void)", "int (int)")]).len(), 1);
         assert_eq!(breaks(&[("libackbus.so.0", "libackbus.so.1")]).len(), 1);
