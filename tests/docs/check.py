@@ -24,7 +24,7 @@ from pages import ROOT, Block, Wrong
 from programs import Skipped
 
 HERE = Path(__file__).parent
-MAKEFILES = ("Makefile", "benches/bench.mk", "tests/faults/faults.mk")
+MAKEFILES = ("Makefile", "benches/bench.mk", "packaging/packaging.mk", "tests/faults/faults.mk")
 
 
 def main(arguments: list[str]) -> int:

@@ -94,6 +94,7 @@ class _Exported:
             self._buses = others
 
     def text(self) -> str:
+        """The text of all that are exported now: see :func:`text`."""
         with self._lock:
             buses = [bus for known in self._buses if (bus := known()) is not None]
         return text(*buses)
