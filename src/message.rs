@@ -2,7 +2,7 @@
 //!
 //! The checks are also what keeps the protocol safe: a line break in a topic or a header would let a caller write frames of his own.
 
-pub(crate) mod trace;
+pub(crate) mod trace_context;
 
 use std::time::Duration;
 
@@ -115,7 +115,7 @@ impl<'a> Message<'a> {
     pub(crate) fn check(&self) -> Result<()> {
         check_topic(self.topic)?;
         check_headers(self.headers)?;
-        trace::check_trace(self.traceparent, self.tracestate, self.headers)?;
+        trace_context::check(self.traceparent, self.tracestate, self.headers)?;
         if let Some(id) = self.msg_id {
             check_id("msg_id", id)?;
         }

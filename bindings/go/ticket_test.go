@@ -129,6 +129,9 @@ func TestPublishingAllocatesNothing(t *testing.T) {
 	if raceEnabled {
 		t.Skip("skipped: the race detector allocates")
 	}
+	if garbageIsCollectedAlways {
+		t.Skip("skipped: the collector empties the pools at each call")
+	}
 	bus := inMemory(t)
 	payload := make([]byte, 100)
 	if allocations := testing.AllocsPerRun(2000, func() { must(t, bus.Publish("a.b", payload)) }); allocations >= 1 {

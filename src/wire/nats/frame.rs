@@ -8,7 +8,7 @@ use crate::config::MsgIdMode;
 use crate::error::{Error, Result, Status};
 use crate::ledger::{ID_MASK, Slot};
 use crate::message::Message;
-use crate::message::trace::{TRACEPARENT, TRACESTATE};
+use crate::message::trace_context::{TRACEPARENT, TRACESTATE};
 use crate::wire::Token;
 
 /// The server's MAX_CONTROL_LINE_SIZE (nats-server `server/const.go`).

@@ -16,7 +16,7 @@ const MAX_TRACEPARENT: usize = 128;
 const MAX_TRACESTATE: usize = 512;
 
 /// Checks the caller's trace context. `headers` may not say it a second time.
-pub(super) fn check_trace(traceparent: Option<&str>, tracestate: Option<&str>, headers: &[(&str, &str)]) -> Result<()> {
+pub(super) fn check(traceparent: Option<&str>, tracestate: Option<&str>, headers: &[(&str, &str)]) -> Result<()> {
     let Some(parent) = traceparent else {
         return match tracestate {
             None => Ok(()),
@@ -86,12 +86,12 @@ mod tests {
     #[test]
     fn what_the_recommendation_allows() {
         for parent in [PARENT, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more"] {
-            assert!(check_trace(Some(parent), None, &[]).is_ok(), "{parent}");
+            assert!(check(Some(parent), None, &[]).is_ok(), "{parent}");
         }
         for state in ["rojo=00f067aa0ba902b7", "rojo=1,congo=t61rcWkgMzE", "a=1, b=2", "tenant@vendor=x"] {
-            assert!(check_trace(Some(PARENT), Some(state), &[("other", "1")]).is_ok(), "{state}");
+            assert!(check(Some(PARENT), Some(state), &[("other", "1")]).is_ok(), "{state}");
         }
-        assert!(check_trace(None, None, &[(TRACEPARENT, "a propagator's own")]).is_ok(), "headers of propagators pass as they are");
+        assert!(check(None, None, &[(TRACEPARENT, "a propagator's own")]).is_ok(), "headers of propagators pass as they are");
     }
 
     #[test]
@@ -108,15 +108,15 @@ mod tests {
             (&format!("cc{}-a\r\nb", &PARENT[2..]), "control byte"),
         ];
         for (parent, fault) in wrong {
-            let error = check_trace(Some(parent), None, &[]).expect_err(parent);
+            let error = check(Some(parent), None, &[]).expect_err(parent);
             assert!(error.status() == Status::InvalidArgument && error.message().contains(fault), "{parent}: {}", error.message());
         }
         for state in ["", "novalue", "=1", "a=", "a=1,b", "a=\u{e9}", "a=1 ", &format!("a={}", "1".repeat(511))] {
-            let error = check_trace(Some(PARENT), Some(state), &[]).expect_err(state);
+            let error = check(Some(PARENT), Some(state), &[]).expect_err(state);
             assert!(error.message().starts_with("tracestate "), "{}", error.message());
         }
-        assert!(check_trace(None, Some("a=1"), &[]).expect_err("alone").message().contains("without traceparent"));
-        let twice = check_trace(Some(PARENT), None, &[("x", "1"), ("TraceState", "a=1")]).expect_err("twice");
+        assert!(check(None, Some("a=1"), &[]).expect_err("alone").message().contains("without traceparent"));
+        let twice = check(Some(PARENT), None, &[("x", "1"), ("TraceState", "a=1")]).expect_err("twice");
         assert!(twice.status() == Status::InvalidHeader && twice.message().contains("given twice"), "{}", twice.message());
     }
 }
