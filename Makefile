@@ -351,49 +351,31 @@ tools:
 
 comma := ,
 
-# The C tests use it if it is there, and say so if it is not.
-.PHONY: valgrind
+# What a check uses if it is there, and says so if it is not. $(call from_debian,IS IT THERE?,NAME,PACKAGES,FEWER PACKAGES IF THAT FAILS)
+apt_install = apt-get install --yes --no-install-recommends $(1)
+define from_debian
+$(1) >/dev/null && exit 0
+if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    { apt-get update && $(call apt_install,$(3))$(if $(4), || $(call apt_install,$(4))); } >/dev/null 2>&1 && exit 0
+    echo "$(2) skipped: apt-get could not install it"
+else
+    echo "$(2) skipped: it is not installed, and this is not root on Debian"
+fi
+endef
+
+# For the C tests, the C++ tests, the references of C and C++ in the site, and the tests of `ackbus top`.
+.PHONY: valgrind clang doxygen tmux
 valgrind:
-	@command -v valgrind >/dev/null && exit 0
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-	    { apt-get update && apt-get install --yes --no-install-recommends valgrind libc6-dbg; } >/dev/null 2>&1 && exit 0
-	    echo "valgrind skipped: apt-get could not install it"
-	else
-	    echo "valgrind skipped: it is not installed, and this is not root on Debian"
-	fi
+	@$(call from_debian,command -v valgrind,valgrind,valgrind libc6-dbg)
 
-# The C++ tests use it if it is there, and say so if it is not.
-.PHONY: clang
 clang:
-	@compgen -c clang++ >/dev/null && exit 0
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-	    { apt-get update && apt-get install --yes --no-install-recommends clang libclang-rt-dev || apt-get install --yes --no-install-recommends clang; } >/dev/null 2>&1 && exit 0
-	    echo "clang skipped: apt-get could not install it"
-	else
-	    echo "clang skipped: it is not installed, and this is not root on Debian"
-	fi
+	@$(call from_debian,compgen -c clang++,clang,clang libclang-rt-dev,clang)
 
-# The site has the references for C and C++ if it is there, and says so if it is not.
-.PHONY: doxygen
 doxygen:
-	@command -v doxygen >/dev/null && exit 0
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-	    { apt-get update && apt-get install --yes --no-install-recommends doxygen; } >/dev/null 2>&1 && exit 0
-	    echo "doxygen skipped: apt-get could not install it"
-	else
-	    echo "doxygen skipped: it is not installed, and this is not root on Debian"
-	fi
+	@$(call from_debian,command -v doxygen,doxygen,doxygen)
 
-# The tests of `ackbus top` use it if it is there, and say so if it is not.
-.PHONY: tmux
 tmux:
-	@command -v tmux >/dev/null && exit 0
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-	    { apt-get update && apt-get install --yes --no-install-recommends tmux; } >/dev/null 2>&1 && exit 0
-	    echo "tmux skipped: apt-get could not install it"
-	else
-	    echo "tmux skipped: it is not installed, and this is not root on Debian"
-	fi
+	@$(call from_debian,command -v tmux,tmux,tmux)
 
 # Unpacked, not installed: Debian's package starts a service. The tests of ops use it if it is there, and say so if it is not.
 .PHONY: prometheus

@@ -10,7 +10,7 @@ use crate::error::Status;
 use crate::gate::Key;
 use crate::handler::Core;
 use crate::hold::asking::{About, What};
-use crate::ledger::{NO_GATE, Slot, Stage};
+use crate::ledger::{Slot, Stage};
 use crate::trace::Level;
 use crate::wire::{Nanos, Question, StreamAnswer};
 
@@ -19,7 +19,7 @@ const GOOD_FOR: Nanos = 30_000_000_000;
 /// How long it is believed that the server does not answer.
 const DEAF_FOR: Nanos = 5_000_000_000;
 /// How long the answer is waited for. What must settle waits as long, so that its report knows; a live server needs two round trips.
-pub(crate) const PATIENCE: Nanos = 1_000_000_000;
+const PATIENCE: Nanos = 1_000_000_000;
 /// Silences that are remembered (P9). A server with more gates in trouble is not asked about each.
 const MOST: usize = 64;
 
@@ -68,10 +68,7 @@ impl Silences {
 
 impl Core {
     fn silence_of(&self, slot: &Slot) -> Key {
-        match self.gates.get(slot.gate) {
-            Some(gate) if slot.gate != NO_GATE => gate.key.clone(),
-            _ => Key::Rule(slot.rule),
-        }
+        self.gates.get(slot.gate).map_or(Key::Rule(slot.rule), |gate| gate.key.clone())
     }
 
     /// This message was not acknowledged in time: asks why, unless that was asked a moment ago.
@@ -83,7 +80,7 @@ impl Core {
         }
         let topic = topic.to_owned();
         if self.begin_silence(&key, &topic) {
-            self.ask(What::WhoTakes, About::Silence { key }, Question::WhoTakes { topic });
+            self.ask_until(self.now + PATIENCE, What::WhoTakes, About::Silence { key }, Question::WhoTakes { topic });
         }
     }
 
@@ -121,11 +118,9 @@ impl Core {
         let good_for = if matches!(answer, StreamAnswer::Unavailable { .. }) { DEAF_FOR } else { GOOD_FOR };
         let text = match answer {
             StreamAnswer::Exists { name, .. } => {
-                // The second half of the question.
-                let ask = self.ask(What::Condition, About::Silence { key }, Question::Condition { stream: name });
-                if let Some(asked) = self.asks.get_mut(&ask) {
-                    asked.give_up_at = asked_at.saturating_add(PATIENCE).max(self.now);
-                }
+                // The second half of the question, which has what is left of the time.
+                let give_up_at = (asked_at + PATIENCE).max(self.now);
+                self.ask_until(give_up_at, What::Condition, About::Silence { key }, Question::Condition { stream: name });
                 return;
             }
             StreamAnswer::Condition { text } => format!("{text}; the server answered in {} ms", (self.now - asked_at).div_ceil(1_000_000)),

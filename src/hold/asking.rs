@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use crate::config::OnNoStream;
 use crate::error::Status;
 use crate::events::EventKind;
-use crate::explain::PATIENCE;
 use crate::gate::{Check, Gate, Key, MOST_GATES, State};
 use crate::handler::Core;
 use crate::settle::Ending;
@@ -31,7 +30,7 @@ pub(super) fn nobody_takes(topic: &str) -> String {
 pub(crate) struct Asked {
     what: What,
     about: About,
-    pub(crate) give_up_at: Nanos,
+    give_up_at: Nanos,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,11 +59,13 @@ pub(crate) enum About {
 }
 
 impl Core {
-    pub(crate) fn ask(&mut self, what: What, about: About, question: Question) -> u32 {
+    fn ask(&mut self, what: What, about: About, question: Question) -> u32 {
+        self.ask_until(self.now + nanos(self.shared.settings.ack_wait), what, about, question)
+    }
+
+    pub(crate) fn ask_until(&mut self, give_up_at: Nanos, what: What, about: About, question: Question) -> u32 {
         let ask = self.next_ask;
         self.next_ask = self.next_ask.wrapping_add(1).max(1);
-        let patience = if matches!(about, About::Silence { .. }) { PATIENCE } else { nanos(self.shared.settings.ack_wait) };
-        let give_up_at = self.now + patience;
         self.asks.insert(ask, Asked { what, about, give_up_at });
         self.questions.push((ask, question));
         ask

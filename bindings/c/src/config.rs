@@ -98,8 +98,7 @@ pub unsafe extern "C" fn ackbus_config_get(
     let call = unsafe { Call::from_c() };
     guard(&call, err_out, || {
         let value = call.shared(config)?.options.get(call.c_text(key, "key")?)?;
-        call.write(out_len, value.len());
-        if buf.is_null() && cap == 0 { Ok(()) } else { call.write_text(buf, cap, &value) }
+        call.write_text(buf, cap, out_len, &value)
     })
 }
 

@@ -233,8 +233,12 @@ impl Call {
         }
     }
 
-    /// Writes text and a NUL byte into a buffer of `cap` bytes, which must be enough for both.
-    pub(crate) fn write_text(&self, buf: *mut c_char, cap: usize, text: &str) -> Result<()> {
+    /// Writes text and a NUL byte into a buffer of `cap` bytes, which must be enough for both, and its length in any case. Without a buffer only the length.
+    pub(crate) fn write_text(&self, buf: *mut c_char, cap: usize, out_len: *mut usize, text: &str) -> Result<()> {
+        self.write(out_len, text.len());
+        if buf.is_null() && cap == 0 {
+            return Ok(());
+        }
         if buf.is_null() || cap <= text.len() {
             let need = text.len() + 1;
             return Err(Error::new(Status::InvalidArgument, format!("buf has {} bytes, the value needs {need}", if buf.is_null() { 0 } else { cap })));

@@ -69,7 +69,5 @@ pub unsafe extern "C" fn ackbus_metrics(
 
 fn write(call: &Call, publishers: &[&Publisher], buf: *mut c_char, cap: usize, out_len: *mut usize) -> Result<()> {
     not_forked()?;
-    let text = ackbus::metrics(publishers);
-    call.write(out_len, text.len());
-    if buf.is_null() && cap == 0 { Ok(()) } else { call.write_text(buf, cap, &text) }
+    call.write_text(buf, cap, out_len, &ackbus::metrics(publishers))
 }
