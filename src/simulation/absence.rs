@@ -1,7 +1,7 @@
 //! When a message may end before its time without being stored: above all because no stream takes it.
 
 use super::check::{Case, Message, Report};
-use super::truth::{Asking, Says, Told};
+use super::truth::{Asking, Attempt, Says, Told};
 use super::words::{Said, said};
 use crate::error::Persistence;
 
@@ -114,11 +114,15 @@ impl Case<'_> {
     /// Before the deadline a silent message is given up only when it may not be sent again.
     fn no_reason_for_silence(&self, message: &Message, report: &Report) -> Option<&'static str> {
         let (limits, attempts) = (self.limits, self.attempts_of(message));
-        let Some(first) = attempts.iter().map(|attempt| attempt.last_byte).min() else { return Some("ACK_TIMEOUT was told of a message that was never sent") };
         let repeats = attempts.iter().all(|attempt| attempt.msg_id.is_some()) || limits.resend_without_msg_id;
         if !repeats || self.attempts_are_counted() {
             return None;
         }
+        let answers = |attempt: &Attempt, told: Told| self.answers(message, attempt).any(|said| said.told == told && said.read <= report.at);
+        let refused = |attempt: &Attempt| answers(attempt, Told::Refused) && !answers(attempt, Told::Unclear);
+        let Some(first) = attempts.iter().filter(|attempt| !refused(attempt)).map(|attempt| attempt.last_byte).min() else {
+            return Some("ACK_TIMEOUT was told, although every attempt was refused");
+        };
         let windows = self.truth.windows.values().flatten().map(|(_, window)| *window);
         let least = windows.chain([limits.duplicate_window]).min().unwrap_or(0);
         let until = limits.age(first) + least.saturating_sub(limits.ack_wait);

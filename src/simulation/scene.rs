@@ -85,8 +85,8 @@ impl Twist {
         match rng.below(1000) {
             0..350 => Vec::new(),
             350..680 => vec![rng.pick(&usual)],
-            680..690 => vec![Twist::LongOutage],
-            690..710 => vec![Twist::ManyStreams, Twist::Windows],
+            680..684 => vec![Twist::LongOutage],
+            684..704 => vec![Twist::ManyStreams, Twist::Windows],
             _ => usual.into_iter().filter(|_| rng.chance(160)).collect(),
         }
     }
