@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::ledger::Slot;
+use crate::ledger::{Slot, StreamId};
 use crate::wire::{Nanos, Trouble};
 
 /// The most gates at a time. A message in trouble that finds none retries alone.
@@ -137,7 +137,7 @@ pub(crate) struct RuleState {
 pub(crate) enum Learned {
     #[default]
     Nothing,
-    One(Arc<str>),
+    One(Arc<StreamId>),
     Many,
 }
 

@@ -81,7 +81,7 @@ pub(crate) struct Core {
     pub(crate) nobody: HashMap<Box<str>, Nanos>,
     pub(crate) questions: Vec<(u32, Question)>,
     /// Streams that took messages, by name; bounded.
-    pub(crate) streams: HashMap<Box<str>, KnownStream>,
+    pub(crate) streams: HashMap<Box<str>, Vec<KnownStream>>,
 
     pub(crate) reports: Vec<Box<Slot>>,
     pub(crate) done: Vec<Box<Slot>>,

@@ -241,7 +241,7 @@ impl Core {
         if trouble == Trouble::Overloaded
             && let Learned::One(stream) = &self.gates.rule(rule).learned
         {
-            let key = Key::Stream(stream.trim_end_matches('\0').into());
+            let key = Key::Stream(stream.name().into());
             let gate = self.gates.find(&key).or_else(|| self.gates.add(key, State::Open, None, false))?;
             self.bind(gate, rule);
             return Some(gate);

@@ -10,7 +10,7 @@ mod content;
 mod slot;
 
 pub(crate) use self::content::Content;
-pub(crate) use self::slot::{Slot, Stage, empty};
+pub(crate) use self::slot::{Slot, Stage, StreamId};
 use crate::stats::Counter;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Notify, Ordering, PoisonError};
 

@@ -103,7 +103,13 @@ impl<'a> Report<'a> {
     /// The stream that stored the message; empty unless persisted.
     #[must_use]
     pub fn stream(&self) -> &'a str {
-        strip(&self.0.outcome.stream)
+        self.0.outcome.stream.name()
+    }
+
+    /// The JetStream domain of that stream, as its ack named it; empty when it named none, as servers without a domain do, and unless persisted.
+    #[must_use]
+    pub fn domain(&self) -> &'a str {
+        self.0.outcome.stream.domain()
     }
 
     /// What happened, in words; empty if all went well.
@@ -127,7 +133,13 @@ impl<'a> Report<'a> {
     /// The stream with a NUL byte behind it.
     #[must_use]
     pub fn stream_nul(&self) -> &'a [u8] {
-        self.0.outcome.stream.as_bytes()
+        self.0.outcome.stream.name_nul()
+    }
+
+    /// The domain with a NUL byte behind it.
+    #[must_use]
+    pub fn domain_nul(&self) -> &'a [u8] {
+        self.0.outcome.stream.domain_nul()
     }
 
     /// The text with a NUL byte behind it.

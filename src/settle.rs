@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::error::{Persistence, Status};
 use crate::gate::Learned;
 use crate::handler::Core;
-use crate::ledger::{Slot, Stage, empty};
+use crate::ledger::{Slot, Stage, StreamId};
 use crate::report::{REPORT_DUPLICATE, REPORT_EPHEMERAL};
 use crate::wire::{Nanos, Question, Refusal, Retry, nanos};
 
@@ -17,10 +17,12 @@ const EPHEMERAL: u8 = REPORT_EPHEMERAL as u8;
 /// Streams that are remembered.
 const MOST_STREAMS: usize = 1024;
 
+/// Streams of one name that are told apart by their domains.
+const MOST_DOMAINS: usize = 8;
+
 /// A stream that took a message.
 pub(crate) struct KnownStream {
-    /// NUL-terminated, as reports show it.
-    name: Arc<str>,
+    id: Arc<StreamId>,
     /// Its duplicate window, once it is known.
     pub(crate) window: Option<Nanos>,
 }
@@ -30,7 +32,7 @@ pub(crate) struct Ending {
     status: Status,
     server_code: u32,
     text: Option<String>,
-    stored: Option<(Arc<str>, u64)>,
+    stored: Option<(Arc<StreamId>, u64)>,
     flags: u8,
 }
 
@@ -78,7 +80,7 @@ impl Core {
         outcome.latency = latency;
         outcome.stream_seq = ending.stored.as_ref().map_or(0, |(_, seq)| *seq);
         if self.shared.desk.wants(&slot) {
-            let stream = ending.stored.map_or_else(empty, |(stream, _)| stream);
+            let stream = ending.stored.map_or_else(StreamId::none, |(stream, _)| stream);
             if !Arc::ptr_eq(&slot.outcome.stream, &stream) {
                 slot.outcome.stream = stream;
             }
@@ -115,7 +117,7 @@ impl Core {
     }
 
     /// The server stored it.
-    pub(crate) fn stored(&mut self, slot: u32, stream: &str, seq: u64, duplicate: bool) {
+    pub(crate) fn stored(&mut self, slot: u32, stream: &str, domain: &str, seq: u64, duplicate: bool) {
         let Some(s) = self.table.get(slot) else { return };
         let rule = s.rule;
         if let Some(named) = &self.rules.get(rule).stream
@@ -134,7 +136,7 @@ impl Core {
             self.denied.remove(topic.as_str());
         }
         let (gate, probe) = (s.gate, s.probe);
-        let stream = self.learn(rule, stream);
+        let stream = self.learn(rule, stream, domain);
         self.gate_acked(gate);
         if probe {
             self.probe_answered(slot);
@@ -142,39 +144,42 @@ impl Core {
         self.settle(slot, Ending { status: Status::Ok, server_code: 0, text: None, stored: Some((stream, seq)), flags });
     }
 
-    /// Remembers which stream takes a rule's messages. Returns the name, NUL-terminated and shared.
-    fn learn(&mut self, rule: u32, stream: &str) -> Arc<str> {
+    /// Remembers which stream takes a rule's messages. Returns it, shared.
+    fn learn(&mut self, rule: u32, stream: &str, domain: &str) -> Arc<StreamId> {
         let known = self.gates.rule(rule);
         match &known.learned {
-            Learned::One(name) if name.strip_suffix('\0') == Some(stream) => return Arc::clone(name),
+            Learned::One(id) if id.is(stream, domain) => return Arc::clone(id),
             Learned::One(_) => known.learned = Learned::Many,
             Learned::Nothing | Learned::Many => {}
         }
         // Where a rule has many streams this is looked up for every ack.
-        let (name, window) = match self.streams.get(stream) {
-            Some(known) => (Arc::clone(&known.name), known.window),
-            None => (self.meet(rule, stream), None),
+        let known = self.streams.get(stream).and_then(|named| named.iter().find(|known| known.id.is(stream, domain)));
+        let (id, window) = match known {
+            Some(known) => (Arc::clone(&known.id), known.window),
+            None => (self.meet(rule, stream, domain), None),
         };
         let known = self.gates.rule(rule);
         if matches!(known.learned, Learned::Nothing) {
-            known.learned = Learned::One(Arc::clone(&name));
+            known.learned = Learned::One(Arc::clone(&id));
         }
         if let Some(window) = window {
             known.window = Some(known.window.map_or(window, |w| w.min(window)));
         }
-        name
+        id
     }
 
-    /// The first ack from a stream. Returns its name, NUL-terminated and shared.
-    fn meet(&mut self, rule: u32, stream: &str) -> Arc<str> {
-        let name: Arc<str> = Arc::from(format!("{stream}\0"));
-        if self.streams.len() < MOST_STREAMS {
-            self.streams.insert(stream.into(), KnownStream { name: Arc::clone(&name), window: None });
+    /// The first ack from a stream. Returns it, shared.
+    fn meet(&mut self, rule: u32, stream: &str, domain: &str) -> Arc<StreamId> {
+        let id = Arc::new(StreamId::new(stream, domain));
+        let full = self.streams.len() >= MOST_STREAMS;
+        let remembers = self.streams.get(stream).map_or(!full, |named| named.len() < MOST_DOMAINS);
+        if remembers {
+            self.streams.entry(stream.into()).or_default().push(KnownStream { id: Arc::clone(&id), window: None });
             if self.rules.get(rule).stream.is_none() {
                 self.ask_in_background(rule, Question::Describe { stream: stream.to_owned(), rule: None });
             }
         }
-        name
+        id
     }
 
     /// One attempt was refused.

@@ -4,6 +4,7 @@
 //! asked again until it is answered; messages wait meanwhile, and `publish` never does.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use crate::config::OnNoStream;
 use crate::error::Status;
@@ -23,6 +24,14 @@ const NOBODY_FOR: Nanos = 250_000_000;
 /// What reports of such a topic say.
 pub(super) fn nobody_takes(topic: &str) -> String {
     format!("no stream takes {topic:?}")
+}
+
+/// P4's bound is the window without the time that an answer is waited for: here nothing is left of it. A stream without a window is told of anyway.
+fn short_window(window: Duration, ack_wait: Duration) -> Option<String> {
+    (!window.is_zero() && window <= ack_wait).then(|| {
+        let ms = ack_wait.as_millis();
+        format!("its duplicate window of {window:?} is not larger than ack_wait_ms {ms}: what may have been stored is not sent again")
+    })
 }
 
 /// A question under way.
@@ -147,9 +156,9 @@ impl Core {
             self.lane.counters.late_acks.bump(1);
             return;
         };
-        if let StreamAnswer::Exists { name, duplicate_window: Some(window), differences, risks } = &answer {
+        if let StreamAnswer::Exists { name, duplicate_window: Some(window), differences, risks, .. } = &answer {
             self.learn_window(name, nanos(*window), &asked);
-            self.warn_about(name, differences, risks);
+            self.warn_about(name, *window, differences, risks);
         }
         let (gate, key, topic) = match asked.about {
             About::Gate { gate, key, topic } => (gate, key, topic),
@@ -184,7 +193,7 @@ impl Core {
                 } else {
                     // It exists and has no leader: the probes go on.
                     self.tell_held(gate, &topic);
-                    let known = StreamAnswer::Exists { name, duplicate_window: None, differences: Vec::new(), risks: Vec::new() };
+                    let known = StreamAnswer::Exists { name, subjects: Vec::new(), duplicate_window: None, differences: Vec::new(), risks: Vec::new() };
                     self.explain_held(key, &topic, known);
                 }
             }
@@ -209,7 +218,7 @@ impl Core {
                     self.explain_held(key, &topic, StreamAnswer::Denied);
                 }
             }
-            StreamAnswer::Unavailable { text } => {
+            StreamAnswer::Unavailable { text } | StreamAnswer::Disabled { text } => {
                 self.shared.log(crate::trace::Level::Debug, || format!("no answer about a stream: {text}"));
                 if checking {
                     self.check_later(gate);
@@ -300,7 +309,8 @@ impl Core {
     }
 
     fn learn_window(&mut self, name: &str, window: Nanos, asked: &Asked) {
-        if let Some(known) = self.streams.get_mut(name) {
+        // A description says nothing of its domain.
+        for known in self.streams.get_mut(name).into_iter().flatten() {
             known.window = Some(window);
         }
         let rules = match &asked.about {
@@ -314,12 +324,12 @@ impl Core {
         }
     }
 
-    fn warn_about(&mut self, name: &str, differences: &[String], risks: &[String]) {
+    fn warn_about(&mut self, name: &str, window: Duration, differences: &[String], risks: &[String]) {
         if !differences.is_empty() {
             let text = format!("stream {name} is used as it is, though it differs from its topic rule: {}", differences.join("; "));
             self.event(EventKind::StreamDiffers, Status::Ok, 0, "", text);
         }
-        for risk in risks {
+        for risk in risks.iter().chain(&short_window(window, self.shared.settings.ack_wait)) {
             self.event(EventKind::StreamRisk, Status::Ok, 0, "", format!("stream {name}: {risk}"));
         }
     }

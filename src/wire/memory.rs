@@ -61,14 +61,14 @@ impl MemoryWire {
     pub(crate) fn deliver(&mut self, receiver: &mut impl Receiver) -> bool {
         if !self.connected {
             self.connected = true;
-            receiver.connected(1, "memory:", "memory", Limits::of(MAX_PAYLOAD));
+            receiver.connected(1, "memory:", "memory", "", Limits::of(MAX_PAYLOAD));
             return true;
         }
         let any = !self.sent.is_empty() || !self.answers.is_empty();
         for Sent { token, answer } in self.sent.drain(..) {
             receiver.begun(token.slot, token.id, 1);
             match answer {
-                Some(Answer { stream, verdict: Ok((seq, duplicate)) }) => receiver.verdict(token, Verdict::Stored { stream: &stream, seq, duplicate }),
+                Some(Answer { stream, verdict: Ok((seq, duplicate)) }) => receiver.verdict(token, Verdict::Stored { stream: &stream, domain: "", seq, duplicate }),
                 Some(Answer { verdict: Err(refusal), .. }) => receiver.verdict(token, Verdict::Refused(refusal)),
                 None => {}
             }
@@ -93,7 +93,7 @@ impl MemoryWire {
         let stream = self.streams.entry(Arc::clone(name)).or_default();
         let headers = Headers::of(slot);
         let id = slot.content.msg_id();
-        let wrong = |code, text: String| Err(Refusal { status: Status::WrongExpectation, definite: true, retry: Retry::No, server_code: code, text });
+        let wrong = |code, text: String| Err(Refusal { status: Status::WrongExpectation, definite: true, retry: Retry::No, server_code: code, stream: None, text });
         if let Some(expected) = headers.get("Nats-Expected-Stream")
             && expected != &**name
         {
@@ -199,7 +199,7 @@ impl Wire for MemoryWire {
             Question::Create { rule } => rule.stream.clone().unwrap_or_else(|| "MEMORY".to_owned()),
         };
         let duplicate_window = Some(std::time::Duration::from_secs(120));
-        self.answers.push((ask, StreamAnswer::Exists { name, duplicate_window, differences: Vec::new(), risks: Vec::new() }));
+        self.answers.push((ask, StreamAnswer::Exists { name, subjects: Vec::new(), duplicate_window, differences: Vec::new(), risks: Vec::new() }));
     }
 
     fn give_up(&mut self, _epoch: u32, _why: &str, _receiver: &mut impl Receiver) {

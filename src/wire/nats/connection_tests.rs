@@ -26,7 +26,7 @@ fn feed(connection: &mut Connection, bytes: &[u8], step: usize) -> Result<Vec<St
         rest = after;
         connection.read(part.len(), 1, |news| {
             told.push(match news {
-                Told::Ready { version, limits } => format!("ready {version} {}", limits.max_payload),
+                Told::Ready { version, domain, limits } => format!("ready {version} {domain:?} {}", limits.max_payload),
                 Told::Limits(limits) => format!("limits {}", limits.max_payload),
                 Told::Servers(servers) => format!("servers {servers:?}"),
                 Told::LameDuck => "lame duck".into(),
@@ -90,7 +90,7 @@ fn handshake() {
     assert!(!text.contains("pass") && !text.contains("token"), "{text}");
     assert!(connection.in_handshake());
     let told = feed(&mut connection, b"+OK\r\nPONG\r\n", 3).unwrap();
-    assert_eq!(told, ["ready 2.15.1 1000"]);
+    assert_eq!(told, ["ready 2.15.1 \"\" 1000"]);
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn every_cut_of_every_operation_tells_the_same() {
     let text = text.replace("?@??????kC???@?", "??@?????kC???@?");
     let whole = feed(&mut ready(), text.as_bytes(), 4096).unwrap();
     assert_eq!(whole.len(), 9, "{whole:#?}");
-    assert!(whole[0].contains("Stored { stream: \"S\", seq: 22, duplicate: false }"), "{whole:#?}");
+    assert!(whole[0].contains("Stored { stream: \"S\", domain: \"\", seq: 22, duplicate: false }"), "{whole:#?}");
     assert_eq!(&whole[1..4], ["limits 500", "servers [\"a:1\"]", "lame duck"]);
     assert!(whole[4].contains("NobodyThere"), "{whole:#?}");
     assert_eq!(&whole[5..8], ["permission x.y", "alien", "alien"]);
