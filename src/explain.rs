@@ -134,7 +134,9 @@ impl Core {
             }
             StreamAnswer::None => "its stream was there a moment ago, and is gone".to_owned(),
             StreamAnswer::Denied => format!("the permissions do not allow to ask which stream takes {topic:?}, and how it fares"),
-            StreamAnswer::Refused { text, .. } | StreamAnswer::Unavailable { text } | StreamAnswer::Disabled { text } => format!("asked about the stream of {topic:?}, {text}"),
+            StreamAnswer::Refused { text, .. } | StreamAnswer::Unavailable { text } | StreamAnswer::Disabled { text } => {
+                format!("asked about the stream of {topic:?}, {text}")
+            }
         };
         self.conclude(&key, text, good_for);
     }

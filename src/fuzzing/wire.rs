@@ -6,10 +6,10 @@ use super::input::Input;
 use super::is_presentable;
 use crate::error::Status;
 use crate::topic::{Rules, check_stream_name};
+use crate::wire::nats::ack::Acks;
 use crate::wire::nats::auth::ConnectAuth;
 use crate::wire::nats::connection::{Connect, Connection, Info, Told};
 use crate::wire::nats::outbox::PIECES;
-use crate::wire::nats::ack::Acks;
 use crate::wire::nats::{api, fences, json};
 use crate::wire::{Loss, Question, StreamAnswer, Verdict};
 

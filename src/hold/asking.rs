@@ -364,3 +364,17 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_that_leaves_no_time_is_told() {
+        let of = |window, ack_wait| short_window(Duration::from_millis(window), Duration::from_millis(ack_wait));
+        let text = "its duplicate window of 5s is not larger than ack_wait_ms 5000: what may have been stored is not sent again";
+        assert_eq!(of(5_000, 5_000).as_deref(), Some(text));
+        assert!(of(100, 5_000).is_some());
+        assert_eq!((of(5_001, 5_000), of(0, 5_000)), (None, None));
+    }
+}

@@ -68,7 +68,9 @@ impl MemoryWire {
         for Sent { token, answer } in self.sent.drain(..) {
             receiver.begun(token.slot, token.id, 1);
             match answer {
-                Some(Answer { stream, verdict: Ok((seq, duplicate)) }) => receiver.verdict(token, Verdict::Stored { stream: &stream, domain: "", seq, duplicate }),
+                Some(Answer { stream, verdict: Ok((seq, duplicate)) }) => {
+                    receiver.verdict(token, Verdict::Stored { stream: &stream, domain: "", seq, duplicate })
+                }
                 Some(Answer { verdict: Err(refusal), .. }) => receiver.verdict(token, Verdict::Refused(refusal)),
                 None => {}
             }
@@ -93,7 +95,8 @@ impl MemoryWire {
         let stream = self.streams.entry(Arc::clone(name)).or_default();
         let headers = Headers::of(slot);
         let id = slot.content.msg_id();
-        let wrong = |code, text: String| Err(Refusal { status: Status::WrongExpectation, definite: true, retry: Retry::No, server_code: code, stream: None, text });
+        let wrong =
+            |code, text: String| Err(Refusal { status: Status::WrongExpectation, definite: true, retry: Retry::No, server_code: code, stream: None, text });
         if let Some(expected) = headers.get("Nats-Expected-Stream")
             && expected != &**name
         {

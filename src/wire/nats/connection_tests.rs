@@ -94,6 +94,44 @@ fn handshake() {
 }
 
 #[test]
+fn a_server_says_which_jetstream_domain_it_belongs_to_and_nobody_insists() {
+    let long = format!(r#""domain":"{}""#, "d".repeat(256));
+    for (members, domain, jetstream) in [
+        (r#""domain":"hub","jetstream":true"#, "hub", true),
+        (r#""domain":"h\u00fcb\"""#, "hüb\"", false),
+        (r#""max_payload":5"#, "", false),
+        (r#""domain":7,"jetstream":"yes""#, "", false),
+        (r#""domain":null,"jetstream":null"#, "", false),
+        (r#""domain":{"a":[1]},"jetstream":true"#, "", true),
+        (r#""domain":"a\nb","jetstream":true"#, "", true),
+        (&long, "", false),
+    ] {
+        let info = Info::parse(format!(r#"INFO {{"version":"2.15.1",{members}}}"#).as_bytes()).unwrap();
+        assert_eq!((&*info.domain, info.jetstream), (domain, jetstream), "{members}");
+        let connect = Connect::new("", ConnectAuth::default(), false);
+        let mut connection = Connection::new(1, "x".into(), info, &connect, b"_INBOX.abc.", SECOND, 0).unwrap();
+        let told = feed(&mut connection, b"PONG\r\n", 100).unwrap();
+        assert!(told[0].starts_with(&format!("ready 2.15.1 {domain:?} ")), "{told:?}");
+    }
+}
+
+#[test]
+fn nobody_is_there_to_answer_only_by_the_servers_word() {
+    let mut token = [0; TOKEN_LEN];
+    frame::write_token(&mut token, Token { slot: frame::FIRST_ASK + 3, id: 3, attempt: 0 });
+    let inbox = format!("_INBOX.abc.{}", std::str::from_utf8(&token).unwrap());
+    for (headers, told) in [
+        ("NATS/1.0 503\r\n\r\n", "answer 3 None"),
+        ("NATS/1.0 503 No Responders\r\n\r\n", "answer 3 None"),
+        ("NATS/1.0\r\nNats-Service-Error: busy\r\n\r\n", "answer 3 Some(\"\")"),
+        ("NATS/1.0 408 Request Timeout\r\n\r\n", "answer 3 Some(\"\")"),
+    ] {
+        let bytes = format!("HMSG {inbox} 1 {0} {0}\r\n{headers}\r\n", headers.len());
+        assert_eq!(feed(&mut ready(), bytes.as_bytes(), 100).unwrap(), [told], "{headers}");
+    }
+}
+
+#[test]
 fn every_cut_of_every_operation_tells_the_same() {
     let bytes = b"MSG _INBOX.abc.?@??????kC???@? 1 23\r\n{\"stream\":\"S\",\"seq\":22}\r\n\
         INFO {\"max_payload\":500,\"connect_urls\":[\"a:1\"],\"ldm\":true}\r\nPING\r\n\

@@ -147,7 +147,9 @@ mod tests {
         assert_eq!(read(r#"{"\ud800":1}"#).unwrap().len(), 1);
         assert_eq!(read(r#"{"a":1,"a":2}"#).unwrap().len(), 2);
         assert_eq!(read("{}").unwrap().len(), 0);
-        for text in ["", "1", "[]", "null", "{", "{}}", "{\"a\":01}", "{\"a\":tru}", "{\"a\u{1}\":1}", "{\"a\":\"\u{1}\"}", "{\"a\":\"\\x41\"}", "{a:1}", "{\"a\":1,}"] {
+        for text in
+            ["", "1", "[]", "null", "{", "{}}", "{\"a\":01}", "{\"a\":tru}", "{\"a\u{1}\":1}", "{\"a\":\"\u{1}\"}", "{\"a\":\"\\x41\"}", "{a:1}", "{\"a\":1,}"]
+        {
             assert_eq!(read(text), None, "{text:?}");
         }
     }
