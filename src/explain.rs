@@ -78,8 +78,12 @@ impl Core {
         if self.epoch.is_none() || self.is_explained(&key) {
             return;
         }
-        let topic = topic.to_owned();
+        let (topic, foreign) = (topic.to_owned(), s.foreign().map(str::to_owned));
         if self.begin_silence(&key, &topic) {
+            if let Some(foreign) = foreign {
+                // It is known already.
+                return self.conclude(&key, foreign, GOOD_FOR);
+            }
             self.ask_until(self.now + PATIENCE, What::WhoTakes, About::Silence { key }, Question::WhoTakes { topic });
         }
     }
@@ -134,9 +138,8 @@ impl Core {
             }
             StreamAnswer::None => "its stream was there a moment ago, and is gone".to_owned(),
             StreamAnswer::Denied => format!("the permissions do not allow to ask which stream takes {topic:?}, and how it fares"),
-            StreamAnswer::Refused { text, .. } | StreamAnswer::Unavailable { text } | StreamAnswer::Disabled { text } => {
-                format!("asked about the stream of {topic:?}, {text}")
-            }
+            StreamAnswer::Disabled { text } => text,
+            StreamAnswer::Refused { text, .. } | StreamAnswer::Unavailable { text } => format!("asked about the stream of {topic:?}, {text}"),
         };
         self.conclude(&key, text, good_for);
     }

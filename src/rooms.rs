@@ -11,7 +11,7 @@ use crate::admission::{Patience, Request, Window};
 use crate::config::{Config, MsgIdMode};
 use crate::dispatch::{Handlers, Sink};
 use crate::handler::{Core, Handler};
-use crate::ledger::{SendQueue, Slot};
+use crate::ledger::{SendQueue, Slot, attempt_in_token};
 use crate::message::Message;
 use crate::shared::{Clock, Shared};
 use crate::topic::Rules;
@@ -196,7 +196,7 @@ impl Wire for Kept {
     }
     fn stage(&mut self, slot: &mut Slot) {
         slot.epoch = 1;
-        self.0.push(Token { slot: slot.index, id: slot.id, attempt: slot.attempt });
+        self.0.push(Token { slot: slot.index, id: slot.id, attempt: attempt_in_token(slot.attempt) });
     }
     fn fence(&mut self) {}
     fn ask(&mut self, _ask: u32, _question: &Question) {}

@@ -3,7 +3,7 @@
 use super::Core;
 use crate::error::Status;
 use crate::events::EventKind;
-use crate::ledger::{ID_MASK, Stage};
+use crate::ledger::{ID_MASK, Stage, attempt_in_token};
 use crate::settle::Ending;
 use crate::trace::Level;
 use crate::wire::{Limits, Loss, Nanos, Notice, Receiver, Refusal, Retry, StreamAnswer, Token, Verdict, nanos};
@@ -30,8 +30,10 @@ impl Receiver for Core {
         let text = format!("{what} {server} (nats-server {version}, max_payload {max_payload}{of_domain})");
         let event = self.logged_event(kind, Status::Ok, u64::from(self.epochs), "", text);
         self.shared.connected(&self.lane, server, version, max_payload, event);
+        self.enter_domain(domain);
         self.apply_limits();
         self.retry_gates_now();
+        self.ask_windows();
     }
 
     fn limits(&mut self, limits: Limits) {
@@ -76,11 +78,11 @@ impl Receiver for Core {
             self.lane.counters.late_acks.bump(1);
             return;
         };
-        if token.attempt == 0 || token.attempt > s.attempt {
+        if token.attempt == 0 || u32::from(token.attempt) > s.attempt {
             self.lane.counters.alien_replies.bump(1);
             return;
         }
-        let (slot, current) = (s.index, token.attempt == s.attempt && matches!(s.stage, Stage::InFlight | Stage::Fencing));
+        let (slot, current) = (s.index, token.attempt == attempt_in_token(s.attempt) && matches!(s.stage, Stage::InFlight | Stage::Fencing));
         match verdict {
             // An ack of any attempt is proof that the message is stored.
             Verdict::Stored { stream, domain, seq, duplicate } => {

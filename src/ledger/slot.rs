@@ -101,6 +101,8 @@ impl StreamId {
 struct Words {
     /// Why the last attempt was refused.
     last: Option<Refusal>,
+    /// What a stream said that the rule does not name.
+    foreign: Option<Box<str>>,
     /// The report's, NUL-terminated.
     text: Option<Box<str>>,
     /// The report's.
@@ -132,9 +134,9 @@ pub(crate) struct Slot {
 
     // From here on: the I/O thread's.
     pub(crate) stage: Stage,
-    pub(crate) attempt: u16,
+    pub(crate) attempt: u32,
     /// How many attempts left the process.
-    pub(crate) attempts: u16,
+    pub(crate) attempts: u32,
     pub(crate) epoch: u32,
     pub(crate) mark: u64,
     /// When the running attempt began, on the clock that also runs in suspend (P4); of a tainted message, when the first attempt began that may have been stored.
@@ -145,6 +147,10 @@ pub(crate) struct Slot {
     pub(crate) gate: u32,
     /// Counted in its gate's in-flight number.
     pub(crate) counted: bool,
+    /// Has a place in its rule's `in_flight`, until it is settled.
+    pub(crate) placed: bool,
+    /// New messages of its gate wait until it is settled.
+    pub(crate) pausing: bool,
     /// Sent as a gate's probe.
     pub(crate) probe: bool,
     words: Option<Box<Words>>,
@@ -179,6 +185,8 @@ impl Slot {
             suspect: false,
             gate: NO_GATE,
             counted: false,
+            placed: false,
+            pausing: false,
             probe: false,
             words: None,
             flags: 0,
@@ -224,6 +232,15 @@ impl Slot {
         self.words.get_or_insert_default().last = Some(refusal);
     }
 
+    /// What a stream said that the rule does not name.
+    pub(crate) fn foreign(&self) -> Option<&str> {
+        self.words.as_ref()?.foreign.as_deref()
+    }
+
+    pub(crate) fn set_foreign(&mut self, text: String) {
+        self.words.get_or_insert_default().foreign = Some(text.into());
+    }
+
     /// The report's text, NUL-terminated; `None`: there is nothing to say.
     pub(crate) fn text(&self) -> Option<&str> {
         self.words.as_ref()?.text.as_deref()
@@ -253,6 +270,8 @@ impl Slot {
         self.suspect = false;
         self.gate = NO_GATE;
         self.counted = false;
+        self.placed = false;
+        self.pausing = false;
         self.probe = false;
         self.words = None;
     }

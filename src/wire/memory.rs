@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::error::Status;
-use crate::ledger::Slot;
+use crate::ledger::{Slot, attempt_in_token};
 use crate::topic::Rules;
 use crate::wire::{Limits, Nanos, Question, Receiver, Refusal, Retry, StreamAnswer, Token, Verdict, Wire};
 
@@ -181,7 +181,7 @@ impl Wire for MemoryWire {
     fn stage(&mut self, slot: &mut Slot) {
         slot.epoch = 1;
         slot.mark = self.fences;
-        let token = Token { slot: slot.index, id: slot.id, attempt: slot.attempt };
+        let token = Token { slot: slot.index, id: slot.id, attempt: attempt_in_token(slot.attempt) };
         let answer = (!slot.ephemeral).then(|| {
             let rules = self.rules.load();
             let stream = self.stream(rules.get(slot.rule).stream.as_deref().unwrap_or("MEMORY"));
@@ -197,7 +197,7 @@ impl Wire for MemoryWire {
 
     fn ask(&mut self, ask: u32, question: &Question) {
         let name = match question {
-            Question::WhoTakes { .. } => "MEMORY".to_owned(),
+            Question::WhoTakes { .. } | Question::WhoTakesHere { .. } => "MEMORY".to_owned(),
             Question::Describe { stream, .. } | Question::Condition { stream } => stream.clone(),
             Question::Create { rule } => rule.stream.clone().unwrap_or_else(|| "MEMORY".to_owned()),
         };

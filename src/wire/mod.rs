@@ -79,6 +79,8 @@ pub(crate) enum Trouble {
 pub(crate) enum Question {
     /// Which stream takes this topic?
     WhoTakes { topic: String },
+    /// The same, asked of the JetStream of the server that we are connected to, whatever the domain.
+    WhoTakesHere { topic: String },
     /// Does this stream exist, and how is it configured? With the rule that names it: does it differ from what the rule would create?
     Describe { stream: String, rule: Option<Box<Rule>> },
     /// Create the stream as the rule says.

@@ -44,6 +44,7 @@ pub(crate) fn request(prefix: &str, question: &Question) -> Option<(String, Vec<
     let about = |verb: &str, name: &str| is_stream_name(name).then(|| format!("{prefix}.STREAM.{verb}.{name}"));
     match question {
         Question::WhoTakes { topic } => Some((format!("{prefix}.STREAM.NAMES"), json!({ "subject": topic }).to_string().into_bytes())),
+        Question::WhoTakesHere { topic } => Some((format!("{}.STREAM.NAMES", api_prefix(None)), json!({ "subject": topic }).to_string().into_bytes())),
         Question::Describe { stream, .. } | Question::Condition { stream } => Some((about("INFO", stream)?, Vec::new())),
         Question::Create { rule } => {
             let config = stream_config(rule)?;
@@ -60,7 +61,7 @@ pub(crate) fn answer(question: &Question, body: &[u8]) -> StreamAnswer {
         return refusal(question, &error);
     }
     match question {
-        Question::WhoTakes { .. } => taker(reply.streams),
+        Question::WhoTakes { .. } | Question::WhoTakesHere { .. } => taker(reply.streams),
         Question::Describe { rule, .. } => described(reply.config, rule.as_deref()),
         Question::Create { rule } => described(reply.config, Some(rule)),
         Question::Condition { stream } => condition(stream, reply.config, reply.cluster),
@@ -69,7 +70,8 @@ pub(crate) fn answer(question: &Question, body: &[u8]) -> StreamAnswer {
 
 /// Nobody took the question.
 pub(crate) fn nobody_answers() -> StreamAnswer {
-    StreamAnswer::Disabled { text: "nobody answers JetStream requests (no responders)".into() }
+    let text = "nobody answers JetStream here: it is not enabled on this server or account, or the leaf connection to it is down";
+    StreamAnswer::Disabled { text: text.into() }
 }
 
 /// The parts of all replies that matter here.
@@ -229,7 +231,7 @@ fn refusal(question: &Question, error: &ApiError) -> StreamAnswer {
         (Question::Condition { stream }, code) if LEADERLESS.contains(&code) => StreamAnswer::Condition { text: leaderless(stream) },
         // Somebody created it in the meantime, with another configuration: ask again, and use it as it is.
         (Question::Create { .. }, STREAM_NAME_EXISTS) => StreamAnswer::Unavailable { text },
-        (_, code) if NOT_ENABLED.contains(&code) => StreamAnswer::Disabled { text },
+        (_, code) if NOT_ENABLED.contains(&code) => StreamAnswer::Disabled { text: format!("JetStream is not enabled here: {text}") },
         (_, code) if LATER.contains(&code) => StreamAnswer::Unavailable { text },
         (_, 0) if (500..600).contains(&error.code) => StreamAnswer::Unavailable { text },
         (_, server_code) => StreamAnswer::Refused { server_code, text },
