@@ -161,6 +161,26 @@ impl Reader {
         Subscription { subscriber, client: self.client.clone(), background: Arc::clone(&self.background) }
     }
 
+    /// Answers every request on a subject with this payload, as a service does that is no stream, until what it returns is dropped. The server knows of it
+    /// when it returns.
+    ///
+    /// # Panics
+    /// When there is no connection.
+    #[must_use]
+    pub fn answer(&self, subject: &str, payload: &[u8]) -> Service {
+        let Subscription { mut subscriber, client, background } = self.subscribe(subject);
+        let payload = payload.to_vec();
+        let task = background.spawn(async move {
+            while let Some(request) = subscriber.next().await {
+                if let Some(inbox) = request.reply {
+                    // Without a connection nobody waits for it.
+                    let _ = client.publish(inbox, payload.clone().into()).await;
+                }
+            }
+        });
+        Service { task, _background: background }
+    }
+
     /// Publishes and waits until it is stored; returns its place in the stream.
     ///
     /// # Panics
@@ -223,6 +243,19 @@ impl Reader {
                 Err(_) => std::thread::sleep(Duration::from_millis(100)),
             }
         }
+    }
+}
+
+/// A service that answers requests until it is dropped.
+#[derive(Debug)]
+pub struct Service {
+    task: tokio::task::JoinHandle<()>,
+    _background: Arc<Background>,
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
