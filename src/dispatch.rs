@@ -111,8 +111,10 @@ impl Desk {
     }
 
     /// What whoever waits in vain is told of it. `None`: nothing is wrong any more.
-    pub(crate) fn set_standing(&self, trouble: Option<String>) {
-        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    /// True: that is new.
+    pub(crate) fn set_standing(&self, trouble: Option<String>) -> bool {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *standing, trouble) != *standing
     }
 
     /// The end of a time-out's text: empty while nothing is wrong.

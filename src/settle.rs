@@ -137,7 +137,7 @@ impl Core {
             }
             if refusal.definite {
                 let topic = s.topic().to_owned();
-                refusal.definite = self.gates.rule(rule).takers.allow_proof(stream) && self.has_one_jetstream(&topic);
+                refusal.definite = self.is_only_taker(rule, stream) && self.has_one_jetstream(&topic);
             }
         }
         let Some(s) = self.table.get_mut(slot) else { return };
@@ -193,7 +193,7 @@ impl Core {
         if let Some(s) = self.table.get_mut(slot) {
             s.set_foreign(text);
         }
-        self.probe_foreign(slot);
+        self.probe_unclear(slot);
     }
 
     /// Again after a pause of its own.
@@ -244,9 +244,15 @@ impl Core {
         let attempts = s.attempts;
         let (status, code, text) = if let Some(last) = s.last() {
             // Nobody took it, and yet its stream exists: not to be created, but waited for.
-            let taken_before = self.gates.rule_if_used(s.rule).is_some_and(|rule| !rule.takers.are_none());
-            let status = if last.status == Status::NoStream && (taken_before || self.has_stream(s)) { Status::Unavailable } else { last.status };
-            (status, last.server_code, format!("{}; gave up at the delivery deadline of {seconds} s after {attempts} attempts", last.text))
+            // That nobody took it does not prove that there is no stream. Where the server said so, and messages wait for it, the gate knows.
+            let (status, code) = match last.status {
+                Status::NoStream => self.absence_at(s).unwrap_or_else(|| {
+                    let taken_before = self.gates.rule_if_used(s.rule).is_some_and(|rule| !rule.takers.are_none());
+                    (if taken_before || self.has_stream(s) { Status::Unavailable } else { Status::NoStream }, last.server_code)
+                }),
+                status => (status, last.server_code),
+            };
+            (status, code, format!("{}; gave up at the delivery deadline of {seconds} s after {attempts} attempts", last.text))
         } else if s.suspect {
             (Status::Denied, 0, self.denied_text(s))
         } else if attempts > 0 {

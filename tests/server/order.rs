@@ -89,12 +89,14 @@ fn each_rule_of_a_stream_has_a_limit_of_its_own() {
     let bus = Bus::connect(&setup.proxy.url(), PATIENT, &rules);
     warm(&bus, &["a.free", "a.two", "marks.x"]);
     setup.deaf();
-    for _ in 0..10 {
-        for topic in ["a.one", "a.two", "a.free"] {
-            bus.series(topic, 1);
-        }
-    }
+    bus.series("a.free", 10);
+    bus.series("a.two", 3);
+    bus.series("a.one", 10);
     setup.out(&bus, "a.one");
+    assert_eq!(["a.one", "a.two", "a.free"].map(|topic| setup.sent(topic)), [2, 3, 10]);
+    // They stand in one line, since they must not be stored before those in front of them (P10).
+    bus.series("a.free", 10);
+    setup.out(&bus, "a.free");
     assert_eq!(["a.one", "a.two", "a.free"].map(|topic| setup.sent(topic)), [2, 3, 10]);
     setup.proxy.resume();
     let books = bus.finish();
@@ -123,7 +125,8 @@ fn a_limit_follows_set_topic_at_once() {
         books.all_persisted();
         let subject = topic.split('.').next().unwrap();
         let stored = setup.reader.read_all(if subject == "a" { "S" } else { "T" });
-        let ours: Vec<_> = stored.into_iter().filter(|message| books.reports.values().any(|seen| seen.payload == message.payload)).collect();
+        // Other rounds published the same payloads.
+        let ours: Vec<_> = stored.into_iter().filter(|message| books.reports.values().any(|seen| Some(&seen.msg_id) == message.msg_id.as_ref())).collect();
         books.in_order(&ours);
     }
 }
