@@ -455,6 +455,10 @@ typedef struct {
      * What happened, in words; empty if all went well.
      */
     ackbus_str text;
+    /**
+     * The JetStream domain of the stream, as the server named it; empty if it named none, and unless persisted.
+     */
+    ackbus_str domain;
 } ackbus_report;
 
 /**

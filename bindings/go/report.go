@@ -20,6 +20,8 @@ type Ack struct {
 	Attempts int
 	// Latency is the time from acceptance to the outcome.
 	Latency time.Duration
+	// Domain is the JetStream domain of the stream, as the server named it; empty if it named none.
+	Domain string
 }
 
 // Report is the outcome of one message.
