@@ -13,6 +13,7 @@ mod lanes;
 mod limits;
 mod logs;
 mod metrics;
+mod names;
 mod permissions;
 mod resend;
 mod secrets;
