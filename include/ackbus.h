@@ -180,7 +180,7 @@
 #define ACKBUS_EVENT_STREAM_DIFFERS 8
 
 /**
- * The stream's retention or limits can make it forget ids inside the duplicate window, so a resend may store a second copy (P4). `text`.
+ * The stream may forget ids inside the duplicate window, by its retention or limits: a resend may store a second copy (P4). Or that window is too short. `text`.
  */
 #define ACKBUS_EVENT_STREAM_RISK 9
 
@@ -455,6 +455,10 @@ typedef struct {
      * What happened, in words; empty if all went well.
      */
     ackbus_str text;
+    /**
+     * The JetStream domain of the stream, as the server named it; empty if it named none, and unless persisted.
+     */
+    ackbus_str domain;
 } ackbus_report;
 
 /**

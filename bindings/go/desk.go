@@ -38,7 +38,7 @@ type desk struct {
 	// file is the descriptor, for the poller.
 	file *os.File
 	// stream is the last stream that acked.
-	stream  lastName
+	stream  streamNames
 	tickets []settling
 }
 

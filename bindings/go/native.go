@@ -369,15 +369,16 @@ func (r *rawReport) err() *Error {
 	}
 }
 
-// ack is what a stream answered. The stream's name is taken from names, so that there is one copy for many messages.
-func (r *rawReport) ack(names *lastName) Ack {
+// ack is what a stream answered. The names are taken from names, so that there is one copy for many messages.
+func (r *rawReport) ack(names *streamNames) Ack {
 	return Ack{
-		Stream:    names.of(viewText(r.stream)),
+		Stream:    names.name.of(viewText(r.stream)),
 		Sequence:  uint64(r.stream_seq),
 		Duplicate: r.flags&C.ACKBUS_REPORT_DUPLICATE != 0,
 		Ephemeral: r.ephemeral(),
 		Attempts:  int(r.attempts),
 		Latency:   time.Duration(r.latency_ns),
+		Domain:    names.domain.of(viewText(r.domain)),
 	}
 }
 

@@ -16,6 +16,7 @@ mod leaf;
 mod limits;
 mod logs;
 mod metrics;
+mod names;
 mod order;
 mod permissions;
 mod resend;
