@@ -192,6 +192,10 @@ impl Wire for MemoryWire {
         self.fences += 1;
     }
 
+    fn part(&mut self) {
+        self.fences += 1;
+    }
+
     fn ask(&mut self, ask: u32, question: &Question) {
         let name = match question {
             Question::WhoTakes { .. } => "MEMORY".to_owned(),

@@ -12,6 +12,7 @@ mod faults;
 mod lanes;
 mod limits;
 mod logs;
+mod mapped;
 mod metrics;
 mod permissions;
 mod resend;
