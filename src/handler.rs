@@ -340,6 +340,9 @@ impl<W: Wire> Handler<W> {
                         self.wire.part();
                     }
                     self.wire.stage(s);
+                    if watch {
+                        core.permissions.note_staged(s);
+                    }
                 }
             }
         }

@@ -33,7 +33,7 @@ type Names = HashMap<Box<str>, Named>;
 impl Core {
     /// Permissions refused frames under this mark.
     pub(super) fn note_denials(&mut self, epoch: u32, mark: u64, mut denials: Denials) {
-        self.leave_ephemeral(&mut denials);
+        self.leave_ephemeral(epoch, mark, &mut denials);
         if denials.total == 0 {
             return;
         }
@@ -55,16 +55,26 @@ impl Core {
         }
     }
 
-    /// Errors with the name of an ephemeral topic are explained: nobody waits for an answer there.
-    fn leave_ephemeral(&mut self, denials: &mut Denials) {
+    /// Errors with a name of an ephemeral topic are explained: nobody waits for an answer there.
+    fn leave_ephemeral(&mut self, epoch: u32, mark: u64, denials: &mut Denials) {
+        if let Some(topic) = self.permissions.sampled(epoch, mark).map(str::to_owned) {
+            for (name, Named { said, .. }) in &denials.names {
+                self.permissions.learn_ephemeral(name);
+                self.tell_denied(&topic, denied(&topic, name, said));
+            }
+            return denials.total = 0;
+        }
         let rules = std::sync::Arc::clone(&self.rules);
         let Denials { total, names, silent } = denials;
         names.retain(|name, named| {
-            let explained = named.count <= *silent && rules.matching(name).mode == Mode::Ephemeral;
+            let is_own = rules.matching(name).mode == Mode::Ephemeral;
+            let explained = named.count <= *silent && (is_own || self.permissions.is_ephemeral(name));
             if explained {
                 *silent -= named.count;
                 *total -= named.count;
-                self.tell_denied(name, denied(name, name, &named.said));
+                if is_own {
+                    self.tell_denied(name, denied(name, name, &named.said));
+                }
             }
             !explained
         });
@@ -171,6 +181,9 @@ impl Core {
     /// Every message under the mark has its answer, and errors are left: they are about what has none.
     fn close_account(&mut self, epoch: u32, mark: u64) {
         let Some(trouble) = self.permissions.take(epoch, mark) else { return };
+        if trouble.denials.silent > 0 {
+            self.permissions.sample();
+        }
         for (name, Named { said, .. }) in &trouble.denials.names {
             if trouble.given_up > 0 {
                 self.permissions.suspect(name);
@@ -311,6 +324,9 @@ impl Core {
             let is_named = counts.contains_key(permissions.name_of(s.topic()));
             (is_named || (are_left && !permissions.passes(s.topic()))).then_some(s.index)
         });
+        if are_left && trouble.denials.silent > 0 {
+            self.permissions.sample();
+        }
         for slot in suspects {
             if let Some(s) = self.table.get_mut(slot) {
                 s.suspect = true;

@@ -250,6 +250,12 @@ fn denied_ephemeral_messages_under_another_name_are_told() {
     bus.ephemeral(&Message::new("src.tick", b"nobody may see it"));
     bus.series("src.open", 100);
     assert!(bus.event(EventKind::Denied).text.contains("dst.tick"));
+    // The next ones tell whose name that is.
+    for _ in 0..20 {
+        bus.ephemeral(&Message::new("src.tick", b"nobody may see it"));
+    }
+    let event = bus.event_where(EventKind::Denied, |event| event.topic == "src.tick");
+    assert!(event.text.contains("dst.tick"), "{event:?}");
     let books = bus.finish();
     books.all_persisted();
     compare(&books, &reader, "DST");

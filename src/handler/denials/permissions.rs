@@ -11,6 +11,8 @@ const MOST_TOPICS: usize = 1024;
 const PROBE: Nanos = 1_000_000_000;
 /// So many errors in a row, and a topic counts as denied that was acknowledged since its first: a weighted mapping denies a part of its messages.
 const SURE: u32 = 16;
+/// How many ephemeral messages are tried, for each mark whose errors they may explain.
+const SAMPLES: u32 = 8;
 /// So many acks in a row, and a topic was denied long ago.
 const FORGOTTEN: u32 = 256;
 
@@ -34,6 +36,12 @@ pub(crate) struct Permissions {
     told: HashSet<Box<str>>,
     /// The topic that has the present mark for itself.
     run: Option<Box<str>>,
+    /// So many ephemeral messages get a mark of their own: errors are about some of them, under another name.
+    samples: u32,
+    /// Those that are under way, by epoch and mark.
+    sampled: Vec<((u32, u64), Box<str>)>,
+    /// The other names of ephemeral topics.
+    ephemeral: HashSet<Box<str>>,
 }
 
 /// A topic that permissions deny.
@@ -103,7 +111,7 @@ impl Permissions {
 
     /// Topics need marks of their own.
     pub(crate) fn watch(&self) -> bool {
-        !self.topics.is_empty() || !self.doubtful.is_empty() || self.run.is_some()
+        !self.topics.is_empty() || !self.doubtful.is_empty() || self.run.is_some() || self.samples > 0
     }
 
     // ---- Marks ----
@@ -158,6 +166,9 @@ impl Permissions {
         if !self.given_up.is_empty() {
             self.given_up.retain(|&(e, m), _| e != epoch || m > mark);
         }
+        if !self.sampled.is_empty() {
+            self.sampled.retain(|((e, m), _)| *e != epoch || *m > mark);
+        }
         if std::mem::take(&mut self.hear) {
             self.forget_passing();
             self.listen();
@@ -181,6 +192,7 @@ impl Permissions {
     pub(crate) fn retain(&mut self, keep: impl Fn(u32) -> bool) {
         self.given_up.retain(|&(epoch, _), _| keep(epoch));
         self.troubles.retain(|trouble| keep(trouble.epoch));
+        self.sampled.retain(|((epoch, _), _)| keep(*epoch));
     }
 
     /// Permissions may be others now. What was denied before gets marks of its own, so its first errors prove everything.
@@ -192,6 +204,7 @@ impl Permissions {
         self.told.clear();
         self.run = None;
         self.hear = false;
+        self.ephemeral.clear();
     }
 
     // ---- Topics ----
@@ -274,6 +287,11 @@ impl Permissions {
     /// Whether a fence must stand before this message.
     pub(crate) fn part(&mut self, slot: &Slot) -> bool {
         let topic = slot.topic();
+        if slot.ephemeral && self.samples > 0 {
+            self.samples -= 1;
+            self.run = Some("".into());
+            return true;
+        }
         if slot.ephemeral || !(self.topics.contains_key(topic) || self.doubtful.contains(topic)) {
             return self.end_run();
         }
@@ -284,6 +302,32 @@ impl Permissions {
         true
     }
 
+    /// The message was staged. An ephemeral one that has a mark of its own is remembered: it will be settled before that has its fence.
+    pub(crate) fn note_staged(&mut self, slot: &Slot) {
+        if slot.ephemeral && self.run.as_deref() == Some("") {
+            self.sampled.push(((slot.epoch, slot.mark), slot.topic().into()));
+        }
+    }
+
+    /// Errors may be about ephemeral messages under another name: some of the next find out.
+    pub(super) fn sample(&mut self) {
+        self.samples = SAMPLES;
+    }
+
+    /// The ephemeral topic that has this mark for itself.
+    pub(super) fn sampled(&self, epoch: u32, mark: u64) -> Option<&str> {
+        self.sampled.iter().find(|(place, _)| *place == (epoch, mark)).map(|(_, topic)| &**topic)
+    }
+
+    /// An ephemeral topic has this other name.
+    pub(super) fn learn_ephemeral(&mut self, name: &str) {
+        insert(&mut self.ephemeral, name);
+    }
+
+    pub(super) fn is_ephemeral(&self, name: &str) -> bool {
+        self.ephemeral.contains(name)
+    }
+
     /// Nothing of the topic follows now: whether a fence must stand behind it.
     pub(crate) fn end_run(&mut self) -> bool {
         self.run.take().is_some()
@@ -291,14 +335,15 @@ impl Permissions {
 
     /// What a server's words can make grow (P9).
     #[cfg(any(test, fuzzing))]
-    pub(crate) fn sizes(&self) -> [usize; 6] {
-        [self.troubles.len(), self.given_up.len(), self.topics.len(), self.doubtful.len(), self.passing.len(), self.told.len()]
+    pub(crate) fn sizes(&self) -> [usize; 8] {
+        let sets = [&self.doubtful, &self.passing, &self.told, &self.ephemeral].map(HashSet::len);
+        [self.troubles.len(), self.given_up.len(), self.topics.len(), self.sampled.len(), sets[0], sets[1], sets[2], sets[3]]
     }
 
     /// The topics and names that are remembered.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn words(&self) -> impl Iterator<Item = &str> {
-        self.topics.keys().chain(&self.doubtful).chain(&self.told).map(|word| &**word)
+        self.topics.keys().chain(&self.doubtful).chain(&self.told).chain(&self.ephemeral).map(|word| &**word)
     }
 }
 
