@@ -350,7 +350,8 @@ impl Core {
 
 /// Whether a header has this subject for its value.
 fn asks_for(headers: &[u8], subject: &str) -> bool {
-    let value = |line: &[u8]| line.iter().position(|&byte| byte == b':').and_then(|at| line.get(at + 1..)).map(|value| value.trim_ascii() == subject.as_bytes());
+    let value =
+        |line: &[u8]| line.iter().position(|&byte| byte == b':').and_then(|at| line.get(at + 1..)).map(|value| value.trim_ascii() == subject.as_bytes());
     !headers.is_empty() && !subject.is_empty() && headers.split(|&byte| byte == b'\n').any(|line| value(line) == Some(true))
 }
 

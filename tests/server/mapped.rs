@@ -149,7 +149,8 @@ fn a_topic_whose_name_an_error_has_may_be_stored_elsewhere() {
 
 #[test]
 fn a_weighted_mapping_denies_a_part() {
-    let server = options(r#""src": [ { destination: "dst.open", weight: "50%" }, { destination: "dst.secret", weight: "50%" } ]"#, r#"{ deny: "dst.secret" }"#).start();
+    let server =
+        options(r#""src": [ { destination: "dst.open", weight: "50%" }, { destination: "dst.secret", weight: "50%" } ]"#, r#"{ deny: "dst.secret" }"#).start();
     let reader = admin(&server);
     reader.create_stream("DST", &["dst.*"]);
     let bus = Bus::connect(&server.url(), ONLY_ERRORS, &[]);
