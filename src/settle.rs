@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::error::{Persistence, Status};
 use crate::handler::Core;
-use crate::ledger::{Slot, Stage, StreamId};
+use crate::ledger::{Stage, StreamId};
 use crate::report::{REPORT_DUPLICATE, REPORT_EPHEMERAL};
 use crate::wire::{Refusal, Retry};
 
@@ -114,11 +114,10 @@ impl Core {
         if duplicate {
             self.lane.counters.duplicates.bump(1);
         }
-        if !self.denied.is_empty() {
-            let topic = s.topic().to_owned();
-            self.denied.remove(topic.as_str());
-        }
         let (gate, probe) = (s.gate, s.probe);
+        if !self.permissions.are_quiet() {
+            self.permissions.passed(s.topic());
+        }
         let stream = self.learn(slot, rule, stream, domain);
         self.gate_acked(gate);
         if probe {
@@ -213,7 +212,7 @@ impl Core {
     /// The attempt that is under way will have no answer that counts: it may be one of those that permission errors are counted against.
     pub(crate) fn abandon(&mut self, slot: u32) {
         if let Some(s) = self.table.get(slot).filter(|s| s.stage.is_under_way()) {
-            self.abandoned.insert((s.epoch, s.mark));
+            self.permissions.give_up(s.epoch, s.mark);
         }
     }
 
@@ -239,6 +238,9 @@ impl Core {
 
     /// The delivery deadline: tells what was last known.
     pub(crate) fn expire(&mut self, slot: u32) {
+        if self.settle_suspect(slot) {
+            return;
+        }
         let Some(s) = self.table.get(slot) else { return };
         let seconds = nanos_as_seconds(s.deadline.saturating_sub(s.accepted_at));
         let attempts = s.attempts;
@@ -253,8 +255,6 @@ impl Core {
                 status => (status, last.server_code),
             };
             (status, code, format!("{}; gave up at the delivery deadline of {seconds} s after {attempts} attempts", last.text))
-        } else if s.suspect {
-            (Status::Denied, 0, self.denied_text(s))
         } else if attempts > 0 {
             (Status::AckTimeout, 0, format!("no acknowledgement came within {seconds} s and {attempts} attempts"))
         } else if self.epoch.is_none() {
@@ -267,10 +267,6 @@ impl Core {
             (Status::AckTimeout, 0, format!("not sent within {seconds} s"))
         };
         self.settle_unanswered(slot, status, code, &text);
-    }
-
-    pub(crate) fn denied_text(&self, slot: &Slot) -> String {
-        format!("the server reported permission errors for {:?} and did not acknowledge this message", slot.topic())
     }
 }
 

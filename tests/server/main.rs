@@ -15,6 +15,7 @@ mod lanes;
 mod leaf;
 mod limits;
 mod logs;
+mod mapped;
 mod metrics;
 mod names;
 mod order;
