@@ -208,6 +208,7 @@ impl Publisher {
         for lane in self.shared.lanes.iter() {
             lane.command(Command::Rules(Arc::clone(&rules)));
         }
+        self.shared.window.rules_changed();
         Ok(())
     }
 
