@@ -37,9 +37,10 @@ impl Share {
     pub(super) fn number(self, request: Request<'_>) -> u64 {
         match self {
             Share::Rule => u64::from(request.rule) + 1,
-            // FNV-1a, above the rules' numbers.
+            // FNV-1a, above the rules' numbers, and with room for a sign.
             Share::Topic => {
-                request.topic.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)) | 1 << 63
+                let hash = request.topic.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+                hash >> 2 | 1 << 62
             }
         }
     }
