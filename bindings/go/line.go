@@ -29,13 +29,16 @@ type waiter struct {
 	done chan error
 }
 
-// enter tries once more, and if there is still no room it waits from now on: room that came since the first try is not missed. It returns nil if that is not needed.
-func (l *line) enter(try func() (bool, error)) (*waiter, error) {
+// enter lets one wait that was refused. If nobody waits for the same, it tries once more first, because room that came since the first try has been told of, and will
+// not be again: without room it waits, else there is no waiter, and the error is that of the try.
+func (l *line) enter(refusal error, try func() (bool, error)) (*waiter, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, err := try()
-	if !isFull(err) {
-		return nil, err
+	err := refusal
+	if l.queues[heldBy(err)] == nil {
+		if _, err = try(); !isFull(err) {
+			return nil, err
+		}
 	}
 	l.comings++
 	w := &waiter{try: try, number: l.comings, done: make(chan error, 1)}

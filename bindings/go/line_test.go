@@ -49,9 +49,20 @@ func (w *window) batch(name string, count int) func() (bool, error) {
 	}
 }
 
+// len is how many wait.
+func (l *line) len() (count int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, waiters := range l.queues {
+		count += waiters.Len()
+	}
+	return count
+}
+
 func (l *line) waitFor(t *testing.T, try func() (bool, error)) *waiter {
 	t.Helper()
-	w, err := l.enter(try)
+	_, refusal := try()
+	w, err := l.enter(refusal, try)
 	if w == nil {
 		t.Fatalf("it does not wait: %v", err)
 	}
@@ -201,9 +212,7 @@ func TestAHeldStreamHoldsUpNobodyElse(t *testing.T) {
 	for _, result := range held {
 		wants(t, wait(t, "PublishContext", result), ErrTimedOut)
 	}
-	bus.core.line.mu.Lock()
-	equal(t, "queues left", len(bus.core.line.queues), 0)
-	bus.core.line.mu.Unlock()
+	equal(t, "left in the line", bus.core.line.len(), 0)
 	equal(t, "pending", bus.Pending(), 10)
 }
 

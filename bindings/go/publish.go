@@ -176,7 +176,7 @@ func (c *core) whenRoom(ctx context.Context, err error, stall func() time.Durati
 		defer timer.Stop()
 		stalled = timer.C
 	}
-	w, err := c.line.enter(try)
+	w, err := c.line.enter(err, try)
 	if w == nil {
 		return err
 	}

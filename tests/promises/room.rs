@@ -16,7 +16,14 @@ const ALL: Purge = Purge { unsent: true, in_flight: true };
 
 /// Two rules, of which the first one's stream is missing.
 fn rules(url: &str, options: &[(&str, &str)]) -> Config {
-    let common = [("max_pending", "8"), ("on_no_stream", "wait"), ("report", "none"), ("close_timeout_ms", "0"), ("ack_wait_ms", "60000"), ("ping_interval_ms", "60000")];
+    let common = [
+        ("max_pending", "8"),
+        ("on_no_stream", "wait"),
+        ("report", "none"),
+        ("close_timeout_ms", "0"),
+        ("ack_wait_ms", "60000"),
+        ("ping_interval_ms", "60000"),
+    ];
     let mut config = config(url, &[&common, options].concat());
     config.set_topic("bad.>", "stream", "BAD").unwrap();
     config.set_topic("good.>", "stream", "GOOD").unwrap();

@@ -70,8 +70,9 @@ class Line:
         topic = self._topics.get(waiting.topic)
         if topic is None:
             topic = self._topics[waiting.topic] = _Topic(held_by)
-            self._push(held_by, waiting)
         topic.waiting[waiting.number] = waiting
+        if len(topic.waiting) == 1:
+            self._push(topic.queue, waiting)
 
     def leave(self, waiting: Waiting, enter: Enter) -> None:
         """This one gives up, if it has not gone already. Those behind it may go now: they may need fewer bytes."""
