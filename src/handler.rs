@@ -278,9 +278,7 @@ impl Core {
     /// Gives settled slots to the desk and the window, and answers flushes.
     pub(crate) fn hand_over(&mut self) {
         self.shared.desk.deliver(&mut self.reports);
-        if self.shared.window.leave(&mut self.done) {
-            self.shared.desk.announce_room();
-        }
+        self.shared.window.leave(&mut self.done);
         if !self.flushes.is_empty() {
             let desk = &self.shared.desk;
             self.flushes.retain(|flush| {

@@ -121,12 +121,13 @@ typedef struct {
 	uint32_t server_code;
 	bool retriable, fatal;
 	ackbus_str text;
+	uint64_t held_by;
 } ackbus_go_error;
 
 static ackbus_go_error ackbus_go_describe(const ackbus_error *error)
 {
 	ackbus_go_error result = {ackbus_error_status(error), ackbus_error_server_code(error), ackbus_error_is_retriable(error), ackbus_error_is_fatal(error),
-	                          ackbus_error_message(error)};
+	                          ackbus_error_message(error), ackbus_error_held_by(error)};
 	return result;
 }
 
@@ -226,6 +227,7 @@ func takeError(err *C.ackbus_error) error {
 		Retriable:  bool(e.retriable),
 		Fatal:      bool(e.fatal),
 		Text:       copyText(e.text),
+		heldBy:     uint64(e.held_by),
 	}
 	C.ackbus_error_free(err)
 	return result
