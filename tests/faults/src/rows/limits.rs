@@ -79,6 +79,9 @@ fn out_of_memory(case: &mut Case) -> Figures {
     let mut figures = case.finish(run, &reader);
     figures.all_persisted();
     let frames = server.monitor("/varz").unwrap_or_default()["in_msgs"].as_u64().unwrap_or(0);
-    figures.note(format!("{:.1} messages into the server for each, of all kinds", frames as f64 / figures.accepted.max(1) as f64));
+    let each = frames as f64 / figures.accepted.max(1) as f64;
+    figures.note(format!("{each:.2} messages into the server for each, of all kinds"));
+    // What is in flight when the fault begins goes twice; all others wait.
+    figures.must(each < 2.0, &format!("{each:.2} frames for each message"));
     figures
 }

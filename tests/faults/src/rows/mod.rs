@@ -53,3 +53,13 @@ pub fn all() -> Vec<Row> {
     [server::ROWS, connection::ROWS, acks::ROWS, cluster::ROWS, stream::ROWS, limits::ROWS, rights::ROWS, handler::ROWS, process::ROWS, ways::ROWS, liar::ROWS]
         .concat()
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn each_row_has_an_id_of_its_own() {
+        let mut ids: Vec<_> = super::all().iter().map(|row| row.id).collect();
+        ids.sort_unstable();
+        assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "{ids:?}");
+    }
+}

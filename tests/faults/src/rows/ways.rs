@@ -18,7 +18,7 @@ pub(super) const ROWS: &[Row] = &[
         import,
     ),
     row("T39r", "import, rule: leader kill -9", "the same with a topic rule that names the stream", import_with_a_rule).ours(),
-    row("T40", "mapping: leader kill -9", "the account maps the topics to the stream's subjects; the same", mapping),
+    row("T47", "mapping: leader kill -9", "the account maps the topics to the stream's subjects; the same", mapping),
     row(
         "T41",
         "leaf node: hub away 5 s",
