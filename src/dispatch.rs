@@ -61,6 +61,8 @@ pub(crate) struct Desk {
     wake_fd: Option<WakeFd>,
     state: Mutex<State>,
     changed: Condvar,
+    /// Why nothing is acknowledged now, in words: JetStream is not there.
+    standing: Mutex<Option<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -94,7 +96,28 @@ impl Desk {
         let polled = handlers.reports.is_none();
         let events_polled = handlers.events.is_none();
         let wake_fd = if polled { Some(WakeFd::new().map_err(|error| Error::new(Status::Internal, format!("no event descriptor: {error}")))?) } else { None };
-        Ok(Desk { window, counters, events, mode, polled, events_polled, wake_fd, state: Mutex::default(), changed: Condvar::new() })
+        Ok(Desk {
+            window,
+            counters,
+            events,
+            mode,
+            polled,
+            events_polled,
+            wake_fd,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            standing: Mutex::default(),
+        })
+    }
+
+    /// What whoever waits in vain is told of it. `None`: nothing is wrong any more.
+    pub(crate) fn set_standing(&self, trouble: Option<String>) {
+        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    /// The end of a time-out's text: empty while nothing is wrong.
+    pub(crate) fn standing(&self) -> String {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or_else(String::new, |trouble| format!("; {trouble}"))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

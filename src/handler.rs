@@ -17,11 +17,13 @@ use crate::events::{Event, EventKind};
 use crate::explain::Silences;
 use crate::gate::Gates;
 use crate::hold::asking::Asked;
+use crate::hold::probing::Budget;
 use crate::jitter::{Jitter, PROBE_PART};
+use crate::known::Known;
 use crate::lane::{Command, Lane};
-use crate::ledger::{MAX_ATTEMPT, Slot, Stage, Table};
+use crate::ledger::{Slot, Stage, Table};
 use crate::resend::{Leftover, Quarantine};
-use crate::settle::{Ending, KnownStream};
+use crate::settle::Ending;
 use crate::shared::Shared;
 use crate::topic::Rules;
 use crate::wire::{Limits, Nanos, Question, Wire, nanos};
@@ -79,9 +81,14 @@ pub(crate) struct Core {
     pub(crate) next_ask: u32,
     /// Topics that no stream takes, and until when that is not asked again; bounded.
     pub(crate) nobody: HashMap<Box<str>, Nanos>,
-    pub(crate) questions: Vec<(u32, Question)>,
-    /// Streams that took messages, by name; bounded.
-    pub(crate) streams: HashMap<Box<str>, KnownStream>,
+    /// In line for the wire.
+    pub(crate) questions: VecDeque<(u32, Question)>,
+    /// Questions that the wire has.
+    pub(crate) open_asks: usize,
+    pub(crate) probes: Budget,
+    pub(crate) known: Known,
+    /// Gates whose new messages wait for a fence.
+    pub(crate) silent_gates: Vec<u32>,
 
     pub(crate) reports: Vec<Box<Slot>>,
     pub(crate) done: Vec<Box<Slot>>,
@@ -101,8 +108,8 @@ impl Core {
     pub(crate) fn new(shared: Arc<Shared>, lane: Arc<Lane>, random: u64) -> Self {
         let rules = shared.rules.load_full();
         let monitor = crate::monitor::Monitor::new(&shared.settings, lane.is_first());
-        Core {
-            rules,
+        let mut core = Core {
+            rules: Arc::clone(&rules),
             table: Table::default(),
             deadlines: Deadlines::new(),
             gates: Gates::default(),
@@ -129,8 +136,11 @@ impl Core {
             asks: HashMap::new(),
             next_ask: 1,
             nobody: HashMap::new(),
-            questions: Vec::new(),
-            streams: HashMap::new(),
+            questions: VecDeque::new(),
+            open_asks: 0,
+            probes: Budget::default(),
+            known: Known::default(),
+            silent_gates: Vec::new(),
             reports: Vec::new(),
             done: Vec::new(),
             flushes: Vec::new(),
@@ -143,7 +153,9 @@ impl Core {
             monitor,
             lane,
             shared,
-        }
+        };
+        core.take_rules(rules);
+        core
     }
 
     /// Takes the messages that were accepted since the last time.
@@ -153,7 +165,8 @@ impl Core {
         for slot in incoming.drain(..) {
             if slot.rule as usize >= self.rules.len() {
                 // A new rule's first message overtook the command that tells of the rule.
-                self.rules = self.shared.rules.load_full();
+                let rules = self.shared.rules.load_full();
+                self.take_rules(rules);
             }
             self.deadlines.set(slot.index, slot.deadline);
             self.fresh.push_back((slot.id, slot.index));
@@ -206,6 +219,11 @@ impl Core {
         self.jitter.pause(((self.now - since) / PROBE_PART).max(first).min(most))
     }
 
+    /// A number below `limit`, by the handler's own chance.
+    pub(crate) fn chance(&mut self, limit: u64) -> u64 {
+        self.jitter.below(limit)
+    }
+
     /// Puts a message in line for (another) sending. Its place at a gate it keeps, as long as that is open.
     pub(crate) fn requeue(&mut self, slot: u32) {
         if self.wait_again(slot) {
@@ -228,19 +246,6 @@ impl Core {
             (true, false) => self.live -= 1,
             _ => {}
         }
-    }
-
-    /// The message gives up its place at its gate. Only one that is settled or waits there again may do so: while it is sent again, nobody younger passes it (P10).
-    pub(crate) fn give_up_place(&mut self, slot: u32) {
-        let Some(s) = self.table.get_mut(slot) else { return };
-        if !std::mem::take(&mut s.counted) {
-            return;
-        }
-        let gate = std::mem::replace(&mut s.gate, crate::ledger::NO_GATE);
-        if let Some(g) = self.gates.get_mut(gate) {
-            g.in_flight = g.in_flight.saturating_sub(1);
-        }
-        self.let_pass(gate);
     }
 
     /// What is due.
@@ -302,11 +307,11 @@ impl<W: Wire> Handler<W> {
             self.wire.give_up(epoch, "a message could not be written before it was too late to send it again (P4)", core);
         }
         let core = &mut self.core;
-        let gates_next = core.tend_gates(self.wire.is_ready());
+        let gates_next = core.tend_gates(self.wire.is_ready()).min(core.tend_windows());
         self.pump();
         let core = &mut self.core;
         if !core.quarantine_holds() {
-            for (ask, question) in core.questions.drain(..) {
+            while let Some((ask, question)) = core.next_question() {
                 self.wire.ask(ask, &question);
             }
         }
@@ -365,10 +370,10 @@ impl Core {
             self.settle_unanswered(slot, Status::Rejected, 0, &text);
             return false;
         }
-        if s.attempt >= MAX_ATTEMPT {
-            self.settle_unanswered(slot, Status::AckTimeout, 0, "4095 attempts were made");
+        if self.known.delays() && self.waits_for_window(slot, id) {
             return false;
         }
+        let Some(s) = self.table.get(slot) else { return false };
         if s.tainted().is_some() && !self.may_send_again(slot) {
             return false;
         }

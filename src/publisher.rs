@@ -223,7 +223,7 @@ impl Publisher {
         let tickets = self.ask_lanes(|lane| FlushTicket::new(lane.queue.last_id()), Command::Flush);
         let mut told = 0;
         for (lane, ticket) in self.shared.lanes.iter().zip(&tickets) {
-            let late = || Error::new(Status::TimedOut, format!("{} messages are still pending", self.pending()));
+            let late = || Error::new(Status::TimedOut, format!("{} messages are still pending{}", self.pending(), self.shared.desk.standing()));
             told = self.wait_lane(lane, ticket, until).map_err(|over| over.error(late))?.unwrap_or_else(|| self.shared.desk.pushed()).max(told);
         }
         if self.shared.desk.is_polled() {

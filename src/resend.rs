@@ -44,7 +44,7 @@ impl Core {
 
     fn has_no_attempt_left(&self, slot: &Slot) -> bool {
         let last = self.shared.settings.max_attempts;
-        last != 0 && u32::from(slot.attempts) >= last
+        last != 0 && slot.attempts >= last
     }
 
     /// P4. If not, the message is settled.
@@ -162,6 +162,7 @@ impl Core {
         }
         if Some(epoch) == self.epoch {
             self.want_fence = true;
+            self.pause_for_fence(slot);
         }
         self.set_stage(slot, Stage::Fencing);
         if let Some(s) = self.table.get(slot) {
@@ -210,11 +211,13 @@ impl Core {
             !closed
         });
         self.fencing = waiting;
+        self.end_silent_pauses(epoch.map(|epoch| (epoch, fenced)));
     }
 
     /// An epoch ended: what it had taken whole is unknown, the rest was not stored. All of it goes again, oldest first.
     pub(crate) fn lose_epoch(&mut self, epoch: u32, loss: &Loss) {
         self.suspect_poison(epoch, loss);
+        self.end_silent_pauses(None);
         let ack_wait = nanos(self.shared.settings.ack_wait);
         let mut lost: Vec<(u64, u32)> = self.table.iter().filter(|s| s.epoch == epoch && s.stage.is_under_way()).map(|s| (s.id, s.index)).collect();
         lost.sort_unstable();

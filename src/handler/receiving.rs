@@ -3,7 +3,7 @@
 use super::Core;
 use crate::error::Status;
 use crate::events::EventKind;
-use crate::ledger::{ID_MASK, Stage};
+use crate::ledger::{ID_MASK, Stage, attempt_in_token};
 use crate::settle::Ending;
 use crate::trace::Level;
 use crate::wire::{Limits, Loss, Nanos, Notice, Receiver, Refusal, Retry, StreamAnswer, Token, Verdict, nanos};
@@ -14,7 +14,7 @@ const MOST_DENIED: usize = 1024;
 const DENIED_PROBE: Nanos = 1_000_000_000;
 
 impl Receiver for Core {
-    fn connected(&mut self, epoch: u32, server: &str, version: &str, limits: Limits) {
+    fn connected(&mut self, epoch: u32, server: &str, version: &str, domain: &str, limits: Limits) {
         // The last connection may still be read to its end.
         let before = self.epoch.replace(epoch);
         self.abandoned.retain(|&(e, _)| Some(e) == before);
@@ -26,11 +26,14 @@ impl Receiver for Core {
         let max_payload = limits.max_payload;
         self.limits = limits;
         let (kind, what) = if self.epochs == 1 { (EventKind::Connected, "connected to") } else { (EventKind::Reconnected, "reconnected to") };
-        let text = format!("{what} {server} (nats-server {version}, max_payload {max_payload})");
+        let of_domain = if domain.is_empty() { String::new() } else { format!(", domain {domain}") };
+        let text = format!("{what} {server} (nats-server {version}, max_payload {max_payload}{of_domain})");
         let event = self.logged_event(kind, Status::Ok, u64::from(self.epochs), "", text);
         self.shared.connected(&self.lane, server, version, max_payload, event);
+        self.enter_domain(domain);
         self.apply_limits();
         self.retry_gates_now();
+        self.ask_windows();
     }
 
     fn limits(&mut self, limits: Limits) {
@@ -75,18 +78,18 @@ impl Receiver for Core {
             self.lane.counters.late_acks.bump(1);
             return;
         };
-        if token.attempt == 0 || token.attempt > s.attempt {
+        if token.attempt == 0 || u32::from(token.attempt) > s.attempt {
             self.lane.counters.alien_replies.bump(1);
             return;
         }
-        let (slot, current) = (s.index, token.attempt == s.attempt && matches!(s.stage, Stage::InFlight | Stage::Fencing));
+        let (slot, current) = (s.index, token.attempt == attempt_in_token(s.attempt) && matches!(s.stage, Stage::InFlight | Stage::Fencing));
         match verdict {
             // An ack of any attempt is proof that the message is stored.
-            Verdict::Stored { stream, seq, duplicate } => {
+            Verdict::Stored { stream, domain, seq, duplicate } => {
                 if !current {
                     self.abandon(slot);
                 }
-                self.stored(slot, stream, seq, duplicate);
+                self.stored(slot, stream, domain, seq, duplicate);
             }
             Verdict::Refused(refusal) if current => self.refused(slot, refusal),
             // An answer to an attempt that is over, or a second answer to this one.
@@ -115,7 +118,7 @@ impl Receiver for Core {
         self.remember_denied(topic, &text);
         if concerned.len() == refusals as usize && !self.abandoned.contains(&(epoch, mark)) {
             for slot in concerned {
-                self.refused(slot, Refusal { status: Status::Denied, definite: true, retry: Retry::No, server_code: 0, text: text.clone() });
+                self.refused(slot, Refusal { status: Status::Denied, definite: true, retry: Retry::No, server_code: 0, stream: None, text: text.clone() });
             }
         } else {
             for slot in concerned {

@@ -4,10 +4,11 @@ use super::api;
 use super::frame::Publish;
 use super::link::Note;
 use super::model::{Asked, Mail, Model, STREAM_TIME};
-use super::reply::{self, Body, Refusal};
-use super::script::{Alien, Answer, Fate, Trouble};
+use super::reply::{self, ApiError, Body, Refusal};
+use super::script::{Alien, Answer, Fate, Script, Trouble};
 use super::store::{Proposal, Put};
-use super::truth::{Effect, Told};
+use super::takers::Creation;
+use super::truth::{Asking, Effect, Reading, Says, Told};
 
 /// For answers that the script has replaced.
 const NOTHING: (Told, Body) = (Told::Nothing, Body { headers: String::new(), payload: Vec::new() });
@@ -18,16 +19,21 @@ impl Model {
         if let Some(alien) = asked.fate.alien {
             self.send_alien(now, &asked.reply, alien);
         }
-        let stream = self.store.takes(&publish.subject).map(str::to_string);
+        let others = self.offer_others(now, &publish, &asked);
+        let stream = self.route(now, &publish.subject);
         let led = stream.filter(|stream| !self.script.leaderless(now, stream));
         let Some(stream) = led else {
-            let heard = self.script.core_subscriber(now, &publish.subject);
+            let heard = others || self.script.core_subscriber(now, &publish.subject);
             self.refuse(asked.attempt, "no stream or no leader");
             if !heard {
                 self.say_no_responders(now, &publish.subject, &asked);
             }
             return;
         };
+        let mut asked = asked;
+        if self.script.storm(now, &stream) {
+            asked.fate = Fate::refused(Refusal::Insufficient, self.script.rng.chance(200));
+        }
         if !asked.fate.store {
             let why = if let Answer::Refusal(refusal) = asked.fate.answer { format!("{refusal:?}") } else { "swallowed".into() };
             self.refuse(asked.attempt, &why);
@@ -58,7 +64,7 @@ impl Model {
 
     fn store(&mut self, now: u64, stream: &str, publish: &Publish, asked: Asked) {
         let put = self.store.put(now, stream, publish);
-        self.record_copy(now, asked.conn, stream, publish, &put);
+        self.record_copy(now, asked.conn, stream, publish, &put, false);
         let (domain, name) = (self.script.domain.as_deref(), stream.to_string());
         let (effect, honest) = match put {
             Put::New(seq) => (Effect::Stored { stream: name, seq }, (Told::Ack, reply::ack(stream, domain, seq, false))),
@@ -82,12 +88,13 @@ impl Model {
             }
         };
         self.set_told(asked.attempt, told);
-        let answers = damage.is_none().then_some(asked.attempt);
+        self.set_said_by(asked.attempt, stream);
+        let means = damage.is_none().then_some(Reading::Answer(asked.attempt));
         let leaves = now + STREAM_TIME + asked.fate.delay;
         if let Some(later) = asked.fate.again {
-            self.mail(leaves + later, Mail { subject: asked.reply.clone(), body: body.clone(), damage, answers });
+            self.mail(leaves + later, Mail { subject: asked.reply.clone(), body: body.clone(), damage, means });
         }
-        self.mail(leaves, Mail { subject: asked.reply, body, damage, answers });
+        self.mail(leaves, Mail { subject: asked.reply, body, damage, means });
     }
 
     fn send_alien(&mut self, now: u64, inbox: &str, alien: Alien) {
@@ -98,7 +105,7 @@ impl Model {
             Alien::UnknownToken => (format!("{prefix}.{unknown}"), reply::ack("S", None, 1, false)),
             Alien::Status => (inbox.to_string(), Body { headers: "NATS/1.0 100 Idle Heartbeat\r\n\r\n".into(), payload: Vec::new() }),
         };
-        self.mail(now, Mail { subject, body, damage: None, answers: None });
+        self.mail(now, Mail { subject, body, damage: None, means: None });
     }
 
     fn say_no_responders(&mut self, now: u64, subject: &str, asked: &Asked) {
@@ -107,32 +114,68 @@ impl Model {
         if let Some(sid) = sid {
             self.set_told(asked.attempt, Told::Refused);
             // From the server's read loop, to the same connection (X2).
-            self.say(now, asked.conn, body.frame(&asked.reply, &sid), Some(asked.attempt));
+            self.say(now, asked.conn, body.frame(&asked.reply, &sid), Some(Reading::Answer(asked.attempt)));
         }
     }
 
+    /// A request to the JetStream API: of the streams that are meant, or of the client's own server where that is another.
     pub(super) fn api(&mut self, now: u64, conn: u64, words: &str, publish: &Publish) {
-        self.truth.api_requests.push((now, publish.subject.clone()));
+        let question = self.note_question(now, conn, words, Says::Nothing);
         let Some(inbox) = publish.reply.clone() else { return };
-        let silent = self.script.trouble(now, |trouble| *trouble == Trouble::ApiSilent).is_some();
-        if silent {
+        let asked_domain = publish.subject.strip_prefix("$JS.").and_then(|rest| rest.split_once(".API.")).map(|(domain, _)| domain);
+        let (home, known) = match (&self.script.land.asked_domain, asked_domain) {
+            (None, None) => (true, true),
+            (Some(_), None) => (false, self.script.land.abroad.is_some()),
+            (home, Some(domain)) => (true, home.as_deref() == Some(domain) || self.script.domain.as_deref() == Some(domain)),
+        };
+        if self.script.trouble(now, |trouble| *trouble == Trouble::ApiSilent).is_some() {
             return;
         }
-        if self.script.trouble(now, |trouble| *trouble == Trouble::ApiUnavailable).is_some() {
+        let creation = if words.starts_with("STREAM.CREATE.") { self.script.land.creations.pop_front() } else { None };
+        let unavailable = !known || self.script.trouble(now, |trouble| *trouble == Trouble::ApiUnavailable).is_some();
+        if unavailable {
             let sid = self.sessions.get(&conn).and_then(|session| session.sid_of(&inbox));
             if let Some(sid) = sid {
                 let body = reply::no_responders(&publish.subject, self.script.named_503);
-                self.say(now, conn, body.frame(&inbox, &sid), None);
+                self.set_says(question, Says::Refuses);
+                self.say(now, conn, body.frame(&inbox, &sid), Some(Reading::Question(question)));
             }
             return;
         }
-        let answer = api::respond(&mut self.store, now, words, &publish.payload, self.script.refuse_create.as_ref());
-        self.remember_streams();
+        let error = match creation {
+            Some(Creation::LostRequest) => return,
+            Some(Creation::Cut) => return self.cut(now, conn),
+            Some(Creation::Unavailable) => Some(ApiError::new(503, 10008, "JetStream system temporarily unavailable")),
+            Some(Creation::LostAnswer) | None => self.script.api_error(now),
+        };
+        let answer = match (&error, home) {
+            (Some(error), _) => api::failure(words, error),
+            (None, true) => api::respond(&mut self.store, now, words, &publish.payload, &self.script),
+            (None, false) => api::respond(&mut self.abroad, now, words, &publish.payload, &Script::calm()),
+        };
+        if home {
+            self.remember_streams(now);
+        }
+        if creation == Some(Creation::LostAnswer) {
+            return;
+        }
+        self.set_says(question, api::says(&answer));
         let delay = STREAM_TIME * self.script.rng.between(1, 20);
-        self.mail(now + delay, Mail { subject: inbox, body: Body::plain(answer.to_string()), damage: None, answers: None });
+        self.mail(now + delay, Mail { subject: inbox, body: Body::plain(answer.to_string()), damage: None, means: Some(Reading::Question(question)) });
     }
 
-    fn mail(&mut self, leaves: u64, mail: Mail) {
+    pub(super) fn note_question(&mut self, now: u64, conn: u64, words: &str, says: Says) -> usize {
+        self.truth.questions.push(Asking { conn, asked: now, words: words.into(), says, read: None });
+        self.truth.questions.len() - 1
+    }
+
+    fn set_says(&mut self, question: usize, says: Says) {
+        if let Some(question) = self.truth.questions.get_mut(question) {
+            question.says = says;
+        }
+    }
+
+    pub(super) fn mail(&mut self, leaves: u64, mail: Mail) {
         self.mailed += 1;
         self.mail.insert((leaves, self.mailed), mail);
     }
@@ -146,7 +189,7 @@ impl Model {
                     Some(damage) => damage.frame(&mail.body, &mail.subject, &sid, &mut self.script.rng),
                     None => mail.body.frame(&mail.subject, &sid),
                 };
-                session.link.send(now, frame, Note { answers: mail.answers, ..Note::default() });
+                session.link.send(now, frame, Note { means: mail.means, ..Note::default() });
             }
         }
     }

@@ -1,10 +1,13 @@
 //! The JetStream API of the model server: the four requests that a publisher makes.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::reply::ApiError;
+use super::script::Script;
 use super::store::{Store, Stream, StreamSpec};
-use super::truth::matches;
+use super::truth::{Says, matches};
 
 /// The words behind `$JS.API.` (or `$JS.<domain>.API.`) of a request's subject.
 pub(crate) fn request(subject: &str) -> Option<&str> {
@@ -12,15 +15,39 @@ pub(crate) fn request(subject: &str) -> Option<&str> {
     rest.strip_prefix("API.").or_else(|| rest.split_once(".API.").map(|(_, words)| words))
 }
 
-/// The reply to a request. `refuse_create` is what the server says to every creation.
-pub(crate) fn respond(store: &mut Store, now: u64, words: &str, body: &[u8], refuse_create: Option<&ApiError>) -> Value {
+/// The reply to a request of a server that cannot serve it.
+pub(crate) fn failure(words: &str, error: &ApiError) -> Value {
+    let kind = words.split('.').take(2).collect::<Vec<_>>().join("_").to_ascii_lowercase();
+    failed(&kind, error)
+}
+
+fn failed(kind: &str, error: &ApiError) -> Value {
+    json!({
+        "type": format!("io.nats.jetstream.api.v1.{kind}_response"),
+        "error": {"code": error.code, "err_code": error.err_code, "description": error.description},
+    })
+}
+
+/// What a reply says of the stream that was asked for.
+pub(crate) fn says(reply: &Value) -> Says {
+    match reply["error"]["err_code"].as_u64() {
+        Some(10059) => Says::Absent,
+        Some(_) => Says::Refuses,
+        None if reply["streams"].is_null() && reply["config"].is_null() => Says::Absent,
+        None => Says::Exists,
+    }
+}
+
+/// The reply to a request, as the script's server gives it.
+pub(crate) fn respond(store: &mut Store, now: u64, words: &str, body: &[u8], script: &Script) -> Value {
+    let (refuse_create, imported) = (script.refuse_create.as_ref(), &script.land.imported);
     let kind = words.to_ascii_lowercase();
     let result = if words == "INFO" {
         Ok(("account_info", account()))
     } else if words == "STREAM.NAMES" {
-        Ok(("stream_names", names(store, body)))
+        Ok(("stream_names", names(store, body, imported)))
     } else if let Some(name) = words.strip_prefix("STREAM.INFO.") {
-        let found = store.streams.get(name).map(|stream| info(stream, now)).ok_or_else(|| ApiError::new(404, 10059, "stream not found"));
+        let found = store.streams.get(name).filter(|_| !imported.contains(name)).map(|stream| info(stream, now)).ok_or_else(|| ApiError::new(404, 10059, "stream not found"));
         found.map(|info| ("stream_info", info)).map_err(|e| ("stream_info", e))
     } else if let Some(name) = words.strip_prefix("STREAM.CREATE.") {
         create(store, now, name, body, refuse_create).map(|info| ("stream_create", info)).map_err(|e| ("stream_create", e))
@@ -32,18 +59,15 @@ pub(crate) fn respond(store: &mut Store, now: u64, words: &str, body: &[u8], ref
             reply["type"] = json!(format!("io.nats.jetstream.api.v1.{kind}_response"));
             reply
         }
-        Err((kind, error)) => json!({
-            "type": format!("io.nats.jetstream.api.v1.{kind}_response"),
-            "error": {"code": error.code, "err_code": error.err_code, "description": error.description},
-        }),
+        Err((kind, error)) => failed(kind, &error),
     }
 }
 
-fn names(store: &Store, body: &[u8]) -> Value {
+fn names(store: &Store, body: &[u8], imported: &BTreeSet<String>) -> Value {
     let request: Value = serde_json::from_slice(body).unwrap_or_default();
     let wanted = request["subject"].as_str();
     let takes = |stream: &&Stream| wanted.is_none_or(|wanted| stream.spec.subjects.iter().any(|own| matches(own, wanted) || matches(wanted, own)));
-    let names: Vec<&str> = store.streams.values().filter(takes).map(|stream| stream.spec.name.as_str()).collect();
+    let names: Vec<&str> = store.streams.values().filter(|stream| !imported.contains(&stream.spec.name)).filter(takes).map(|stream| stream.spec.name.as_str()).collect();
     // The server says null, not [], when there is none.
     let list = if names.is_empty() { Value::Null } else { json!(names) };
     json!({"total": names.len(), "offset": 0, "limit": 1024, "streams": list})
@@ -118,7 +142,7 @@ fn timestamp(nanos: u64) -> String {
 mod tests {
     use async_nats::jetstream::{account::Account, response::Response, stream::Info};
 
-    use super::{ApiError, Store, StreamSpec, request, respond};
+    use super::{ApiError, Script, Store, StreamSpec, request, respond};
 
     fn store() -> Store {
         let mut store = Store::default();
@@ -128,11 +152,11 @@ mod tests {
 
     #[test]
     fn the_replies_are_what_the_clients_types_expect() {
-        let info: Info = serde_json::from_value(respond(&mut store(), 9, "STREAM.INFO.ORDERS", b"", None)).unwrap();
+        let info: Info = serde_json::from_value(respond(&mut store(), 9, "STREAM.INFO.ORDERS", b"", &Script::calm())).unwrap();
         assert_eq!((info.config.name.as_str(), info.config.duplicate_window.as_secs()), ("ORDERS", 120));
-        let account: Account = serde_json::from_value(respond(&mut store(), 9, "INFO", b"", None)).unwrap();
+        let account: Account = serde_json::from_value(respond(&mut store(), 9, "INFO", b"", &Script::calm())).unwrap();
         assert_eq!(account.streams, 0);
-        let missing: Response<Info> = serde_json::from_value(respond(&mut store(), 9, "STREAM.INFO.X", b"", None)).unwrap();
+        let missing: Response<Info> = serde_json::from_value(respond(&mut store(), 9, "STREAM.INFO.X", b"", &Script::calm())).unwrap();
         assert!(matches!(missing, Response::Err { error } if error.code() == 404));
     }
 
@@ -148,19 +172,19 @@ mod tests {
             ..Default::default()
         };
         let body = serde_json::to_vec(&config).unwrap();
-        let refusal = ApiError::new(500, 10074, "replicas > 1 not supported in non-clustered mode");
-        assert_eq!(respond(&mut store, 9, "STREAM.CREATE.A", &body, Some(&refusal))["error"]["err_code"], 10074);
-        let info: Info = serde_json::from_value(respond(&mut store, 9, "STREAM.CREATE.A", &body, None)).unwrap();
+        let refusing = Script { refuse_create: Some(ApiError::new(500, 10074, "replicas > 1 not supported in non-clustered mode")), ..Script::calm() };
+        assert_eq!(respond(&mut store, 9, "STREAM.CREATE.A", &body, &refusing)["error"]["err_code"], 10074);
+        let info: Info = serde_json::from_value(respond(&mut store, 9, "STREAM.CREATE.A", &body, &Script::calm())).unwrap();
         assert_eq!((info.config.name.as_str(), info.config.max_messages), ("A", 3));
         assert_eq!(store.streams["A"].spec.duplicate_window, 7_000_000_000);
-        assert_eq!(respond(&mut store, 9, "STREAM.CREATE.B", &body, None)["error"]["err_code"], 10056);
+        assert_eq!(respond(&mut store, 9, "STREAM.CREATE.B", &body, &Script::calm())["error"]["err_code"], 10056);
     }
 
     #[test]
     fn names_by_subject() {
         let mut store = store();
-        assert_eq!(respond(&mut store, 9, "STREAM.NAMES", br#"{"subject":"orders.new"}"#, None)["streams"], serde_json::json!(["ORDERS"]));
-        assert!(respond(&mut store, 9, "STREAM.NAMES", br#"{"subject":"x"}"#, None)["streams"].is_null());
+        assert_eq!(respond(&mut store, 9, "STREAM.NAMES", br#"{"subject":"orders.new"}"#, &Script::calm())["streams"], serde_json::json!(["ORDERS"]));
+        assert!(respond(&mut store, 9, "STREAM.NAMES", br#"{"subject":"x"}"#, &Script::calm())["streams"].is_null());
     }
 
     #[test]

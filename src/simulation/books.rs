@@ -5,12 +5,12 @@ use super::frame::{Frame, Publish, Spanned};
 use super::link::Note;
 use super::model::Model;
 use super::store::Put;
-use super::truth::{Attempt, Effect, StoredCopy, Told};
+use super::truth::{Attempt, Effect, Reading, StoredCopy, Told};
 
 impl Model {
-    pub(super) fn say(&mut self, now: u64, conn: u64, frame: Vec<u8>, answers: Option<usize>) {
+    pub(super) fn say(&mut self, now: u64, conn: u64, frame: Vec<u8>, means: Option<Reading>) {
         if let Some(session) = self.sessions.get_mut(&conn) {
-            session.link.send_in_order(now, 0, frame, Note { answers, ..Note::default() });
+            session.link.send_in_order(now, 0, frame, Note { means, ..Note::default() });
         }
     }
 
@@ -43,6 +43,8 @@ impl Model {
             effect,
             told: Told::Nothing,
             answered: None,
+            said_by: None,
+            words: Vec::new(),
             fenced: None,
         });
         Some(number)
@@ -59,23 +61,46 @@ impl Model {
         self.set_effect(attempt, Effect::NotStored(why.into()));
     }
 
+    pub(super) fn set_said_by(&mut self, attempt: usize, stream: &str) {
+        if let Some(attempt) = self.truth.attempts.get_mut(attempt) {
+            attempt.said_by = Some(stream.into());
+        }
+    }
+
     pub(super) fn set_told(&mut self, attempt: usize, told: Told) {
         if let Some(attempt) = self.truth.attempts.get_mut(attempt) {
             attempt.told = told;
         }
     }
 
-    pub(super) fn record_copy(&mut self, now: u64, conn: u64, stream: &str, publish: &Publish, put: &Put) {
+    pub(super) fn record_copy(&mut self, now: u64, conn: u64, stream: &str, publish: &Publish, put: &Put, abroad: bool) {
+        let store = if abroad { &self.abroad } else { &self.store };
+        let born = store.streams.get(stream).map_or(0, |stream| stream.created);
         if let Put::New(seq) = *put {
             let (subject, payload) = (publish.subject.clone(), publish.payload.clone());
             let msg_id = publish.msg_id().map(Into::into);
-            self.truth.copies.push(StoredCopy { stream: stream.into(), seq, subject, payload, msg_id, at: now, conn });
+            self.truth.copies.push(StoredCopy { stream: stream.into(), seq, subject, payload, msg_id, at: now, conn, abroad, born });
         }
     }
 
-    pub(super) fn remember_streams(&mut self) {
+    /// Writes down which streams there are, and their windows.
+    pub(super) fn remember_streams(&mut self, now: u64) {
+        for (name, lives) in &mut self.truth.lives {
+            if let Some(life) = lives.last_mut().filter(|life| life.1 == u64::MAX && !self.store.streams.contains_key(name)) {
+                life.1 = now;
+            }
+        }
         for stream in self.store.streams.values() {
-            self.truth.streams.entry(stream.spec.name.clone()).or_insert_with(|| stream.spec.subjects.clone());
+            let name = &stream.spec.name;
+            self.truth.streams.entry(name.clone()).or_insert_with(|| stream.spec.subjects.clone());
+            let lives = self.truth.lives.entry(name.clone()).or_default();
+            if lives.last().is_none_or(|life| life.1 < u64::MAX) {
+                lives.push((stream.created, u64::MAX));
+            }
+            let windows = self.truth.windows.entry(name.clone()).or_default();
+            if windows.last().is_none_or(|(_, window)| *window != stream.spec.duplicate_window) {
+                windows.push((now, stream.spec.duplicate_window));
+            }
         }
     }
 

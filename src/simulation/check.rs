@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use super::truth::{Attempt, Effect, StoredCopy, Told, Truth};
+use super::book::{RuleBook, Seen};
+use super::truth::{Attempt, StoredCopy, Truth};
+use super::words;
 use crate::error::Persistence;
 
 /// A message that `publish` accepted. Its payload is unlike all others.
@@ -11,6 +13,8 @@ use crate::error::Persistence;
 pub(crate) struct Message {
     pub(crate) id: u64,
     pub(crate) thread: u32,
+    /// The rule that it was accepted under.
+    pub(crate) rule: u32,
     pub(crate) topic: String,
     pub(crate) payload: Vec<u8>,
     /// The caller's own id, if it gave one.
@@ -28,6 +32,8 @@ pub(crate) struct Report {
     pub(crate) persistence: Persistence,
     /// The stream's sequence, or 0 when the report gives none.
     pub(crate) seq: u64,
+    /// The stream that it names, if any.
+    pub(crate) stream: String,
     pub(crate) duplicate: bool,
     /// The wire had the message at least once, whether or not it left.
     pub(crate) staged: bool,
@@ -44,6 +50,9 @@ pub(crate) struct History {
     /// The highest figures ever seen.
     pub(crate) pending: u64,
     pub(crate) pending_bytes: u64,
+    /// When each message was given to the wire, time by time.
+    pub(crate) stagings: BTreeMap<u64, Vec<u64>>,
+    pub(crate) rules: RuleBook,
 }
 
 /// What was configured. Times in nanoseconds.
@@ -53,7 +62,7 @@ pub(crate) struct Limits {
     pub(crate) max_pending_bytes: u64,
     pub(crate) ack_wait: u64,
     pub(crate) delivery_timeout: u64,
-    /// The duplicate window that the handler reckons with.
+    /// The duplicate window that the handler reckons with where it knows none.
     pub(crate) duplicate_window: u64,
     pub(crate) resend_without_msg_id: bool,
     /// How much later than due a report or a resend may be, its way through buffers included.
@@ -67,20 +76,22 @@ pub(crate) struct Limits {
     pub(crate) max_attempts: usize,
     /// Attempts of all messages together.
     pub(crate) max_attempts_total: usize,
-    /// Streams whose rule says `in_flight=1`: refusals do not excuse disorder there.
-    pub(crate) strictly_ordered: BTreeSet<String>,
+    /// `on_no_stream=wait`.
+    pub(crate) waits_for_streams: bool,
+    /// `jetstream_domain`.
+    pub(crate) domain: Option<String>,
+    /// The first and the longest pause between probes.
+    pub(crate) probe_pauses: (u64, u64),
 }
 
 impl Limits {
     /// The latest time at which something due at `due` may be seen.
-    fn latest(&self, due: u64) -> u64 {
+    pub(super) fn latest(&self, due: u64) -> u64 {
         self.client_pauses.iter().fold(due + self.slack, |latest, &(from, len)| if from <= latest { latest.max(from + len + self.slack) } else { latest })
     }
-}
 
-impl Limits {
     /// What the wall clock says.
-    fn age(&self, at: u64) -> u64 {
+    pub(super) fn age(&self, at: u64) -> u64 {
         at + self.suspends.iter().filter(|(from, _)| *from <= at).map(|(_, len)| len).sum::<u64>()
     }
 }
@@ -96,17 +107,24 @@ pub(crate) fn check(history: &History, truth: &Truth, limits: &Limits) -> Result
     case.one_copy_each()?;
     case.resends_are_allowed()?;
     case.attempts_are_few()?;
+    case.questions_are_few()?;
+    case.ends_have_reasons()?;
+    case.in_flight_is_kept()?;
+    case.nothing_new_passes()?;
     case.order_is_kept()
 }
 
-struct Case<'a> {
-    history: &'a History,
-    truth: &'a Truth,
-    limits: &'a Limits,
-    messages: BTreeMap<&'a [u8], &'a Message>,
-    reports: BTreeMap<u64, Vec<&'a Report>>,
+/// A run, sorted.
+pub(super) struct Case<'a> {
+    pub(super) history: &'a History,
+    pub(super) truth: &'a Truth,
+    pub(super) limits: &'a Limits,
+    pub(super) messages: BTreeMap<&'a [u8], &'a Message>,
+    pub(super) reports: BTreeMap<u64, Vec<&'a Report>>,
     copies: BTreeMap<&'a [u8], Vec<&'a StoredCopy>>,
     attempts: BTreeMap<&'a [u8], Vec<&'a Attempt>>,
+    /// The streams whose acknowledgements each rule has seen.
+    pub(super) seen: Seen,
 }
 
 impl<'a> Case<'a> {
@@ -118,14 +136,35 @@ impl<'a> Case<'a> {
         let reports = group(history.reports.iter().map(|report| (report.id, report)));
         let copies = group(truth.copies.iter().map(|copy| (&copy.payload[..], copy)));
         let attempts = group(truth.attempts.iter().map(|attempt| (&attempt.payload[..], attempt)));
-        Ok(Self { history, truth, limits, messages, reports, copies, attempts })
+        let mut case = Self { history, truth, limits, messages, reports, copies, attempts, seen: Seen::default() };
+        let mut seen = Seen::default();
+        for message in &history.accepted {
+            if case.report_of(message).is_some_and(|report| report.persistence == Persistence::Persisted)
+                && let Some((at, stream)) = words::first_ack(&history.rules, truth, limits, message, case.attempts_of(message))
+            {
+                seen.note(message, stream, at);
+            }
+        }
+        case.seen = seen;
+        Ok(case)
     }
 
-    fn attempts_of(&self, message: &Message) -> &[&'a Attempt] {
+    /// The one report of a message, if it is one.
+    pub(super) fn report_of(&self, message: &Message) -> Option<&'a Report> {
+        let Some([report]) = self.reports.get(&message.id).map(Vec::as_slice) else { return None };
+        Some(report)
+    }
+
+    /// When the message was settled; never, if it was not.
+    pub(super) fn settled_at(&self, message: &Message) -> u64 {
+        self.report_of(message).map_or(u64::MAX, |report| report.at)
+    }
+
+    pub(super) fn attempts_of(&self, message: &Message) -> &[&'a Attempt] {
         self.attempts.get(&message.payload[..]).map_or(&[], Vec::as_slice)
     }
 
-    fn copies_of(&self, message: &Message) -> &[&'a StoredCopy] {
+    pub(super) fn copies_of(&self, message: &Message) -> &[&'a StoredCopy] {
         self.copies.get(&message.payload[..]).map_or(&[], Vec::as_slice)
     }
 
@@ -162,34 +201,6 @@ impl<'a> Case<'a> {
         Ok(())
     }
 
-    /// P2, seen from the reports.
-    fn reports_are_true(&self) -> Result<(), String> {
-        for message in &self.history.accepted {
-            let Some([report]) = self.reports.get(&message.id).map(Vec::as_slice) else { continue };
-            let (copies, attempts) = (self.copies_of(message), self.attempts_of(message));
-            let acks = attempts.iter().filter(|attempt| attempt.told == Told::Ack).filter_map(|attempt| attempt.answered);
-            let acked = acks.min();
-            // A frame whose payload never reached the server cannot be told from others on its subject.
-            let sent = report.staged
-                || !attempts.is_empty()
-                || self.truth.attempts.iter().any(|attempt| attempt.payload.is_empty() && attempt.subject == message.topic);
-            let wrong = match report.persistence {
-                Persistence::Persisted if copies.is_empty() => "P2: reported PERSISTED, but no stream holds it",
-                Persistence::Persisted if report.seq != 0 && copies.iter().all(|copy| copy.seq != report.seq) => "P2: reported with another message's sequence",
-                Persistence::Persisted if report.duplicate => "P2: flagged as a duplicate, although only its own attempts carry its id",
-                Persistence::Persisted if acked.is_none_or(|at| at > report.at) => "P2: reported PERSISTED before any ack was read",
-                Persistence::NotPersisted if !copies.is_empty() => "P2: reported NOT_PERSISTED, but a stream holds it",
-                Persistence::PossiblyPersisted if !sent => "P2: reported POSSIBLY_PERSISTED, but it never left",
-                Persistence::PossiblyPersisted | Persistence::NotPersisted if acked.is_some_and(|at| self.limits.latest(at) < report.at) => {
-                    "P2: its ack was read long before the report, which does not know it"
-                }
-                _ => continue,
-            };
-            return Err(self.story(message, wrong));
-        }
-        Ok(())
-    }
-
     /// P2, seen from the streams: only what was accepted, as it was accepted.
     fn nothing_else_is_stored(&self) -> Result<(), String> {
         for copy in &self.truth.copies {
@@ -213,76 +224,6 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// P4: as long as the server remembers the id.
-    fn one_copy_each(&self) -> Result<(), String> {
-        for message in &self.history.accepted {
-            let copies = self.copies_of(message);
-            let has_id = copies.iter().all(|copy| copy.msg_id.is_some());
-            if let Some(pair) = copies.windows(2).find(|pair| has_id && pair[1].at < pair[0].at + self.limits.duplicate_window) {
-                return Err(self.story(message, &format!("P4: two copies, at sequences {} and {}", pair[0].seq, pair[1].seq)));
-            }
-        }
-        let ids = group(self.truth.attempts.iter().filter_map(|attempt| Some((attempt.msg_id.as_deref()?, &attempt.payload))));
-        for (id, payloads) in ids {
-            if payloads.iter().any(|payload| *payload != payloads[0] && !payload.is_empty() && !payloads[0].is_empty()) {
-                return Err(format!("P4: two messages share the id {id}"));
-            }
-        }
-        Ok(())
-    }
-
-    /// P4 and its fences: each attempt against those before it.
-    fn resends_are_allowed(&self) -> Result<(), String> {
-        for message in &self.history.accepted {
-            let attempts = self.attempts_of(message);
-            for (n, attempt) in attempts.iter().enumerate() {
-                // Attempts are in the order in which the server saw them; a zombie's bytes may come after newer ones.
-                let earlier = attempts.iter().enumerate().filter(|&(m, other)| (other.first_byte, m) < (attempt.first_byte, n)).map(|(_, other)| *other);
-                for other in earlier {
-                    if let Some(wrong) = self.forbidden(other, attempt) {
-                        return Err(self.story(message, &format!("{wrong} (the attempt at {})", time(attempt.first_byte))));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Why `later` should not have been sent after `earlier`.
-    fn forbidden(&self, earlier: &Attempt, later: &Attempt) -> Option<&'static str> {
-        let limits = self.limits;
-        if earlier.msg_id != later.msg_id {
-            return Some("P4: sent again with another id");
-        }
-        if later.first_byte < earlier.last_byte {
-            return Some("sent again while an earlier attempt was still going out");
-        }
-        let answered = earlier.answered.is_some_and(|at| at <= later.first_byte);
-        if earlier.conn == later.conn && !answered {
-            if later.first_byte < earlier.last_byte + limits.ack_wait {
-                return Some("sent again before ack_wait was over");
-            }
-            if earlier.fenced.is_none_or(|at| at > later.first_byte) {
-                return Some("sent again on the same connection before a PONG told that the first was read");
-            }
-        }
-        match earlier.told {
-            Told::Ack if earlier.answered.is_some_and(|at| later.first_byte > limits.latest(at) + limits.outbox) => {
-                return Some("sent again although its ack had been read");
-            }
-            Told::Refused if answered => return None,
-            // Whether an -ERR proves anything depends on the fences around it; the server at least stored nothing.
-            Told::Denied => return None,
-            _ => {}
-        }
-        if later.msg_id.is_none() {
-            // Where the user allows it there is no window either: the stream knows no id to compare.
-            return (!limits.resend_without_msg_id).then_some("P4: sent again without an id, although it may be stored");
-        }
-        let bound = limits.age(earlier.last_byte) + limits.duplicate_window.saturating_sub(limits.ack_wait);
-        (limits.age(later.first_byte) > bound + limits.slack).then_some("P4: sent again too late for the duplicate window")
-    }
-
     fn attempts_are_few(&self) -> Result<(), String> {
         let limits = self.limits;
         for message in &self.history.accepted {
@@ -298,37 +239,8 @@ impl<'a> Case<'a> {
         Ok(())
     }
 
-    /// P10: per stream and thread, where the server refused and swallowed nothing.
-    fn order_is_kept(&self) -> Result<(), String> {
-        let refused: BTreeSet<&str> = self
-            .truth
-            .attempts
-            .iter()
-            .filter(|attempt| matches!(attempt.effect, Effect::NotStored(_)))
-            .filter_map(|attempt| self.truth.stream_of(&attempt.subject))
-            .collect();
-        let place: BTreeMap<u64, usize> = self.history.accepted.iter().enumerate().map(|(place, message)| (message.id, place)).collect();
-        let mut newest: BTreeMap<(&str, u32), &Message> = BTreeMap::new();
-        let mut seen: BTreeSet<u64> = BTreeSet::new();
-        for copy in &self.truth.copies {
-            let Some(message) = self.messages.get(&copy.payload[..]) else { continue };
-            let excused = refused.contains(&copy.stream[..]) && !self.limits.strictly_ordered.contains(&copy.stream);
-            // A second copy, which P4 judges, says nothing about the order.
-            if excused || !seen.insert(message.id) {
-                continue;
-            }
-            let before = newest.insert((&copy.stream, message.thread), message);
-            if let Some(before) = before.filter(|before| place[&before.id] > place[&message.id]) {
-                return Err(
-                    self.story(message, &format!("P10: stored behind message {}, which was accepted later", before.id)) + &self.story(before, "The other")
-                );
-            }
-        }
-        Ok(())
-    }
-
     /// All that is known of a message.
-    fn story(&self, message: &Message, what: &str) -> String {
+    pub(super) fn story(&self, message: &Message, what: &str) -> String {
         let mut story = format!("{what}\n  message {} of thread {} to {}, {} bytes", message.id, message.thread, message.topic, message.payload.len());
         let mut line = |text: String| _ = write!(story, "\n  {text}");
         line(format!("{} accepted", time(message.accepted_at)));
@@ -346,9 +258,13 @@ impl<'a> Case<'a> {
                 or_never(attempt.answered),
                 or_never(attempt.fenced)
             ));
+            for word in &attempt.words {
+                line(format!("  {:?} by {:?} of {:?}, read {}", word.told, word.stream, word.domain, or_never(word.read)));
+            }
         }
         for copy in self.copies_of(message) {
-            line(format!("{} stored in {} at sequence {}, from connection {}", time(copy.at), copy.stream, copy.seq, copy.conn));
+            let abroad = if copy.abroad { " abroad" } else { "" };
+            line(format!("{} stored in {}{abroad} at sequence {}, from connection {}", time(copy.at), copy.stream, copy.seq, copy.conn));
         }
         for report in self.reports.get(&message.id).into_iter().flatten() {
             let flag = if report.duplicate { ", duplicate" } else { "" };
@@ -359,7 +275,7 @@ impl<'a> Case<'a> {
     }
 }
 
-fn group<K: Ord, V>(pairs: impl Iterator<Item = (K, V)>) -> BTreeMap<K, Vec<V>> {
+pub(super) fn group<K: Ord, V>(pairs: impl Iterator<Item = (K, V)>) -> BTreeMap<K, Vec<V>> {
     let mut groups: BTreeMap<K, Vec<V>> = BTreeMap::new();
     for (key, value) in pairs {
         groups.entry(key).or_default().push(value);
@@ -367,6 +283,6 @@ fn group<K: Ord, V>(pairs: impl Iterator<Item = (K, V)>) -> BTreeMap<K, Vec<V>> 
     groups
 }
 
-fn time(nanos: u64) -> String {
+pub(super) fn time(nanos: u64) -> String {
     format!("{}.{:06} s", nanos / 1_000_000_000, nanos % 1_000_000_000 / 1000)
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::rng::Rng;
 use super::script::ConnPlan;
+use super::truth::Reading;
 
 /// What a read on the client's side gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +21,8 @@ pub(crate) enum Output {
 /// What it means when the client has read a frame to its last byte.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Note {
-    /// The attempt whose fate the frame tells.
-    pub(crate) answers: Option<usize>,
+    /// What the frame tells.
+    pub(crate) means: Option<Reading>,
     /// The attempts in front of the PING that this PONG answers.
     pub(crate) fences: Vec<usize>,
     pub(crate) is_info: bool,

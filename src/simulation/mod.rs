@@ -18,10 +18,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod absence;
 mod answers;
 mod api;
 mod audit;
+mod book;
 mod books;
+mod changes;
 mod check;
 mod check_tests;
 mod draw;
@@ -30,13 +33,18 @@ mod link;
 mod model;
 mod model_tests;
 mod network;
+mod order;
 mod plan;
 mod reference;
 mod reply;
 mod rng;
+mod scene;
 mod script;
 mod seeds;
 mod store;
+mod takers;
 mod truth;
 mod users;
+mod windows;
+mod words;
 mod world;

@@ -11,7 +11,7 @@ use super::link::{Link, Note, Output};
 use super::reply::{self, Body, Damage};
 use super::script::{Cut, Fate, Happening, Script, Trouble};
 use super::store::{Proposals, Store, StreamSpec};
-use super::truth::{Effect, Ephemeral, Told, Truth, matches};
+use super::truth::{Effect, Ephemeral, Reading, Says, Told, Truth, matches};
 
 /// What a stream needs to store and answer.
 pub(super) const STREAM_TIME: u64 = 100_000;
@@ -27,6 +27,8 @@ pub(crate) struct Gone;
 pub(crate) struct Model {
     pub(crate) script: Script,
     pub(crate) store: Store,
+    /// The other JetStream's streams.
+    pub(crate) abroad: Store,
     pub(crate) truth: Truth,
     pub(super) sessions: BTreeMap<u64, Session>,
     /// Messages from the streams by the times at which they leave.
@@ -66,7 +68,7 @@ pub(super) struct Mail {
     pub(super) subject: String,
     pub(super) body: Body,
     pub(super) damage: Option<Damage>,
-    pub(super) answers: Option<usize>,
+    pub(super) means: Option<Reading>,
 }
 
 /// Who waits for an answer, and what it shall be.
@@ -92,8 +94,9 @@ enum Event {
 impl Model {
     /// A server without streams.
     pub(crate) fn new(script: Script) -> Self {
-        let (store, truth) = (Store::default(), Truth::default());
-        Self { script, store, truth, sessions: BTreeMap::new(), mail: BTreeMap::new(), mailed: 0, proposals: BTreeMap::new(), quiet_until: 0 }
+        let truth = Truth { domain: script.domain.clone(), ..Truth::default() };
+        let (store, abroad) = (Store::default(), Store::default());
+        Self { script, store, abroad, truth, sessions: BTreeMap::new(), mail: BTreeMap::new(), mailed: 0, proposals: BTreeMap::new(), quiet_until: 0 }
     }
 
     /// Makes a stream, as another client would.
@@ -101,12 +104,13 @@ impl Model {
         if let Err(error) = self.store.create(now, spec) {
             self.truth.breaches.push(format!("the test's own stream was refused: {}", error.description));
         }
-        self.remember_streams();
+        self.remember_streams(now);
     }
 
     /// A new connection. Its id must not have been used before.
     pub(crate) fn connect(&mut self, now: u64, conn: u64) -> Result<(), Gone> {
         self.tick(now);
+        self.truth.opened.insert(conn, now);
         if self.script.trouble(now, |trouble| *trouble == Trouble::Refusing).is_some() {
             return Err(Gone);
         }
@@ -128,7 +132,7 @@ impl Model {
             link: Link::new(now, plan),
         };
         if !session.link.plan.mute {
-            let info = reply::info(conn, session.told_payload, false);
+            let info = reply::info(conn, session.told_payload, false, self.script.local_domain());
             session.link.send_in_order(self.script.awake(now), 0, info, Note { is_info: true, ..Note::default() });
         }
         self.sessions.insert(conn, session);
@@ -157,8 +161,8 @@ impl Model {
         let (output, notes) = session.link.read(now, max, &mut self.script.rng);
         for note in notes {
             session.informed |= note.is_info;
-            if let Some(attempt) = note.answers {
-                self.truth.note_answer(attempt, now);
+            if let Some(reading) = note.means {
+                self.truth.note_read(reading, now);
             }
             for attempt in note.fences {
                 self.truth.note_fence(attempt, now);
@@ -347,8 +351,12 @@ impl Model {
             if let Some(attempt) = attempt {
                 self.set_told(attempt, Told::Denied);
             }
-            let text = format!("Permissions Violation for Publish to \"{}\"", publish.subject);
-            self.say(now, conn, reply::err(&text), attempt);
+            let means = match &api {
+                Some(words) => Some(Reading::Question(self.note_question(now, conn, words, Says::Refuses))),
+                None => attempt.map(Reading::Answer),
+            };
+            let text = format!("Permissions Violation for Publish to \"{}\"", self.script.land.shown(&publish.subject));
+            self.say(now, conn, reply::err(&text), means);
         } else if let Some(words) = api {
             self.api(now, conn, &words, &publish);
         } else if let Some(inbox) = publish.reply.clone() {
@@ -358,9 +366,9 @@ impl Model {
             }
         } else {
             self.truth.ephemeral.push(Ephemeral { subject: publish.subject.clone(), payload: publish.payload.clone(), at: now, conn });
-            if let Some(stream) = self.store.takes(&publish.subject).map(str::to_string) {
+            if let Some(stream) = self.route(now, &publish.subject) {
                 let put = self.store.put(now, &stream, &publish);
-                self.record_copy(now, conn, &stream, &publish, &put);
+                self.record_copy(now, conn, &stream, &publish, &put, false);
             }
         }
         if cut == Some(Cut::AfterPublish(count)) {
@@ -370,15 +378,30 @@ impl Model {
 
     fn happening(&mut self, now: u64) {
         let Some((_, what)) = self.script.happenings.pop_front() else { return };
+        let domain = self.script.local_domain().map(str::to_string);
+        match &what {
+            Happening::Window { stream, window } => {
+                if let Some(stream) = self.store.streams.get_mut(stream) {
+                    stream.spec.duplicate_window = *window;
+                }
+                return self.remember_streams(now);
+            }
+            Happening::Deletion { stream } => {
+                self.store.streams.remove(stream);
+                return self.remember_streams(now);
+            }
+            Happening::Info { .. } | Happening::LameDuck { .. } => {}
+        }
         for (&conn, session) in self.sessions.iter_mut().filter(|(_, session)| !session.link.dead && session.connected) {
             let info = match what {
+                Happening::Window { .. } | Happening::Deletion { .. } => continue,
                 Happening::Info { max_payload } => {
                     (session.max_payload, session.told_payload) = (max_payload, session.told_payload.max(max_payload));
-                    reply::info(conn, max_payload, false)
+                    reply::info(conn, max_payload, false, domain.as_deref())
                 }
                 Happening::LameDuck { grace } => {
                     session.close_at = Some((now + grace, None));
-                    reply::info(conn, session.max_payload, true)
+                    reply::info(conn, session.max_payload, true, domain.as_deref())
                 }
             };
             session.link.send_in_order(now, 0, info, Note::default());
@@ -410,7 +433,7 @@ impl Model {
         self.bury(conn);
     }
 
-    fn cut(&mut self, now: u64, conn: u64) {
+    pub(super) fn cut(&mut self, now: u64, conn: u64) {
         if let Some(session) = self.sessions.get_mut(&conn) {
             session.link.cut(now, &mut self.script.rng);
             self.bury(conn);

@@ -425,7 +425,7 @@ fn the_api_answers_is_silent_or_unavailable() {
         client.write(ask);
         let heard = client.run(10 * MS);
         assert!(heard.contains(expected) && heard.is_empty() == expected.is_empty(), "{heard}");
-        assert_eq!((client.model.truth.api_requests.len(), client.model.truth.attempts.len()), (1, 0));
+        assert_eq!((client.model.truth.questions.len(), client.model.truth.attempts.len()), (1, 0));
     }
 }
 

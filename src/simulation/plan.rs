@@ -3,6 +3,7 @@
 use super::check::Limits;
 use super::reply::ApiError;
 use super::rng::Rng;
+use super::scene::Twist;
 use super::script::{MS, Scene, Script, Timing};
 use super::store::StreamSpec;
 use crate::config::Config;
@@ -13,7 +14,12 @@ pub(super) const BUSY: u64 = 3_000 * MS;
 /// How the publisher of one seed is set up.
 pub(super) struct Plan {
     pub(super) config: Config,
+    pub(super) twists: Vec<Twist>,
     pub(super) streams: Vec<StreamSpec>,
+    /// Those of the other JetStream.
+    pub(super) abroad: Vec<StreamSpec>,
+    /// What the program sets of its rules while it runs: when, pattern, key, value.
+    pub(super) changes: Vec<(u64, String, &'static str, String)>,
     /// Topics that a stream takes, or would.
     pub(super) topics: Vec<String>,
     /// A topic that is sent and forgotten.
@@ -49,7 +55,9 @@ impl Plan {
         };
         let ack_wait = rng.pick(&[100, 300, 500]);
         let window = rng.pick(&[ack_wait * 3, 4_000, 60_000]);
-        let delivery = rng.pick(&[2_000, 8_000, 20_000]);
+        let twists = Twist::draw(seed);
+        let long = twists.contains(&Twist::LongOutage);
+        let delivery = if long { 900_000 } else { rng.pick(&[2_000, 8_000, 20_000]) };
         let ping = rng.pick(&[200, 500, 1_000]);
         let max_pending = rng.pick(&[1, 2, 5, 20, 100, 200]);
         let max_bytes = if rng.chance(250) { rng.between(2_000, 60_000) } else { 64 << 20 };
@@ -61,14 +69,16 @@ impl Plan {
         set("delivery_timeout_ms", delivery.to_string());
         set("ping_interval_ms", ping.to_string());
         set("connect_timeout_ms", "700".into());
-        set("retry_backoff_ms", rng.pick(&[5, 20, 100]).to_string());
-        set("retry_backoff_max_ms", rng.pick(&[100, 400]).to_string());
+        let (backoff, backoff_max) = (rng.pick(&[5, 20, 100]), if long { 100 } else { rng.pick(&[100, 400]) });
+        set("retry_backoff_ms", backoff.to_string());
+        set("retry_backoff_max_ms", backoff_max.to_string());
         set("max_pending", max_pending.to_string());
         set("max_pending_bytes", max_bytes.to_string());
         set("msg_id", msg_ids.into());
         set("resend_without_msg_id", resend_without_msg_id.to_string());
         set("retry_stream_full", rng.chance(300).to_string());
-        set("on_no_stream", rng.pick(&["fail", "wait"]).into());
+        let on_no_stream = rng.pick(&["fail", "wait"]);
+        set("on_no_stream", on_no_stream.into());
         set("assume_duplicate_window_ms", window.to_string());
         set("gate_share", rng.pick(&[1, 30, 75, 100]).to_string());
         set("max_attempts", max_attempts.to_string());
@@ -77,6 +87,9 @@ impl Plan {
         set("log_level", "off".into());
 
         let mut plan = Plan {
+            twists,
+            abroad: Vec::new(),
+            changes: Vec::new(),
             streams: Vec::new(),
             topics: Vec::new(),
             ephemeral: None,
@@ -106,9 +119,11 @@ impl Plan {
                 outbox: 15_000 * MS,
                 client_pauses: Vec::new(),
                 suspends: Vec::new(),
-                max_attempts: if max_attempts == 0 { 1_000 } else { max_attempts },
+                max_attempts: if long && max_attempts == 0 { 20_000 } else if max_attempts == 0 { 1_000 } else { max_attempts },
                 max_attempts_total: usize::MAX,
-                strictly_ordered: std::collections::BTreeSet::new(),
+                waits_for_streams: on_no_stream == "wait",
+                domain: None,
+                probe_pauses: (backoff * MS / 4, backoff_max * MS),
             },
             config,
         };
@@ -116,17 +131,20 @@ impl Plan {
             plan.suspends = vec![(rng.below(BUSY), rng.between(100, 100_000) * MS)];
             plan.limits.suspends = plan.suspends.clone();
         }
+        let mut twisting = rng.clone().fork();
         let named = plan.draw_streams(&mut rng, window);
+        plan.twist_streams(&mut twisting);
         let scene = Scene { streams: plan.stream_names(), topics: plan.topics.clone(), named_streams: named };
         plan.script = Script::draw(seed, Timing { ack_wait: plan.ack_wait, give_up: 3 * plan.ping_interval, busy: BUSY }, &scene);
         if rng.chance(100) {
             plan.script.refuse_create = Some(ApiError::new(500, 10074, "replicas > 1 not supported in non-clustered mode"));
         }
+        plan.twist_script(&mut twisting);
         plan.limits.client_pauses = plan.script.client_pauses.clone();
         plan
     }
 
-    fn stream_names(&self) -> Vec<String> {
+    pub(super) fn stream_names(&self) -> Vec<String> {
         (0..self.streams.len().max(1)).map(|n| format!("S{n}")).collect()
     }
 
@@ -144,8 +162,12 @@ impl Plan {
             spec.max_msg_size = rng.chance(50).then_some(400);
             let (named, limited, creates) = (rng.chance(500), rng.chance(400), rng.chance(400));
             named_all &= named;
+            // One rule for all: the streams have none of their own.
+            let alone = !self.has(Twist::WideRule);
             let mut set = |key: &str, value: &str| {
-                self.config.set_topic(&subjects, key, value).expect("a rule of the plan");
+                if alone {
+                    self.config.set_topic(&subjects, key, value).expect("a rule of the plan");
+                }
             };
             if named {
                 set("stream", &name);
@@ -157,9 +179,6 @@ impl Plan {
             if limited {
                 let in_flight = rng.pick(&[1, 1, 4]);
                 set("in_flight", &in_flight.to_string());
-                if in_flight == 1 {
-                    self.limits.strictly_ordered.insert(name.clone());
-                }
             }
             // A stream that the rule creates is missing most of the time; another one seldom.
             if rng.chance(if named && creates { 200 } else { 930 }) {
@@ -170,6 +189,6 @@ impl Plan {
             self.config.set_topic("news.>", "mode", "ephemeral").expect("a rule of the plan");
             self.ephemeral = Some("news.today".into());
         }
-        named_all
+        named_all && !self.has(Twist::WideRule)
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::book::RuleBook;
 use super::check::{History, Limits, Message, Report, check};
 use super::link::Output;
 use super::model::Model;
@@ -133,7 +134,9 @@ fn run(seed: u64, mistake: Mistake) -> Result<Profile, String> {
         suspends: Vec::new(),
         max_attempts: 300,
         max_attempts_total: 60 * 100,
-        strictly_ordered: Default::default(),
+        waits_for_streams: false,
+        domain: None,
+        probe_pauses: (50 * MS, 50 * MS),
     };
     check(&publisher.history, &publisher.model.truth, &limits).map(|()| profile).map_err(|story| format!("seed {seed}, {profile:?}: {story}"))
 }
@@ -157,7 +160,7 @@ impl Publisher {
             ends: Vec::new(),
             pings: Vec::new(),
             pending: BTreeMap::new(),
-            history: History::default(),
+            history: History { rules: RuleBook::of(Some("S")), ..History::default() },
         }
     }
 
@@ -165,7 +168,7 @@ impl Publisher {
         let id = self.history.accepted.len() as u64 + 1;
         let (thread, topic) = (0, rng.pick(&["s.a", "s.b"]).to_string());
         let payload = format!("payload {id} {}", "x".repeat(rng.index(200))).into_bytes();
-        let message = Message { id, thread, topic, payload, msg_id: None, accepted_at: self.now, delivery_timeout: None };
+        let message = Message { id, thread, rule: 0, topic, payload, msg_id: None, accepted_at: self.now, delivery_timeout: None };
         self.history.accepted.push(message.clone());
         self.pending.insert(id, Pending { message, attempts: Vec::new(), first_possible: None, retry_at: Some(0) });
         self.history.pending = self.history.pending.max(self.pending.len() as u64);
@@ -289,7 +292,7 @@ impl Publisher {
 
     fn settle(&mut self, id: u64, persistence: Persistence, seq: u64) {
         if self.pending.remove(&id).is_some() {
-            self.history.reports.push(Report { id, at: self.now, persistence, seq, duplicate: false, staged: false, text: String::new() });
+            self.history.reports.push(Report { id, at: self.now, persistence, seq, stream: String::new(), duplicate: false, staged: false, text: String::new() });
         }
     }
 

@@ -64,15 +64,16 @@ pub(crate) fn err(text: &str) -> Vec<u8> {
 }
 
 /// What INFO says about one connection.
-pub(crate) fn info(conn: u64, max_payload: usize, lame_duck: bool) -> Vec<u8> {
+pub(crate) fn info(conn: u64, max_payload: usize, lame_duck: bool, domain: Option<&str>) -> Vec<u8> {
+    let domain = domain.map(|domain| format!(r#","domain":"{domain}""#)).unwrap_or_default();
     let ldm = if lame_duck { r#","ldm":true"# } else { "" };
     format!(
         concat!(
             r#"INFO {{"server_id":"NMODEL","server_name":"model","version":"2.15.1","proto":1,"go":"go1.25.1","host":"127.0.0.1","port":4222,"headers":true,"#,
-            r#""max_payload":{},"jetstream":true,"client_id":{},"client_ip":"127.0.0.1","cluster":"model","connect_urls":["127.0.0.1:4222"]{}}} "#,
+            r#""max_payload":{},"jetstream":true,"client_id":{},"client_ip":"127.0.0.1","cluster":"model","connect_urls":["127.0.0.1:4222"]{}{}}} "#,
             "\r\n"
         ),
-        max_payload, conn, ldm
+        max_payload, conn, domain, ldm
     )
     .into_bytes()
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::reply::{ApiError, Damage, Refusal};
 use super::rng::Rng;
+use super::takers::Landscape;
 use super::truth::matches;
 
 pub(super) const MS: u64 = 1_000_000;
@@ -280,6 +281,12 @@ pub(crate) enum Trouble {
     Stopped,
     ApiSilent,
     ApiUnavailable,
+    /// There is no JetStream in the account that is asked (10039).
+    NoJetStream,
+    /// Everything that comes to the stream is refused with 10023, stored or not.
+    Storm {
+        stream: String,
+    },
     /// Somebody listens to this subject: no 503 comes any more.
     CoreSubscriber {
         pattern: String,
@@ -293,13 +300,16 @@ pub(crate) struct Phase {
     pub(crate) trouble: Trouble,
 }
 
-/// Something that the server does to all its connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Something that the server does to all its connections, or somebody to a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Happening {
     /// Tells a new limit.
     Info { max_payload: usize },
     /// Tells that it will go, and closes this much later.
     LameDuck { grace: u64 },
+    /// The stream's duplicate window is changed.
+    Window { stream: String, window: u64 },
+    Deletion { stream: String },
 }
 
 /// The whole story of one seed.
@@ -319,6 +329,8 @@ pub(crate) struct Script {
     /// What the server says to every creation of a stream.
     pub(crate) refuse_create: Option<ApiError>,
     pub(crate) domain: Option<String>,
+    /// Who takes what, beside the streams themselves.
+    pub(crate) land: Landscape,
     /// Whether 503 names its subject, as servers from 2.12 on do.
     pub(crate) named_503: bool,
     pub(crate) rng: Rng,
@@ -341,6 +353,7 @@ impl Script {
             planned_connections: VecDeque::new(),
             refuse_create: None,
             domain: None,
+            land: Landscape::default(),
             named_503: true,
             rng: Rng::new(0),
             odds: BTreeMap::new(),
@@ -360,6 +373,23 @@ impl Script {
 
     pub(crate) fn denied(&self, now: u64, subject: &str) -> bool {
         self.trouble(now, |t| matches!(t, Trouble::Denied { pattern } if matches(pattern, subject))).is_some()
+    }
+
+    pub(crate) fn storm(&self, now: u64, name: &str) -> bool {
+        self.trouble(now, |t| matches!(t, Trouble::Storm { stream } if stream == name)).is_some()
+    }
+
+    /// What the API answers to every request, if it answers nothing else.
+    pub(crate) fn api_error(&self, now: u64) -> Option<ApiError> {
+        self.trouble(now, |t| *t == Trouble::NoJetStream).map(|_| ApiError::new(503, 10039, "JetStream not enabled for account"))
+    }
+
+    /// The domain of the JetStream that `$JS.API` is.
+    pub(crate) fn local_domain(&self) -> Option<&str> {
+        match (&self.land.asked_domain, &self.land.abroad) {
+            (Some(_), abroad) => abroad.as_ref().map(|abroad| abroad.domain.as_str()),
+            (None, _) => self.domain.as_deref(),
+        }
     }
 
     pub(crate) fn core_subscriber(&self, now: u64, subject: &str) -> bool {

@@ -11,12 +11,20 @@ pub(crate) struct Truth {
     pub(crate) copies: Vec<StoredCopy>,
     /// Every frame without a reply subject that the server read.
     pub(crate) ephemeral: Vec<Ephemeral>,
-    /// Every request to the JetStream API: when, and its subject.
-    pub(crate) api_requests: Vec<(u64, String)>,
+    /// Every request to the JetStream API, and its answer.
+    pub(crate) questions: Vec<Asking>,
     /// Every breach of the protocol by the client. One is enough to fail a test.
     pub(crate) breaches: Vec<String>,
     /// The subjects of each stream that ever existed.
     pub(crate) streams: BTreeMap<String, Vec<String>>,
+    /// When each of them was made and removed.
+    pub(crate) lives: BTreeMap<String, Vec<(u64, u64)>>,
+    /// The duplicate window of each from a time on.
+    pub(crate) windows: BTreeMap<String, Vec<(u64, u64)>>,
+    /// When the client dialled each connection.
+    pub(crate) opened: BTreeMap<u64, u64>,
+    /// The domain that the streams' acknowledgements name.
+    pub(crate) domain: Option<String>,
     /// PINGs of the server that the client had ten seconds to answer and did not.
     pub(crate) unanswered_pings: usize,
 }
@@ -37,8 +45,58 @@ pub(crate) struct Attempt {
     /// What the server answers to it, and when the client had read that. Damaged replies tell nothing.
     pub(crate) told: Told,
     pub(crate) answered: Option<u64>,
+    /// The stream that this answer names, if it names one.
+    pub(crate) said_by: Option<String>,
+    /// What others answer who take the topic too.
+    pub(crate) words: Vec<Word>,
     /// When the client had read the PONG of a PING that went behind this attempt on the same connection.
     pub(crate) fenced: Option<u64>,
+}
+
+/// One answer to an attempt: of a stream elsewhere, or of somebody who is no stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Word {
+    pub(crate) told: Told,
+    pub(crate) stream: Option<String>,
+    pub(crate) domain: Option<String>,
+    /// It was said before any stream was asked.
+    pub(crate) nobody: bool,
+    pub(crate) read: Option<u64>,
+}
+
+/// A request to the JetStream API.
+#[derive(Clone, Debug)]
+pub(crate) struct Asking {
+    pub(crate) conn: u64,
+    pub(crate) asked: u64,
+    /// Behind `$JS.API.`.
+    pub(crate) words: String,
+    /// What is said, and when the client had read it.
+    pub(crate) says: Says,
+    pub(crate) read: Option<u64>,
+}
+
+/// What the API says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Says {
+    Nothing,
+    /// It is there.
+    Exists,
+    /// There is none.
+    Absent,
+    /// It cannot or will not say: no leader, no JetStream, an error, no permission.
+    Refuses,
+}
+
+/// Something that the client reads, and what it means then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// The answer to this attempt.
+    Answer(usize),
+    /// Another one's answer to it.
+    Word(usize, usize),
+    /// The answer to this question.
+    Question(usize),
 }
 
 /// What an attempt did at the server.
@@ -79,6 +137,10 @@ pub(crate) struct StoredCopy {
     pub(crate) msg_id: Option<String>,
     pub(crate) at: u64,
     pub(crate) conn: u64,
+    /// Another JetStream has it than the one that the client means.
+    pub(crate) abroad: bool,
+    /// When its stream was made: one that is made again remembers nothing.
+    pub(crate) born: u64,
 }
 
 /// One message that asked for no acknowledgement.
@@ -96,11 +158,21 @@ impl Truth {
         self.streams.iter().find(|(_, patterns)| patterns.iter().any(|pattern| matches(pattern, subject))).map(|(name, _)| name.as_str())
     }
 
-    /// Records that the client had read a reply for this attempt. The first one counts.
-    pub(crate) fn note_answer(&mut self, attempt: usize, at: u64) {
-        if let Some(attempt) = self.attempts.get_mut(attempt) {
-            attempt.answered.get_or_insert(at);
+    /// Records that the client had read this. The first time counts.
+    pub(crate) fn note_read(&mut self, reading: Reading, at: u64) {
+        let read = match reading {
+            Reading::Answer(attempt) => self.attempts.get_mut(attempt).map(|attempt| &mut attempt.answered),
+            Reading::Word(attempt, word) => self.attempts.get_mut(attempt).and_then(|attempt| attempt.words.get_mut(word)).map(|word| &mut word.read),
+            Reading::Question(question) => self.questions.get_mut(question).map(|question| &mut question.read),
+        };
+        if let Some(read) = read {
+            read.get_or_insert(at);
         }
+    }
+
+    /// Whether this stream exists at this time.
+    pub(crate) fn lives(&self, stream: &str, at: u64) -> bool {
+        self.lives.get(stream).is_some_and(|lives| lives.iter().any(|&(from, to)| from <= at && at < to))
     }
 
     /// Records that the client had read the PONG behind this attempt.

@@ -98,7 +98,7 @@ impl World {
         let publishers = users.publishers.iter().filter(|publisher| publisher.left > 0).map(|publisher| publisher.next);
         let held = users.held.iter().map(|(until, _)| *until);
         let call = users.call.iter().flat_map(|call| [call.until, call.next]);
-        let times = users.flush_at.iter().chain(&users.purge_at).copied();
+        let times = users.flush_at.iter().chain(&users.purge_at).copied().chain(self.plan.changes.first().map(|change| change.0));
         let close = if users.closed { u64::MAX } else { self.plan.close_at };
         publishers.chain(held).chain(call).chain(times).chain([users.next_read, close]).filter(|&at| at > self.now).min().unwrap_or(u64::MAX)
     }
@@ -115,6 +115,7 @@ impl World {
         } else {
             self.call_back()?;
         }
+        self.change_rules();
         let now = self.now;
         if take_due(&mut self.users.flush_at, now) {
             let ticket = FlushTicket::new(self.shared.lanes.first().queue.last_id());
@@ -182,6 +183,7 @@ impl World {
         let msg_id = own.then(|| format!("own-{n}"));
         let timeout = self.rng.chance(150).then(|| self.rng.between(self.plan.ack_wait / 2, self.plan.delivery_timeout));
         let message = Message { msg_id: msg_id.as_deref(), delivery_timeout: timeout.map(Duration::from_nanos), tag: n, ..Message::new(&topic, &payload) };
+        let rule = self.shared.rules.load().matching(&topic).index;
         let planned = self.shared.lanes.first().encoder.plan(&message, false).map_or(0, |plan| plan.frame);
         let credit = self.users.call.as_mut().filter(|_| thread == CALLBACK);
         let owed = credit.as_ref().is_some_and(|call| call.messages > 0 && call.bytes >= planned);
@@ -199,7 +201,7 @@ impl World {
             Ok(id) => {
                 self.tell(|| format!("message {id} of thread {thread} to {topic}, {} bytes", payload.len()));
                 let accepted_at = self.now;
-                self.history.accepted.push(check::Message { id, thread, topic, payload, msg_id, accepted_at, delivery_timeout: timeout });
+                self.history.accepted.push(check::Message { id, thread, rule, topic, payload, msg_id, accepted_at, delivery_timeout: timeout });
                 self.history.pending_bytes = self.history.pending_bytes.max(self.shared.window.usage().1);
                 Ok(Status::Ok)
             }
@@ -317,6 +319,7 @@ impl World {
             at: slot.accepted_at + report.latency_ns(),
             persistence: report.persistence(),
             seq: report.stream_seq(),
+            stream: report.stream().to_owned(),
             duplicate: report.flags() & REPORT_DUPLICATE != 0,
             staged: slot.attempt > 0,
             text,

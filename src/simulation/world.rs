@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::audit::audit;
+use super::changes;
 use super::check::{self, History};
 use super::model::Model;
 use super::network::Network;
@@ -16,6 +17,7 @@ use super::plan::{BUSY, Plan};
 use super::rng::Rng;
 use super::script::{MS, Profile};
 use super::users::Users;
+use super::words::first_ack;
 use crate::dispatch::{Handlers, Sink};
 use crate::error::Persistence;
 use crate::handler::{Core, Handler};
@@ -40,6 +42,8 @@ pub(super) struct World {
     pub(super) history: History,
     clock: Arc<AtomicU64>,
     ended: bool,
+    /// Attempts that were begun so far.
+    pub(super) staged: u64,
 }
 
 /// Callback mode needs a receiver; the world calls back itself.
@@ -51,7 +55,8 @@ pub(super) fn run(seed: u64, trace: bool) -> Result<Profile, String> {
     let mut world = World::new(seed, trace);
     let profile = world.plan.script.profile;
     let told = world.live().and_then(|()| world.judge());
-    told.map(|()| profile).map_err(|story| format!("seed {seed}, {profile:?}, at {} ns: {story}", world.now))
+    let twists = &world.plan.twists;
+    told.map(|()| profile).map_err(|story| format!("seed {seed}, {profile:?}, {twists:?}, at {} ns: {story}", world.now))
 }
 
 impl World {
@@ -65,14 +70,17 @@ impl World {
         let settings = plan.config.settings().expect("settings");
         let handlers = if plan.polled { Handlers::default() } else { Handlers { reports: Some(Arc::new(Nobody)), events: None } };
         let shared = Shared::new(settings, plan.config.rules().clone(), Clock::Virtual(Arc::clone(&clock)), &random, &handlers).expect("a publisher");
-        let wire = NatsWire::new(Arc::clone(&shared.lanes.first().encoder), None, plan.ping_interval);
+        let wire = NatsWire::new(Arc::clone(&shared.lanes.first().encoder), plan.limits.domain.as_deref(), plan.ping_interval);
         let handler = Handler { core: Core::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), seed), wire };
         let mut model = Model::new(plan.script.clone());
         for stream in &plan.streams {
             model.add_stream(0, stream.clone());
         }
+        for stream in &plan.abroad {
+            model.abroad.create(0, stream.clone()).expect("a stream of the other JetStream");
+        }
         let users = Users::draw(&plan, &mut rng);
-        World { rng, now: 0, trace, model, shared, handler, network: Network::default(), users, history: History::default(), clock, ended: false, plan }
+        World { rng, now: 0, trace, model, shared, handler, network: Network::default(), users, history: History { rules: changes::book(plan.config.rules()), ..History::default() }, clock, ended: false, staged: 0, plan }
     }
 
     /// Says something when a seed is watched.
@@ -138,6 +146,7 @@ impl World {
         let mut busy = self.finish_dialing()?;
         busy |= self.read_all();
         let mut next = self.handler.turn();
+        self.note_stagings();
         self.hear_news();
         busy |= self.write_all();
         next = next.min(self.tend_lines());
@@ -208,11 +217,11 @@ impl World {
 
     /// With `report=failures` the successful are counted, not reported: each that has no report must have an ack, and as many must be counted.
     fn reports_of_the_successful(&mut self) -> Result<(), String> {
-        let mut acks: BTreeMap<&[u8], u64> = BTreeMap::new();
-        for attempt in self.model.truth.attempts.iter().filter(|attempt| attempt.told == super::truth::Told::Ack) {
-            if let Some(at) = attempt.answered {
-                let first = acks.entry(&attempt.payload).or_insert(at);
-                *first = at.min(*first);
+        let mut acks: BTreeMap<&[u8], (u64, &str)> = BTreeMap::new();
+        for message in &self.history.accepted {
+            let attempts: Vec<_> = self.model.truth.attempts.iter().filter(|attempt| attempt.payload == message.payload).collect();
+            if let Some(first) = first_ack(&self.history.rules, &self.model.truth, &self.plan.limits, message, &attempts) {
+                acks.insert(&message.payload, first);
             }
         }
         let reported: std::collections::BTreeSet<u64> = self.history.reports.iter().map(|report| report.id).collect();
@@ -223,9 +232,10 @@ impl World {
         }
         let reports = silent.iter().map(|message| check::Report {
             id: message.id,
-            at: acks.get(&message.payload[..]).copied().unwrap_or(message.accepted_at),
+            at: acks.get(&message.payload[..]).map_or(message.accepted_at, |(at, _)| *at),
             persistence: Persistence::Persisted,
             seq: 0,
+            stream: String::new(),
             duplicate: false,
             staged: true,
             text: "counted".into(),

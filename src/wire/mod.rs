@@ -31,8 +31,8 @@ pub(crate) struct Token {
 /// What a carrier says of one attempt.
 #[derive(Debug)]
 pub(crate) enum Verdict<'a> {
-    /// Stored by the server's word.
-    Stored { stream: &'a str, seq: u64, duplicate: bool },
+    /// Stored by the server's word. `domain` is empty when the ack names none.
+    Stored { stream: &'a str, domain: &'a str, seq: u64, duplicate: bool },
     /// Refused, with or without proof that nothing was stored.
     Refused(Refusal),
     /// A reply that is none: foreign, damaged or without a sequence. Counts as silence.
@@ -47,6 +47,8 @@ pub(crate) struct Refusal {
     pub(crate) definite: bool,
     pub(crate) retry: Retry,
     pub(crate) server_code: u32,
+    /// The stream that the refusal names; `None` when it names none. Refusals name no domain.
+    pub(crate) stream: Option<Box<str>>,
     pub(crate) text: String,
 }
 
@@ -77,6 +79,8 @@ pub(crate) enum Trouble {
 pub(crate) enum Question {
     /// Which stream takes this topic?
     WhoTakes { topic: String },
+    /// The same, asked of the JetStream of the server that we are connected to, whatever the domain.
+    WhoTakesHere { topic: String },
     /// Does this stream exist, and how is it configured? With the rule that names it: does it differ from what the rule would create?
     Describe { stream: String, rule: Option<Box<Rule>> },
     /// Create the stream as the rule says.
@@ -88,8 +92,8 @@ pub(crate) enum Question {
 /// The answer to a [`Question`].
 #[derive(Clone, Debug)]
 pub(crate) enum StreamAnswer {
-    /// It exists. `duplicate_window` is only known from a description.
-    Exists { name: String, duplicate_window: Option<Duration>, differences: Vec<String>, risks: Vec<String> },
+    /// It exists. `duplicate_window` is only known from a description, and so are its `subjects`: empty when they are not told, and of a mirror.
+    Exists { name: String, subjects: Vec<String>, duplicate_window: Option<Duration>, differences: Vec<String>, risks: Vec<String> },
     /// How it fares, in words.
     Condition { text: String },
     /// There is none.
@@ -98,7 +102,9 @@ pub(crate) enum StreamAnswer {
     Refused { server_code: u32, text: String },
     /// The permissions do not allow the question.
     Denied,
-    /// No usable answer now: no leader, no JetStream, or silence.
+    /// JetStream is not there: nobody answers its requests, or it is not enabled for the account or on the server.
+    Disabled { text: String },
+    /// No usable answer now: no leader, or silence.
     Unavailable { text: String },
 }
 
@@ -150,8 +156,8 @@ pub(crate) struct Lack {
 
 /// The handler, as a wire sees it. Called only on the I/O thread.
 pub(crate) trait Receiver {
-    /// A new epoch began: frames may be sent.
-    fn connected(&mut self, epoch: u32, server: &str, version: &str, limits: Limits);
+    /// A new epoch began: frames may be sent. `domain` is the JetStream domain that the server says it belongs to; empty when it names none.
+    fn connected(&mut self, epoch: u32, server: &str, version: &str, domain: &str, limits: Limits);
     /// The limits changed within an epoch.
     fn limits(&mut self, limits: Limits);
     /// An epoch ended: what it had taken and not answered is unknown.

@@ -4,7 +4,7 @@ use std::io::IoSlice;
 
 use serde::{Deserialize, Serialize};
 
-use super::ack::{self, Acks};
+use super::ack::{Acks, is_domain};
 use super::auth::ConnectAuth;
 use super::codes::printable;
 use super::fences::{self, Fences};
@@ -42,6 +42,18 @@ pub(crate) struct Info {
     pub(crate) connect_urls: Vec<String>,
     pub(crate) ldm: bool,
     pub(crate) headers: bool,
+    /// The server takes part in JetStream itself.
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) jetstream: bool,
+    /// The JetStream domain that the server belongs to; empty: none.
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) domain: String,
+}
+
+/// What no connection needs may have any type.
+fn or_default<'de, T: Default + serde::de::DeserializeOwned, D: serde::Deserializer<'de>>(json: D) -> Result<T, D::Error> {
+    let value = serde_json::Value::deserialize(json)?;
+    Ok(serde_json::from_value(value).unwrap_or_default())
 }
 
 impl Info {
@@ -51,6 +63,9 @@ impl Info {
         let mut info: Info =
             serde_json::from_slice(json).map_err(|error| broken(format!("the server's INFO is not valid: {}", printable(&error.to_string()))))?;
         info.version = printable(&info.version);
+        if !is_domain(&info.domain) {
+            info.domain.clear();
+        }
         Ok(info)
     }
 }
@@ -104,6 +119,7 @@ enum Phase {
 pub(crate) enum Told<'a> {
     Ready {
         version: &'a str,
+        domain: &'a str,
         limits: Limits,
     },
     Limits(Limits),
@@ -374,11 +390,11 @@ impl Connection {
         match token {
             None => tell(Told::AlienReply),
             Some(token) if token.slot >= frame::FIRST_ASK => {
-                let nobody = with_headers && body.is_empty();
+                let nobody = body.is_empty() && head.starts_with(b"NATS/1.0 503");
                 tell(Told::Answer { ask: token.id as u32, body: (!nobody).then_some(body) });
             }
             Some(token) => {
-                let verdict = if with_headers { ack::parse_with_headers(head, body) } else { ack::parse(body) };
+                let verdict = if with_headers { self.acks.parse_with_headers(head, body) } else { self.acks.parse(body) };
                 tell(Told::Verdict(token, verdict));
             }
         }
@@ -388,7 +404,7 @@ impl Connection {
     fn pong(&mut self, tell: &mut impl FnMut(Told<'_>)) {
         if self.phase == Phase::Handshake {
             self.phase = Phase::Ready;
-            tell(Told::Ready { version: &self.info.version, limits: self.limits() });
+            tell(Told::Ready { version: &self.info.version, domain: &self.info.domain, limits: self.limits() });
             if !self.info.connect_urls.is_empty() {
                 tell(Told::Servers(&self.info.connect_urls));
             }

@@ -26,7 +26,7 @@ fn feed(connection: &mut Connection, bytes: &[u8], step: usize) -> Result<Vec<St
         rest = after;
         connection.read(part.len(), 1, |news| {
             told.push(match news {
-                Told::Ready { version, limits } => format!("ready {version} {}", limits.max_payload),
+                Told::Ready { version, domain, limits } => format!("ready {version} {domain:?} {}", limits.max_payload),
                 Told::Limits(limits) => format!("limits {}", limits.max_payload),
                 Told::Servers(servers) => format!("servers {servers:?}"),
                 Told::LameDuck => "lame duck".into(),
@@ -90,7 +90,45 @@ fn handshake() {
     assert!(!text.contains("pass") && !text.contains("token"), "{text}");
     assert!(connection.in_handshake());
     let told = feed(&mut connection, b"+OK\r\nPONG\r\n", 3).unwrap();
-    assert_eq!(told, ["ready 2.15.1 1000"]);
+    assert_eq!(told, ["ready 2.15.1 \"\" 1000"]);
+}
+
+#[test]
+fn a_server_says_which_jetstream_domain_it_belongs_to_and_nobody_insists() {
+    let long = format!(r#""domain":"{}""#, "d".repeat(256));
+    for (members, domain, jetstream) in [
+        (r#""domain":"hub","jetstream":true"#, "hub", true),
+        (r#""domain":"h\u00fcb\"""#, "hüb\"", false),
+        (r#""max_payload":5"#, "", false),
+        (r#""domain":7,"jetstream":"yes""#, "", false),
+        (r#""domain":null,"jetstream":null"#, "", false),
+        (r#""domain":{"a":[1]},"jetstream":true"#, "", true),
+        (r#""domain":"a\nb","jetstream":true"#, "", true),
+        (&long, "", false),
+    ] {
+        let info = Info::parse(format!(r#"INFO {{"version":"2.15.1",{members}}}"#).as_bytes()).unwrap();
+        assert_eq!((&*info.domain, info.jetstream), (domain, jetstream), "{members}");
+        let connect = Connect::new("", ConnectAuth::default(), false);
+        let mut connection = Connection::new(1, "x".into(), info, &connect, b"_INBOX.abc.", SECOND, 0).unwrap();
+        let told = feed(&mut connection, b"PONG\r\n", 100).unwrap();
+        assert!(told[0].starts_with(&format!("ready 2.15.1 {domain:?} ")), "{told:?}");
+    }
+}
+
+#[test]
+fn nobody_is_there_to_answer_only_by_the_servers_word() {
+    let mut token = [0; TOKEN_LEN];
+    frame::write_token(&mut token, Token { slot: frame::FIRST_ASK + 3, id: 3, attempt: 0 });
+    let inbox = format!("_INBOX.abc.{}", std::str::from_utf8(&token).unwrap());
+    for (headers, told) in [
+        ("NATS/1.0 503\r\n\r\n", "answer 3 None"),
+        ("NATS/1.0 503 No Responders\r\n\r\n", "answer 3 None"),
+        ("NATS/1.0\r\nNats-Service-Error: busy\r\n\r\n", "answer 3 Some(\"\")"),
+        ("NATS/1.0 408 Request Timeout\r\n\r\n", "answer 3 Some(\"\")"),
+    ] {
+        let bytes = format!("HMSG {inbox} 1 {0} {0}\r\n{headers}\r\n", headers.len());
+        assert_eq!(feed(&mut ready(), bytes.as_bytes(), 100).unwrap(), [told], "{headers}");
+    }
 }
 
 #[test]
@@ -107,7 +145,7 @@ fn every_cut_of_every_operation_tells_the_same() {
     let text = text.replace("?@??????kC???@?", "??@?????kC???@?");
     let whole = feed(&mut ready(), text.as_bytes(), 4096).unwrap();
     assert_eq!(whole.len(), 9, "{whole:#?}");
-    assert!(whole[0].contains("Stored { stream: \"S\", seq: 22, duplicate: false }"), "{whole:#?}");
+    assert!(whole[0].contains("Stored { stream: \"S\", domain: \"\", seq: 22, duplicate: false }"), "{whole:#?}");
     assert_eq!(&whole[1..4], ["limits 500", "servers [\"a:1\"]", "lame duck"]);
     assert!(whole[4].contains("NobodyThere"), "{whole:#?}");
     assert_eq!(&whole[5..8], ["permission x.y", "alien", "alien"]);

@@ -7,6 +7,7 @@ pub(crate) mod codes;
 pub(crate) mod connection;
 pub(crate) mod fences;
 pub(crate) mod frame;
+pub(crate) mod json;
 pub(crate) mod outbox;
 pub(crate) mod pool;
 mod reply;
@@ -152,7 +153,7 @@ impl NatsWire {
                 if let Some((question, _)) = asked.remove(&ask) {
                     let answer = match body {
                         Some(body) => api::answer(&question, body),
-                        None => StreamAnswer::Unavailable { text: "nobody answers JetStream requests (no responders)".into() },
+                        None => api::nobody_answers(),
                     };
                     receiver.answer(ask, answer);
                 }
@@ -172,7 +173,7 @@ impl NatsWire {
                 news.lame_duck = true;
                 receiver.notice(Notice::LameDuck { server: server.to_string() });
             }
-            Told::Ready { version, limits } => receiver.connected(epoch, &server, version, limits),
+            Told::Ready { version, domain, limits } => receiver.connected(epoch, &server, version, domain, limits),
         });
         if let Err(loss) = result {
             self.end(side, loss, was_ready, receiver);

@@ -1,0 +1,92 @@
+//! When a message may end before its time without being stored: above all because no stream takes it.
+
+use super::check::{Case, Message, Report};
+use super::truth::{Asking, Says, Told};
+use super::words::said;
+use crate::error::Persistence;
+
+impl Case<'_> {
+    /// P2, *Absence*: that there is no stream, or that one cannot be made, is told early with a reason only; and nobody gives up early on a silent stream.
+    pub(super) fn ends_have_reasons(&self) -> Result<(), String> {
+        for message in &self.history.accepted {
+            let Some(report) = self.report_of(message).filter(|report| report.persistence != Persistence::Persisted) else { continue };
+            let deadline = message.accepted_at + message.delivery_timeout.unwrap_or(self.limits.delivery_timeout);
+            if report.at + self.limits.slack >= deadline {
+                continue;
+            }
+            let wrong = match report.text.split(' ').next() {
+                Some("NO_STREAM") => self.no_reason_for_absence(message, report),
+                Some("CREATE_FAILED") => self.no_reason_for_failure(message, report),
+                Some("ACK_TIMEOUT") => self.no_reason_for_silence(message, report),
+                _ => None,
+            };
+            if let Some(wrong) = wrong {
+                return Err(self.story(message, wrong));
+            }
+        }
+        Ok(())
+    }
+
+    fn attempts_are_counted(&self) -> bool {
+        self.limits.max_attempts < 1_000
+    }
+
+    fn no_reason_for_absence(&self, message: &Message, report: &Report) -> Option<&'static str> {
+        let at = report.at;
+        if self.attempts_are_counted() && self.attempts_of(message).len() >= self.limits.max_attempts {
+            return None;
+        }
+        if self.limits.waits_for_streams {
+            return Some("absence: NO_STREAM was told before the deadline, although on_no_stream=wait");
+        }
+        let saying = self.history.rules.at(message.rule, at);
+        let read = |question: &&Asking, says: Says| question.says == says && question.read.is_some_and(|read| read <= at);
+        let of = |stream: &str, says: Says| self.truth.questions.iter().any(|q| read(&q, says) && q.words.strip_prefix("STREAM.INFO.") == Some(stream));
+        let mut seen = self.seen.before(message.rule, at).peekable();
+        if seen.peek().is_some() {
+            let gone = seen.any(|stream| of(stream, Says::Exists) && of(stream, Says::Absent));
+            let refuted = self.truth.stream_of(&message.topic).is_some_and(|stream| self.truth.lives(stream, at));
+            return match (gone, refuted) {
+                (_, true) => Some("absence: NO_STREAM was told, although the stream exists and had acknowledged its rule"),
+                (false, false) => Some("absence: NO_STREAM was told, although the stream that had acknowledged was never described and then gone"),
+                (true, false) => None,
+            };
+        }
+        if saying.is_some_and(|saying| saying.create) && !self.creation_was_refused(at) {
+            return Some("absence: NO_STREAM was told, although the rule creates its stream and nobody refused that");
+        }
+        if !self.truth.questions.iter().any(|question| read(&question, Says::Absent)) {
+            return Some("absence: NO_STREAM was told, although nobody said that there is none");
+        }
+        let named = saying.and_then(|saying| saying.stream.as_deref());
+        let same = |other: &Message| other.rule == message.rule || (named.is_some() && self.history.rules.named(other.rule, at) == named);
+        let probed = self.history.accepted.iter().filter(|other| same(other)).any(|other| {
+            self.attempts_of(other).iter().any(|attempt| said(self.truth, attempt).any(|said| said.told == Told::Refused && said.read <= at))
+        });
+        (!probed).then_some("absence: NO_STREAM was told, although no message was tried")
+    }
+
+    /// The server refused to create a stream, or the permissions did.
+    fn creation_was_refused(&self, at: u64) -> bool {
+        let creation = |question: &Asking| question.words.starts_with("STREAM.CREATE.") && question.says == Says::Refuses;
+        self.truth.questions.iter().any(|question| creation(question) && question.read.is_some_and(|read| read <= at))
+    }
+
+    fn no_reason_for_failure(&self, _: &Message, report: &Report) -> Option<&'static str> {
+        (!self.creation_was_refused(report.at)).then_some("absence: CREATE_FAILED was told, although nobody refused to create the stream")
+    }
+
+    /// Before the deadline a silent message is given up only when it may not be sent again.
+    fn no_reason_for_silence(&self, message: &Message, report: &Report) -> Option<&'static str> {
+        let (limits, attempts) = (self.limits, self.attempts_of(message));
+        let Some(first) = attempts.iter().map(|attempt| attempt.last_byte).min() else { return Some("ACK_TIMEOUT was told of a message that was never sent") };
+        let repeats = attempts.iter().all(|attempt| attempt.msg_id.is_some()) || limits.resend_without_msg_id;
+        if !repeats || self.attempts_are_counted() {
+            return None;
+        }
+        let windows = self.truth.windows.values().flatten().map(|(_, window)| *window);
+        let least = windows.chain([limits.duplicate_window]).min().unwrap_or(0);
+        let until = limits.age(first) + least.saturating_sub(limits.ack_wait);
+        (limits.age(report.at) + limits.slack < until).then_some("ACK_TIMEOUT was told, although there was time and leave to send it again")
+    }
+}

@@ -1,0 +1,115 @@
+//! P2: whose word counts, and whether what was told is true.
+
+use super::book::RuleBook;
+use super::check::{Case, Limits, Message, Report};
+use super::truth::{Attempt, Effect, StoredCopy, Told, Truth};
+use crate::error::Persistence;
+
+/// An answer to an attempt, whoever gave it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Said<'a> {
+    pub(super) told: Told,
+    pub(super) stream: Option<&'a str>,
+    domain: Option<&'a str>,
+    pub(super) read: u64,
+}
+
+/// All answers to an attempt that were read.
+pub(super) fn said<'a>(truth: &'a Truth, attempt: &'a Attempt) -> impl Iterator<Item = Said<'a>> {
+    let domain = truth.domain.as_deref().filter(|_| attempt.told == Told::Ack);
+    let own = attempt.answered.map(|read| Said { told: attempt.told, stream: attempt.said_by.as_deref(), domain, read });
+    let others = attempt.words.iter().filter_map(|word| {
+        let read = word.read?;
+        Some(Said { told: word.told, stream: word.stream.as_deref(), domain: word.domain.as_deref(), read })
+    });
+    own.into_iter().chain(others)
+}
+
+impl Said<'_> {
+    /// Whether the rule names another stream than the one that says this.
+    pub(super) fn is_foreign(&self, rules: &RuleBook, limits: &Limits, rule: u32) -> bool {
+        let (Some(named), Some(stream)) = (rules.named(rule, self.read), self.stream) else { return false };
+        named != stream || (limits.domain.is_some() && self.domain.is_some() && self.domain != limits.domain.as_deref())
+    }
+}
+
+/// When the client had read the first acknowledgement that counts, and its stream.
+pub(super) fn first_ack<'a>(rules: &RuleBook, truth: &'a Truth, limits: &Limits, message: &Message, attempts: &[&'a Attempt]) -> Option<(u64, &'a str)> {
+    let all = attempts.iter().flat_map(|attempt| said(truth, attempt));
+    let acks = all.filter(|said| said.told == Told::Ack && !said.is_foreign(rules, limits, message.rule));
+    acks.min_by_key(|said| said.read).map(|said| (said.read, said.stream.unwrap_or_default()))
+}
+
+impl Case<'_> {
+    /// The answers to an attempt that are none by another stream, and were read.
+    pub(super) fn answers<'b>(&'b self, message: &'b Message, attempt: &'b Attempt) -> impl Iterator<Item = Said<'b>> {
+        said(self.truth, attempt).filter(|said| said.told != Told::Nothing && !said.is_foreign(&self.history.rules, self.limits, message.rule))
+    }
+
+    /// P2, seen from the reports.
+    pub(super) fn reports_are_true(&self) -> Result<(), String> {
+        for message in &self.history.accepted {
+            let Some(report) = self.report_of(message) else { continue };
+            if let Some(wrong) = self.untrue(message, report) {
+                return Err(self.story(message, wrong));
+            }
+        }
+        Ok(())
+    }
+
+    fn untrue(&self, message: &Message, report: &Report) -> Option<&'static str> {
+        let (copies, attempts) = (self.copies_of(message), self.attempts_of(message));
+        let acked = first_ack(&self.history.rules, self.truth, self.limits, message, attempts).map(|(at, _)| at);
+        // A frame whose payload never reached the server cannot be told from others on its subject.
+        let sent = report.staged
+            || !attempts.is_empty()
+            || self.truth.attempts.iter().any(|attempt| attempt.payload.is_empty() && attempt.subject == message.topic);
+        let named = self.history.rules.named(message.rule, report.at);
+        let is_reported = |copy: &&StoredCopy| copy.seq == report.seq && (report.stream.is_empty() || report.stream == copy.stream);
+        let wrong = match report.persistence {
+            Persistence::Persisted if copies.is_empty() => "P2: reported PERSISTED, but no stream holds it",
+            Persistence::Persisted if !report.stream.is_empty() && named.is_some_and(|named| named != report.stream) => {
+                "P2: reported PERSISTED by a stream that its rule does not name"
+            }
+            Persistence::Persisted if report.seq != 0 && !copies.iter().copied().any(|copy| is_reported(&copy)) => {
+                "P2: reported with another message's sequence, or another stream's"
+            }
+            Persistence::Persisted if report.duplicate && copies.iter().all(|copy| !copy.abroad) => {
+                "P2: flagged as a duplicate, although only its own attempts carry its id"
+            }
+            Persistence::Persisted if acked.is_none_or(|at| at > report.at) => "P2: reported PERSISTED before any ack was read",
+            Persistence::NotPersisted if copies.iter().any(|copy| self.counts(named, copy) && !self.was_disproved(message, report, copy)) => {
+                "P2: reported NOT_PERSISTED, but a stream holds it"
+            }
+            Persistence::PossiblyPersisted if !sent => "P2: reported POSSIBLY_PERSISTED, but it never left",
+            Persistence::PossiblyPersisted | Persistence::NotPersisted if acked.is_some_and(|at| self.limits.latest(at) < report.at) => {
+                "P2: its ack was read long before the report, which does not know it"
+            }
+            _ => return None,
+        };
+        Some(wrong)
+    }
+
+    /// Whether this copy makes the message stored: it is in the stream that the rule names, in the domain that is asked; in any, if the rule names none.
+    fn counts(&self, named: Option<&str>, copy: &StoredCopy) -> bool {
+        named.is_none_or(|named| named == copy.stream && (self.limits.domain.is_none() || !copy.abroad))
+    }
+
+    /// Where several streams take a topic and the rule names none, a refusal is believed as long as no other stream's acknowledgement was seen: so nobody can do
+    /// better. This copy's attempt had such a refusal.
+    fn was_disproved(&self, message: &Message, report: &Report, copy: &StoredCopy) -> bool {
+        if self.history.rules.named(message.rule, report.at).is_some() {
+            return false;
+        }
+        let made = |attempt: &&&Attempt| match &attempt.effect {
+            Effect::Stored { stream, seq } if !copy.abroad => (stream, *seq) == (&copy.stream, copy.seq),
+            _ => attempt.conn == copy.conn && attempt.processed == Some(copy.at),
+        };
+        let believable = |said: &super::words::Said<'_>| {
+            let Some(stream) = said.stream else { return false };
+            said.told == Told::Refused && said.read <= report.at && self.seen.before(message.rule, said.read).all(|seen| seen == stream)
+        };
+        let attempts = self.attempts_of(message);
+        attempts.iter().filter(made).all(|attempt| said(self.truth, attempt).any(|said| believable(&said))) && attempts.iter().any(|attempt| made(&attempt))
+    }
+}
