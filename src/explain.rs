@@ -78,8 +78,12 @@ impl Core {
         if self.epoch.is_none() || self.is_explained(&key) {
             return;
         }
-        let topic = topic.to_owned();
+        let (topic, foreign) = (topic.to_owned(), s.foreign().map(str::to_owned));
         if self.begin_silence(&key, &topic) {
+            if let Some(foreign) = foreign {
+                // It is known already.
+                return self.conclude(&key, foreign, GOOD_FOR);
+            }
             self.ask_until(self.now + PATIENCE, What::WhoTakes, About::Silence { key }, Question::WhoTakes { topic });
         }
     }
@@ -115,7 +119,7 @@ impl Core {
             silence.stream = Some(name.clone());
         }
         let (topic, asked_at) = (&silence.topic, silence.asked_at);
-        let good_for = if matches!(answer, StreamAnswer::Unavailable { .. }) { DEAF_FOR } else { GOOD_FOR };
+        let good_for = if matches!(answer, StreamAnswer::Unavailable { .. } | StreamAnswer::Disabled { .. }) { DEAF_FOR } else { GOOD_FOR };
         let text = match answer {
             StreamAnswer::Exists { name, .. } => {
                 // The second half of the question, which has what is left of the time.
@@ -128,12 +132,13 @@ impl Core {
                 "no stream takes {topic:?}, yet the server did not say that nobody does (503): somebody else subscribes to it, took the message and acknowledges nothing"
             ),
             // Its leader alone answers for it; which stream takes a topic is told by any server.
-            StreamAnswer::Refused { text, .. } | StreamAnswer::Unavailable { text } if what == What::Condition => {
+            StreamAnswer::Refused { text, .. } | StreamAnswer::Unavailable { text } | StreamAnswer::Disabled { text } if what == What::Condition => {
                 let stream = silence.stream.as_deref().unwrap_or_default();
                 format!("stream {stream:?} takes it, but nobody answers for it: it has no leader, or that one is down or busy ({text})")
             }
             StreamAnswer::None => "its stream was there a moment ago, and is gone".to_owned(),
             StreamAnswer::Denied => format!("the permissions do not allow to ask which stream takes {topic:?}, and how it fares"),
+            StreamAnswer::Disabled { text } => text,
             StreamAnswer::Refused { text, .. } | StreamAnswer::Unavailable { text } => format!("asked about the stream of {topic:?}, {text}"),
         };
         self.conclude(&key, text, good_for);

@@ -1,24 +1,22 @@
-//! Gates: one mechanism for stream checks, missing streams, overload and elections (X4, P10).
+//! Gates: one mechanism for stream checks, missing streams, overload and elections (P10).
 //!
 //! A gate stands before what goes to one stream. While it is closed, refused and unsent messages wait behind it in the order of their ids and the oldest alone is
 //! sent as a probe; so a leader election costs a few frames instead of a storm, and order survives it. Topics in trouble whose stream is not known get a gate of
-//! their own, so that one bad topic holds nobody else. This room keeps the gates; what opens and closes them is decided in `hold`.
+//! their own, so that one bad topic holds nobody else. An open gate pauses new messages behind one that was refused, or that nobody answered: they would overtake
+//! it. This room keeps the gates; what opens and closes them is decided in `hold`, who may pass in `passing`.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::ledger::Slot;
+use crate::rule_state::RuleState;
 use crate::wire::{Nanos, Trouble};
-
-/// The most gates at a time. A message in trouble that finds none retries alone.
-pub(crate) const MOST_GATES: usize = 1024;
 
 /// What a gate stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
-    /// A stream that a rule names, or that the first ack of a rule named.
+    /// A stream that a rule names, or that alone acknowledged a rule's messages.
     Stream(Box<str>),
-    /// A rule without a stream but with an in-flight limit.
+    /// A rule with an in-flight limit whose stream is not known.
     Rule(u32),
     /// A topic in trouble.
     Topic(Box<str>),
@@ -39,18 +37,27 @@ pub(crate) struct Check {
     pub(crate) ask: Option<u32>,
     pub(crate) again_at: Nanos,
     pub(crate) failures: u32,
+    /// Without an answer until then the oldest message goes as a probe.
+    pub(crate) patience_until: Nanos,
     /// The last answer was that there is no such stream, and its messages shall wait for it.
     pub(crate) missing: bool,
 }
 
-impl Check {
-    pub(crate) const FIRST: Check = Check { ask: None, again_at: Nanos::MAX, failures: 0, missing: false };
+/// Why a gate is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The stream refuses, or nobody is there.
+    Trouble(Trouble),
+    /// The server gave no usable answer about the stream that a rule names: the first ack tells.
+    Unanswered,
 }
 
 #[derive(Debug)]
 pub(crate) struct Held {
-    pub(crate) trouble: Trouble,
+    pub(crate) cause: Cause,
     pub(crate) ask: Option<u32>,
+    /// When it may be asked again.
+    pub(crate) ask_at: Nanos,
     /// Slot and id of the message that was sent to try.
     pub(crate) probe: Option<(u32, u64)>,
     pub(crate) probe_at: Nanos,
@@ -58,6 +65,44 @@ pub(crate) struct Held {
     pub(crate) since: Nanos,
     /// It was told that messages wait.
     pub(crate) told: bool,
+    /// The API, which could know, said that there is no stream. If the next probe finds nobody either, that is told.
+    pub(crate) absence: Option<Absence>,
+    /// The stream's leader answered since the gate is held: if a probe finds nobody all the same, the trouble is its topic's.
+    pub(crate) alive: bool,
+    /// The check was answered with these words: JetStream is not there. If a message finds nobody either, that is told.
+    pub(crate) no_jetstream: Option<String>,
+    /// There is no stream, by the word of a server that could know, and messages wait for it: so many probes failed since.
+    pub(crate) missing: Option<u32>,
+    /// The topic of the last probe that found nobody, and how many in a row were of that topic.
+    pub(crate) failed: Option<(String, u32)>,
+}
+
+/// The word that no stream takes the messages of a gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Absence {
+    /// The topic that was asked about; `None`: the stream itself is not there, so it is about all that wait.
+    pub(crate) topic: Option<String>,
+    pub(crate) server_code: u32,
+    pub(crate) text: String,
+}
+
+impl Held {
+    pub(crate) fn new(cause: Cause, now: Nanos, probe_at: Nanos) -> Self {
+        Held {
+            cause,
+            ask: None,
+            ask_at: now,
+            probe: None,
+            probe_at,
+            since: now,
+            told: false,
+            absence: None,
+            alive: false,
+            no_jetstream: None,
+            missing: None,
+            failed: None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -68,10 +113,12 @@ pub(crate) struct Gate {
     pub(crate) waiting: BTreeMap<u64, u32>,
     /// Messages that passed and have no answer yet.
     pub(crate) in_flight: usize,
-    /// The rule's `in_flight`.
-    limit: Option<usize>,
     /// After an overload: half of what was in flight, one more per ack.
     ramp: Option<usize>,
+    /// Refused messages that go again. Nothing new passes them before they are settled (P10).
+    pub(crate) refused: BTreeSet<u64>,
+    /// A message fell silent: nothing new passes before the fence behind it closed (P10). Epoch and mark.
+    pub(crate) silent: Option<(u32, u64)>,
     /// The rules whose messages all pass here.
     pub(crate) rules: Vec<u32>,
     /// The stream was created since the gate was closed; if it still takes nothing, creating it again will not help.
@@ -80,25 +127,30 @@ pub(crate) struct Gate {
     pub(crate) share_used: bool,
     /// Kept although idle: a rule names it.
     permanent: bool,
+    /// When something must be done about it; [`NEVER`] while it waits for an answer.
+    due: Nanos,
 }
+
+/// Nothing is due.
+pub(crate) const NEVER: Nanos = Nanos::MAX;
 
 impl Gate {
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.state, State::Open)
     }
 
-    fn passes(&self) -> bool {
-        self.is_open() && self.in_flight < self.limit.unwrap_or(usize::MAX).min(self.ramp.unwrap_or(usize::MAX))
+    /// Whether one more may pass. New messages also wait for older ones that must go again first.
+    pub(crate) fn passes(&self, id: u64, fresh: bool) -> bool {
+        self.is_open() && self.in_flight < self.ramp.unwrap_or(usize::MAX) && !(fresh && self.pauses(id))
     }
 
-    /// Whether this message may go now: the gate is open, has room, and nobody older waits.
-    pub(crate) fn lets_pass(&self, id: u64) -> bool {
-        self.passes() && self.waiting.first_key_value().is_none_or(|(&first, _)| id < first)
+    fn pauses(&self, id: u64) -> bool {
+        self.silent.is_some() || self.refused.first().is_some_and(|&first| first < id)
     }
 
-    /// The oldest that waits, if it may go now.
-    pub(crate) fn next_to_pass(&mut self) -> Option<u32> {
-        if self.passes() { self.waiting.pop_first().map(|(_, slot)| slot) } else { None }
+    /// Nobody older waits.
+    pub(crate) fn is_next(&self, id: u64) -> bool {
+        self.waiting.first_key_value().is_none_or(|(&first, _)| id < first)
     }
 
     /// An overload: come back with half the load.
@@ -117,31 +169,18 @@ impl Gate {
     }
 
     fn is_idle(&self) -> bool {
-        !self.permanent && matches!(self.state, State::Open) && self.waiting.is_empty() && self.in_flight == 0
+        !self.permanent
+            && matches!(self.state, State::Open)
+            && self.waiting.is_empty()
+            && self.in_flight == 0
+            && self.refused.is_empty()
+            && self.silent.is_none()
     }
 }
 
-/// What is known of a rule's streams.
-#[derive(Debug, Default)]
-pub(crate) struct RuleState {
-    pub(crate) gate: Option<u32>,
-    pub(crate) learned: Learned,
-    /// The smallest duplicate window of its streams.
-    pub(crate) window: Option<Nanos>,
-    /// Somebody was told that the window is not known.
-    pub(crate) told_unknown: bool,
-}
-
-/// Which streams acknowledged a rule's messages.
-#[derive(Debug, Default)]
-pub(crate) enum Learned {
-    #[default]
-    Nothing,
-    One(Arc<str>),
-    Many,
-}
-
 /// All gates of a publisher.
+///
+/// Their number has no limit of its own: each stands for a rule, or has a message that waits or is under way, and those are limited by the window (P9).
 #[derive(Debug, Default)]
 pub(crate) struct Gates {
     gates: Vec<Option<Gate>>,
@@ -149,8 +188,8 @@ pub(crate) struct Gates {
     free: Vec<u32>,
     /// How many gates stand for topics: while none does, no topic is looked up.
     topics: usize,
-    /// The gates that are not open.
-    closed: Vec<u32>,
+    /// The gates of which something is due, the earliest first.
+    due: BTreeSet<(Nanos, u32)>,
     rules: Vec<RuleState>,
 }
 
@@ -163,12 +202,35 @@ impl Gates {
         self.gates.get_mut(gate as usize)?.as_mut()
     }
 
+    pub(crate) fn held(&self, gate: u32) -> Option<&Held> {
+        match &self.get(gate)?.state {
+            State::Held(held) => Some(held),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn held_mut(&mut self, gate: u32) -> Option<&mut Held> {
+        match &mut self.get_mut(gate)?.state {
+            State::Held(held) => Some(held),
+            _ => None,
+        }
+    }
+
     pub(crate) fn rule(&mut self, rule: u32) -> &mut RuleState {
         let rule = rule as usize;
         if rule >= self.rules.len() {
             self.rules.resize_with(rule + 1, RuleState::default);
         }
         &mut self.rules[rule]
+    }
+
+    /// The same, of a rule that may not have been used.
+    pub(crate) fn rule_if_used(&self, rule: u32) -> Option<&RuleState> {
+        self.rules.get(rule as usize)
+    }
+
+    pub(crate) fn rules_mut(&mut self) -> impl Iterator<Item = (u32, &mut RuleState)> {
+        self.rules.iter_mut().enumerate().map(|(index, rule)| (index as u32, rule))
     }
 
     /// The gate of a topic in trouble.
@@ -185,11 +247,7 @@ impl Gates {
         self.by_key.get(key).copied()
     }
 
-    /// Makes a gate. `None`: there are too many.
-    pub(crate) fn add(&mut self, key: Key, state: State, limit: Option<usize>, permanent: bool) -> Option<u32> {
-        if self.by_key.len() >= MOST_GATES && !permanent {
-            return None;
-        }
+    pub(crate) fn add(&mut self, key: Key, state: State, permanent: bool) -> u32 {
         let index = self.free.pop().unwrap_or(self.gates.len() as u32);
         if index as usize == self.gates.len() {
             self.gates.push(None);
@@ -198,39 +256,78 @@ impl Gates {
             self.topics += 1;
         }
         self.by_key.insert(key.clone(), index);
-        let gate =
-            Gate { key, state, waiting: BTreeMap::new(), in_flight: 0, limit, ramp: None, rules: Vec::new(), created: false, share_used: false, permanent };
+        let gate = Gate {
+            key,
+            state,
+            waiting: BTreeMap::new(),
+            in_flight: 0,
+            ramp: None,
+            refused: BTreeSet::new(),
+            silent: None,
+            rules: Vec::new(),
+            created: false,
+            share_used: false,
+            permanent,
+            due: NEVER,
+        };
         if let Some(place) = self.gates.get_mut(index as usize) {
             *place = Some(gate);
         }
-        Some(index)
+        index
     }
 
-    /// Sets a gate's state and keeps the list of closed ones.
+    /// The gate stands for something else from now on.
+    pub(crate) fn rename(&mut self, index: u32, key: Key, permanent: bool) {
+        let Some(gate) = self.gates.get_mut(index as usize).and_then(Option::as_mut) else { return };
+        gate.permanent = permanent;
+        let before = std::mem::replace(&mut gate.key, key.clone());
+        self.by_key.remove(&before);
+        self.by_key.insert(key, index);
+    }
+
+    /// Sets a gate's state. Nothing is due of it until [`wake`](Self::wake) says so.
     pub(crate) fn set(&mut self, index: u32, state: State) {
         if let Some(gate) = self.get_mut(index) {
-            let open = matches!(state, State::Open | State::Unchecked);
             gate.state = state;
-            if open {
-                self.closed.retain(|&g| g != index);
-            } else if !self.closed.contains(&index) {
-                self.closed.push(index);
-            }
+        }
+        self.wake(index, NEVER);
+    }
+
+    /// Something must be done about the gate at this time.
+    pub(crate) fn wake(&mut self, index: u32, at: Nanos) {
+        let Some(gate) = self.gates.get_mut(index as usize).and_then(Option::as_mut) else { return };
+        let before = std::mem::replace(&mut gate.due, at);
+        if before != NEVER {
+            self.due.remove(&(before, index));
+        }
+        if at != NEVER {
+            self.due.insert((at, index));
         }
     }
 
-    /// Forgets a gate that nobody needs. Returns its key.
+    /// When something must be done about which gate first.
+    pub(crate) fn next_due(&self) -> Option<(Nanos, u32)> {
+        self.due.first().copied()
+    }
+
+    /// Forgets a gate that nobody needs. Returns it.
     pub(crate) fn drop_if_idle(&mut self, index: u32) -> Option<Gate> {
         if !self.get(index)?.is_idle() {
             return None;
         }
+        self.remove(index)
+    }
+
+    /// Forgets a gate whatever it holds.
+    pub(crate) fn remove(&mut self, index: u32) -> Option<Gate> {
+        self.wake(index, NEVER);
         let gate = self.gates.get_mut(index as usize)?.take()?;
         self.by_key.remove(&gate.key);
         if matches!(gate.key, Key::Topic(_)) {
             self.topics -= 1;
         }
         for &rule in &gate.rules {
-            if let Some(rule) = self.rules.get_mut(rule as usize) {
+            if let Some(rule) = self.rules.get_mut(rule as usize).filter(|rule| rule.gate == Some(index)) {
                 rule.gate = None;
             }
         }
@@ -238,12 +335,14 @@ impl Gates {
         Some(gate)
     }
 
-    pub(crate) fn closed(&self) -> &[u32] {
-        &self.closed
-    }
-
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Gate)> {
         self.gates.iter_mut().enumerate().filter_map(|(index, gate)| Some((index as u32, gate.as_mut()?)))
+    }
+
+    /// The numbers of all gates.
+    pub(crate) fn indexes(&self) -> impl Iterator<Item = u32> + use<> {
+        let there: Vec<u32> = self.gates.iter().enumerate().filter(|(_, gate)| gate.is_some()).map(|(index, _)| index as u32).collect();
+        there.into_iter()
     }
 }
 
@@ -253,46 +352,66 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passes_in_order_and_within_limits() {
+    fn new_messages_wait_behind_a_refused_one_and_older_ones_do_not() {
         let mut gates = Gates::default();
-        let index = gates.add(Key::Rule(1), State::Open, Some(1), true).unwrap();
+        let index = gates.add(Key::Rule(1), State::Open, true);
         let gate = gates.get_mut(index).unwrap();
-        assert!(gate.lets_pass(5));
-        gate.waiting.insert(4, 40);
-        assert!(!gate.lets_pass(5), "4 is older");
-        assert!(gate.lets_pass(3));
-        gate.in_flight = 1;
-        assert_eq!(gate.next_to_pass(), None);
-        gate.in_flight = 0;
-        assert_eq!(gate.next_to_pass(), Some(40));
+        assert!(gate.passes(5, true));
+        gate.refused.insert(4);
+        assert!(!gate.passes(5, true), "4 goes again first");
+        assert!(gate.passes(5, false), "it was sent before");
+        assert!(gate.passes(3, true), "it is older");
+        gate.refused.clear();
+        gate.silent = Some((1, 0));
+        assert!(!gate.passes(5, true));
+        assert!(gate.passes(5, false));
+        gate.waiting.insert(6, 60);
+        assert!(gate.is_next(5) && !gate.is_next(7));
     }
 
     #[test]
     fn slows_down_and_recovers() {
         let mut gates = Gates::default();
-        let index = gates.add(Key::Topic("t".into()), State::Open, None, false).unwrap();
+        let index = gates.add(Key::Topic("t".into()), State::Open, false);
         let gate = gates.get_mut(index).unwrap();
         gate.in_flight = 10;
         gate.slow_down();
-        assert!(!gate.lets_pass(1));
+        assert!(!gate.passes(1, true));
         gate.in_flight = 4;
-        assert!(gate.lets_pass(1));
+        assert!(gate.passes(1, true));
         gate.in_flight = 5;
-        assert!(!gate.lets_pass(1));
+        assert!(!gate.passes(1, true));
         gate.speed_up(100);
-        assert!(gate.lets_pass(1));
+        assert!(gate.passes(1, true));
     }
 
     #[test]
-    fn idle_topic_gates_go_and_are_bounded() {
+    fn idle_topic_gates_go_and_their_numbers_are_used_again() {
         let mut gates = Gates::default();
-        for i in 0..MOST_GATES {
-            assert!(gates.add(Key::Topic(i.to_string().into()), State::Open, None, false).is_some());
+        for i in 0..3_000 {
+            gates.add(Key::Topic(i.to_string().into()), State::Open, false);
         }
-        assert!(gates.add(Key::Topic("one more".into()), State::Open, None, false).is_none());
         let index = gates.of_topic("7").unwrap();
+        gates.get_mut(index).unwrap().in_flight = 1;
+        assert!(gates.drop_if_idle(index).is_none());
+        gates.get_mut(index).unwrap().in_flight = 0;
         assert!(gates.drop_if_idle(index).is_some());
         assert!(gates.of_topic("7").is_none());
-        assert!(gates.add(Key::Topic("one more".into()), State::Open, None, false).is_some());
+        assert_eq!(gates.add(Key::Topic("one more".into()), State::Open, false), index);
+    }
+
+    #[test]
+    fn the_earliest_gate_is_due_first() {
+        let mut gates = Gates::default();
+        let (a, b) = (gates.add(Key::Rule(1), State::Open, true), gates.add(Key::Rule(2), State::Open, true));
+        gates.wake(a, 20);
+        gates.wake(b, 10);
+        assert_eq!(gates.next_due(), Some((10, b)));
+        gates.wake(b, 30);
+        assert_eq!(gates.next_due(), Some((20, a)));
+        gates.set(a, State::Open);
+        assert_eq!(gates.next_due(), Some((30, b)));
+        gates.wake(b, NEVER);
+        assert_eq!(gates.next_due(), None);
     }
 }

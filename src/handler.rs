@@ -5,23 +5,27 @@
 //! (silence and lost connections), `settle` (the outcome).
 
 mod commands;
+pub(crate) mod denials;
 mod receiving;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use self::commands::{Closing, Flush};
+use self::denials::Permissions;
 use crate::deadline::Deadlines;
 use crate::error::{Error, Persistence, Status};
 use crate::events::{Event, EventKind};
 use crate::explain::Silences;
 use crate::gate::Gates;
 use crate::hold::asking::Asked;
+use crate::hold::probing::Budget;
 use crate::jitter::{Jitter, PROBE_PART};
+use crate::known::Known;
 use crate::lane::{Command, Lane};
-use crate::ledger::{MAX_ATTEMPT, Slot, Stage, Table};
+use crate::ledger::{Slot, Stage, Table};
 use crate::resend::{Leftover, Quarantine};
-use crate::settle::{Ending, KnownStream};
+use crate::settle::Ending;
 use crate::shared::Shared;
 use crate::topic::Rules;
 use crate::wire::{Limits, Nanos, Question, Wire, nanos};
@@ -67,10 +71,7 @@ pub(crate) struct Core {
     /// Marks below this were read by the server of this epoch.
     pub(crate) fenced: u64,
     pub(crate) want_fence: bool,
-    /// Epochs and marks under which a message was settled without an answer to its last attempt: counting permission errors proves nothing there.
-    pub(crate) abandoned: HashSet<(u32, u64)>,
-    /// Topics that the permissions refuse, and when one message may test it.
-    pub(crate) denied: HashMap<Box<str>, Nanos>,
+    pub(crate) permissions: Permissions,
     /// Operators were told that acks do not come in this epoch.
     pub(crate) told_silence: bool,
 
@@ -79,9 +80,14 @@ pub(crate) struct Core {
     pub(crate) next_ask: u32,
     /// Topics that no stream takes, and until when that is not asked again; bounded.
     pub(crate) nobody: HashMap<Box<str>, Nanos>,
-    pub(crate) questions: Vec<(u32, Question)>,
-    /// Streams that took messages, by name; bounded.
-    pub(crate) streams: HashMap<Box<str>, KnownStream>,
+    /// In line for the wire.
+    pub(crate) questions: VecDeque<(u32, Question)>,
+    /// Questions that the wire has.
+    pub(crate) open_asks: usize,
+    pub(crate) probes: Budget,
+    pub(crate) known: Known,
+    /// Gates whose new messages wait for a fence.
+    pub(crate) silent_gates: Vec<u32>,
 
     pub(crate) reports: Vec<Box<Slot>>,
     pub(crate) done: Vec<Box<Slot>>,
@@ -101,8 +107,8 @@ impl Core {
     pub(crate) fn new(shared: Arc<Shared>, lane: Arc<Lane>, random: u64) -> Self {
         let rules = shared.rules.load_full();
         let monitor = crate::monitor::Monitor::new(&shared.settings, lane.is_first());
-        Core {
-            rules,
+        let mut core = Core {
+            rules: Arc::clone(&rules),
             table: Table::default(),
             deadlines: Deadlines::new(),
             gates: Gates::default(),
@@ -122,15 +128,17 @@ impl Core {
             limits: Limits::of(u64::MAX),
             fenced: 0,
             want_fence: false,
-            abandoned: HashSet::new(),
-            denied: HashMap::new(),
+            permissions: Permissions::default(),
             told_silence: false,
             silences: Silences::default(),
             asks: HashMap::new(),
             next_ask: 1,
             nobody: HashMap::new(),
-            questions: Vec::new(),
-            streams: HashMap::new(),
+            questions: VecDeque::new(),
+            open_asks: 0,
+            probes: Budget::default(),
+            known: Known::default(),
+            silent_gates: Vec::new(),
             reports: Vec::new(),
             done: Vec::new(),
             flushes: Vec::new(),
@@ -143,7 +151,9 @@ impl Core {
             monitor,
             lane,
             shared,
-        }
+        };
+        core.take_rules(rules);
+        core
     }
 
     /// Takes the messages that were accepted since the last time.
@@ -153,7 +163,8 @@ impl Core {
         for slot in incoming.drain(..) {
             if slot.rule as usize >= self.rules.len() {
                 // A new rule's first message overtook the command that tells of the rule.
-                self.rules = self.shared.rules.load_full();
+                let rules = self.shared.rules.load_full();
+                self.take_rules(rules);
             }
             self.deadlines.set(slot.index, slot.deadline);
             self.fresh.push_back((slot.id, slot.index));
@@ -206,6 +217,11 @@ impl Core {
         self.jitter.pause(((self.now - since) / PROBE_PART).max(first).min(most))
     }
 
+    /// A number below `limit`, by the handler's own chance.
+    pub(crate) fn chance(&mut self, limit: u64) -> u64 {
+        self.jitter.below(limit)
+    }
+
     /// Puts a message in line for (another) sending. Its place at a gate it keeps, as long as that is open.
     pub(crate) fn requeue(&mut self, slot: u32) {
         if self.wait_again(slot) {
@@ -230,19 +246,6 @@ impl Core {
         }
     }
 
-    /// The message gives up its place at its gate. Only one that is settled or waits there again may do so: while it is sent again, nobody younger passes it (P10).
-    pub(crate) fn give_up_place(&mut self, slot: u32) {
-        let Some(s) = self.table.get_mut(slot) else { return };
-        if !std::mem::take(&mut s.counted) {
-            return;
-        }
-        let gate = std::mem::replace(&mut s.gate, crate::ledger::NO_GATE);
-        if let Some(g) = self.gates.get_mut(gate) {
-            g.in_flight = g.in_flight.saturating_sub(1);
-        }
-        self.let_pass(gate);
-    }
-
     /// What is due.
     fn judge_deadlines(&mut self) {
         let mut due = std::mem::take(&mut self.due);
@@ -263,8 +266,9 @@ impl Core {
             Stage::InFlight => self.fall_silent(slot),
             Stage::Backoff => self.requeue(slot),
             Stage::Staged => self.fall_stale(slot),
+            Stage::Fencing => self.leave_fence(slot),
             // Nothing but the delivery deadline ends these.
-            Stage::Queued | Stage::Gated | Stage::Fencing | Stage::Settled => {
+            Stage::Queued | Stage::Gated | Stage::Settled => {
                 let deadline = s.deadline;
                 self.deadlines.set(slot, deadline);
             }
@@ -274,9 +278,7 @@ impl Core {
     /// Gives settled slots to the desk and the window, and answers flushes.
     pub(crate) fn hand_over(&mut self) {
         self.shared.desk.deliver(&mut self.reports);
-        if self.shared.window.leave(&mut self.done) {
-            self.shared.desk.announce_room();
-        }
+        self.shared.window.leave(&mut self.done);
         if !self.flushes.is_empty() {
             let desk = &self.shared.desk;
             self.flushes.retain(|flush| {
@@ -298,15 +300,16 @@ impl<W: Wire> Handler<W> {
         core.judge_deadlines();
         core.judge_after_sleep();
         let leftovers_next = core.judge_leftovers();
+        let denials_next = core.tend_denials();
         if let Some(epoch) = core.stale.take() {
             self.wire.give_up(epoch, "a message could not be written before it was too late to send it again (P4)", core);
         }
         let core = &mut self.core;
-        let gates_next = core.tend_gates(self.wire.is_ready());
+        let gates_next = core.tend_gates(self.wire.is_ready()).min(core.tend_windows());
         self.pump();
         let core = &mut self.core;
         if !core.quarantine_holds() {
-            for (ask, question) in core.questions.drain(..) {
+            while let Some((ask, question)) = core.next_question() {
                 self.wire.ask(ask, &question);
             }
         }
@@ -320,11 +323,12 @@ impl<W: Wire> Handler<W> {
         core.hand_over();
         let monitor_next = core.watch();
         let close_at = core.closing.as_ref().map_or(Nanos::MAX, |c| c.at);
-        core.deadlines.next().min(leftovers_next).min(gates_next).min(wire_next).min(monitor_next).min(close_at)
+        core.deadlines.next().min(leftovers_next).min(denials_next).min(gates_next).min(wire_next).min(monitor_next).min(close_at)
     }
 
     /// Gives the wire what may go, oldest first, as long as it has room.
     fn pump(&mut self) {
+        let watch = self.core.permissions.watch();
         while self.wire.is_ready() && self.wire.has_room() && !self.core.quarantine_holds() {
             let core = &mut self.core;
             let Some((id, slot)) = core.again.pop_first().or_else(|| core.fresh.pop_front()) else { break };
@@ -335,9 +339,18 @@ impl<W: Wire> Handler<W> {
             if core.admit(slot, id) {
                 core.note_alone(slot, id);
                 if let Some(s) = core.table.get_mut(slot) {
+                    if watch && core.permissions.part(s) {
+                        self.wire.part();
+                    }
                     self.wire.stage(s);
+                    if watch {
+                        core.permissions.note_staged(s);
+                    }
                 }
             }
+        }
+        if watch && self.core.permissions.end_run() {
+            self.wire.part();
         }
     }
 }
@@ -365,14 +378,14 @@ impl Core {
             self.settle_unanswered(slot, Status::Rejected, 0, &text);
             return false;
         }
-        if s.attempt >= MAX_ATTEMPT {
-            self.settle_unanswered(slot, Status::AckTimeout, 0, "4095 attempts were made");
+        if self.known.delays() && self.waits_for_window(slot, id) {
             return false;
         }
+        let Some(s) = self.table.get(slot) else { return false };
         if s.tainted().is_some() && !self.may_send_again(slot) {
             return false;
         }
-        if !self.denied.is_empty() && self.is_denied(slot) {
+        if self.permissions.deny() && self.is_denied(slot) {
             return false;
         }
         self.pass_gate(slot) && self.begin(slot)

@@ -10,7 +10,7 @@ mod content;
 mod slot;
 
 pub(crate) use self::content::Content;
-pub(crate) use self::slot::{Slot, Stage, empty};
+pub(crate) use self::slot::{Slot, Stage, StreamId};
 use crate::stats::Counter;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Notify, Ordering, PoisonError};
 
@@ -22,8 +22,13 @@ pub(crate) const KEPT_CONTENT: usize = 64 << 10;
 pub(crate) const KEPT_TOTAL: usize = 8 << 20;
 /// Ids travel modulo 2^48 in reply tokens.
 pub(crate) const ID_MASK: u64 = (1 << 48) - 1;
-/// The last attempt that the 12 bits of a token can name.
-pub(crate) const MAX_ATTEMPT: u16 = 4095;
+/// Attempts travel in 12 bits of a reply token: 1 to this, and then again from 1.
+pub(crate) const ATTEMPTS: u32 = 4095;
+
+/// How a token names the attempt. An answer that is 4,095 attempts late would be taken for one of now: with pauses of at least some milliseconds between attempts it comes from another time.
+pub(crate) fn attempt_in_token(attempt: u32) -> u16 {
+    attempt.checked_sub(1).map_or(0, |before| (before % ATTEMPTS + 1) as u16)
+}
 /// A slot that belongs to no gate.
 pub(crate) const NO_GATE: u32 = u32::MAX;
 
@@ -75,6 +80,10 @@ impl Table {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter().filter_map(Option::as_deref)
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
+        self.slots.iter_mut().filter_map(Option::as_deref_mut)
     }
 }
 

@@ -22,17 +22,20 @@ mod gate;
 mod handler;
 mod hold;
 mod jitter;
+mod known;
 mod lane;
 mod ledger;
 mod message;
 mod metrics;
 mod monitor;
+mod passing;
 mod publisher;
 mod report;
 mod resend;
 #[cfg(feature = "rooms")]
 #[doc(hidden)]
 pub mod rooms;
+mod rule_state;
 mod runtime;
 mod settle;
 mod shared;

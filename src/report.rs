@@ -73,7 +73,7 @@ impl<'a> Report<'a> {
     /// How many times the message was sent; 0: it never left the process.
     #[must_use]
     pub fn attempts(&self) -> u32 {
-        u32::from(self.0.attempts)
+        self.0.attempts
     }
 
     /// From acceptance to the outcome, in nanoseconds.
@@ -103,7 +103,13 @@ impl<'a> Report<'a> {
     /// The stream that stored the message; empty unless persisted.
     #[must_use]
     pub fn stream(&self) -> &'a str {
-        strip(&self.0.outcome.stream)
+        self.0.outcome.stream.name()
+    }
+
+    /// The JetStream domain of that stream, as its ack named it; empty when it named none, as servers without a domain do, and unless persisted.
+    #[must_use]
+    pub fn domain(&self) -> &'a str {
+        self.0.outcome.stream.domain()
     }
 
     /// What happened, in words; empty if all went well.
@@ -127,7 +133,13 @@ impl<'a> Report<'a> {
     /// The stream with a NUL byte behind it.
     #[must_use]
     pub fn stream_nul(&self) -> &'a [u8] {
-        self.0.outcome.stream.as_bytes()
+        self.0.outcome.stream.name_nul()
+    }
+
+    /// The domain with a NUL byte behind it.
+    #[must_use]
+    pub fn domain_nul(&self) -> &'a [u8] {
+        self.0.outcome.stream.domain_nul()
     }
 
     /// The text with a NUL byte behind it.
@@ -345,7 +357,9 @@ impl Ticket {
         match self.waiter.wait(timeout) {
             Ok(Some(slot)) => Ok(self.one(slot)),
             Ok(None) => Err(Error::new(Status::InvalidState, format!("the report of message {} was taken before", self.id))),
-            Err(over) => Err(over.error(|| Error::new(Status::TimedOut, format!("message {} has no outcome yet; it stays pending", self.id)))),
+            Err(over) => {
+                Err(over.error(|| Error::new(Status::TimedOut, format!("message {} has no outcome yet; it stays pending{}", self.id, self.desk.standing()))))
+            }
         }
     }
 
@@ -356,7 +370,12 @@ impl Ticket {
             Ok(None) => Over::TimeUp,
             Err(over) => over,
         };
-        let late = || Error::new(Status::TimedOut, format!("message {} has no outcome yet; it stays pending and its report goes the usual way", self.id));
+        let late = || {
+            Error::new(
+                Status::TimedOut,
+                format!("message {} has no outcome yet; it stays pending and its report goes the usual way{}", self.id, self.desk.standing()),
+            )
+        };
         self.waiter.go_away().map(|slot| self.one(slot)).ok_or_else(|| over.error(late))
     }
 }

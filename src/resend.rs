@@ -44,7 +44,7 @@ impl Core {
 
     fn has_no_attempt_left(&self, slot: &Slot) -> bool {
         let last = self.shared.settings.max_attempts;
-        last != 0 && u32::from(slot.attempts) >= last
+        last != 0 && slot.attempts >= last
     }
 
     /// P4. If not, the message is settled.
@@ -139,16 +139,15 @@ impl Core {
 
     /// `ack_wait` is over.
     pub(crate) fn fall_silent(&mut self, slot: u32) {
+        self.lane.counters.ack_timeouts.bump(1);
+        if self.settle_suspect(slot) {
+            return;
+        }
         let Some(s) = self.table.get_mut(slot) else { return };
         s.taint();
         let (mark, deadline, epoch) = (s.mark, s.deadline, s.epoch);
-        self.lane.counters.ack_timeouts.bump(1);
         self.tell_silence(slot);
         let Some(s) = self.table.get(slot) else { return };
-        if s.suspect {
-            let text = self.denied_text(s);
-            return self.settle_unanswered(slot, Status::Denied, 0, &text);
-        }
         let last_word = self.last_word(s);
         self.explain(slot);
         if let Some(last_word) = last_word {
@@ -158,10 +157,11 @@ impl Core {
             return;
         }
         if Some(epoch) == self.epoch && mark < self.fenced {
-            return self.requeue(slot);
+            return self.go_again(slot);
         }
         if Some(epoch) == self.epoch {
             self.want_fence = true;
+            self.pause_for_fence(slot);
         }
         self.set_stage(slot, Stage::Fencing);
         if let Some(s) = self.table.get(slot) {
@@ -203,18 +203,21 @@ impl Core {
             if s.stage != Stage::Fencing {
                 return false;
             }
-            let closed = Some(s.epoch) == epoch && s.mark < fenced;
+            let (of_epoch, mark) = (s.epoch, s.mark);
+            let closed = Some(of_epoch) == epoch && mark < fenced && !self.permissions.doubt(of_epoch, mark);
             if closed {
                 self.requeue(slot);
             }
             !closed
         });
         self.fencing = waiting;
+        self.end_silent_pauses(epoch.map(|epoch| (epoch, fenced)));
     }
 
     /// An epoch ended: what it had taken whole is unknown, the rest was not stored. All of it goes again, oldest first.
     pub(crate) fn lose_epoch(&mut self, epoch: u32, loss: &Loss) {
         self.suspect_poison(epoch, loss);
+        self.end_silent_pauses(None);
         let ack_wait = nanos(self.shared.settings.ack_wait);
         let mut lost: Vec<(u64, u32)> = self.table.iter().filter(|s| s.epoch == epoch && s.stage.is_under_way()).map(|s| (s.id, s.index)).collect();
         lost.sort_unstable();

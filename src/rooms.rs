@@ -11,11 +11,11 @@ use crate::admission::{Patience, Request, Window};
 use crate::config::{Config, MsgIdMode};
 use crate::dispatch::{Handlers, Sink};
 use crate::handler::{Core, Handler};
-use crate::ledger::{SendQueue, Slot};
+use crate::ledger::{SendQueue, Slot, attempt_in_token};
 use crate::message::Message;
 use crate::shared::{Clock, Shared};
 use crate::topic::Rules;
-use crate::wire::nats::ack;
+use crate::wire::nats::ack::Acks;
 use crate::wire::nats::auth::ConnectAuth;
 use crate::wire::nats::connection::{Connect, Connection, Info, Told};
 use crate::wire::nats::frame::{self, Encoder};
@@ -127,7 +127,7 @@ impl Reading {
 /// `wire/nats/ack`: a body alone, without knowledge of the stream. `None`: it says nothing of "stored" or "refused".
 #[must_use]
 pub fn ack_body(body: &[u8]) -> Option<bool> {
-    match ack::parse(body) {
+    match Acks::default().parse(body) {
         Verdict::Stored { .. } => Some(true),
         Verdict::Refused(_) => Some(false),
         Verdict::Alien => None,
@@ -196,9 +196,10 @@ impl Wire for Kept {
     }
     fn stage(&mut self, slot: &mut Slot) {
         slot.epoch = 1;
-        self.0.push(Token { slot: slot.index, id: slot.id, attempt: slot.attempt });
+        self.0.push(Token { slot: slot.index, id: slot.id, attempt: attempt_in_token(slot.attempt) });
     }
     fn fence(&mut self) {}
+    fn part(&mut self) {}
     fn ask(&mut self, _ask: u32, _question: &Question) {}
     fn give_up(&mut self, _epoch: u32, _why: &str, _receiver: &mut impl Receiver) {}
     fn tick(&mut self, _now: Nanos, _in_flight: bool, _receiver: &mut impl Receiver) -> Nanos {
@@ -235,7 +236,7 @@ impl Default for Bus {
         let settings = config.settings().expect("options");
         let shared = Shared::new(settings, Rules::new(), Clock::Real(Instant::now()), &[7; 32], &handlers).expect("a publisher");
         let mut handler = Handler { core: Core::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), 7), wire: Kept::default() };
-        handler.core.connected(1, "bench", "2.12.0", Limits::of(1 << 20));
+        handler.core.connected(1, "bench", "2.12.0", "", Limits::of(1 << 20));
         Bus { shared, handler, handlers, batch: Vec::with_capacity(BURST), seq: 0 }
     }
 }
@@ -260,7 +261,7 @@ impl Bus {
         for token in wire.0.drain(..) {
             self.seq += 1;
             core.begun(token.slot, token.id, 1);
-            core.verdict(token, Verdict::Stored { stream: "ORDERS", seq: self.seq, duplicate: false });
+            core.verdict(token, Verdict::Stored { stream: "ORDERS", domain: "", seq: self.seq, duplicate: false });
         }
         core.hand_over();
     }

@@ -5,32 +5,20 @@
 use std::sync::Arc;
 
 use crate::error::{Persistence, Status};
-use crate::gate::Learned;
 use crate::handler::Core;
-use crate::ledger::{Slot, Stage, empty};
+use crate::ledger::{Stage, StreamId};
 use crate::report::{REPORT_DUPLICATE, REPORT_EPHEMERAL};
-use crate::wire::{Nanos, Question, Refusal, Retry, nanos};
+use crate::wire::{Refusal, Retry};
 
 /// As reports say it, and slots keep it.
 const DUPLICATE: u8 = REPORT_DUPLICATE as u8;
 const EPHEMERAL: u8 = REPORT_EPHEMERAL as u8;
-/// Streams that are remembered.
-const MOST_STREAMS: usize = 1024;
-
-/// A stream that took a message.
-pub(crate) struct KnownStream {
-    /// NUL-terminated, as reports show it.
-    name: Arc<str>,
-    /// Its duplicate window, once it is known.
-    pub(crate) window: Option<Nanos>,
-}
-
 /// How a message ends, but for the doubt that earlier attempts left.
 pub(crate) struct Ending {
     status: Status,
     server_code: u32,
     text: Option<String>,
-    stored: Option<(Arc<str>, u64)>,
+    stored: Option<(Arc<StreamId>, u64)>,
     flags: u8,
 }
 
@@ -78,7 +66,7 @@ impl Core {
         outcome.latency = latency;
         outcome.stream_seq = ending.stored.as_ref().map_or(0, |(_, seq)| *seq);
         if self.shared.desk.wants(&slot) {
-            let stream = ending.stored.map_or_else(empty, |(stream, _)| stream);
+            let stream = ending.stored.map_or_else(StreamId::none, |(stream, _)| stream);
             if !Arc::ptr_eq(&slot.outcome.stream, &stream) {
                 slot.outcome.stream = stream;
             }
@@ -93,7 +81,7 @@ impl Core {
     fn leave_rooms(&mut self, slot: u32) {
         let Some(s) = self.table.get_mut(slot) else { return };
         let (id, stage, gate) = (s.id, s.stage, s.gate);
-        if stage == Stage::InFlight && !s.probe && !s.counted {
+        if stage == Stage::InFlight && !s.probe && !s.counted && !s.placed {
             // Nearly every message: it waits nowhere but for its ack.
             s.stage = Stage::Settled;
             self.live -= 1;
@@ -111,30 +99,26 @@ impl Core {
         self.leave_probe(slot);
         self.acquit(id);
         self.set_stage(slot, Stage::Settled);
-        self.give_up_place(slot);
+        self.give_up_places(slot);
     }
 
     /// The server stored it.
-    pub(crate) fn stored(&mut self, slot: u32, stream: &str, seq: u64, duplicate: bool) {
+    pub(crate) fn stored(&mut self, slot: u32, stream: &str, domain: &str, seq: u64, duplicate: bool) {
         let Some(s) = self.table.get(slot) else { return };
         let rule = s.rule;
-        if let Some(named) = &self.rules.get(rule).stream
-            && named != stream
-        {
-            // Reliability 5.2.5: anyone who sees our inbox can forge an ack; one from another stream is none.
-            self.lane.counters.alien_replies.bump(1);
-            return;
+        // Anyone who sees our inbox can forge an ack, and a topic can have two takers: the ack of a stream that the rule does not name is none.
+        if let Some(whose) = self.foreign(rule, stream, domain) {
+            return self.hear_foreign(slot, format!("stream {stream:?} acknowledged it, and {whose}"));
         }
         let flags = if duplicate && s.tainted().is_none() { DUPLICATE } else { 0 };
         if duplicate {
             self.lane.counters.duplicates.bump(1);
         }
-        if !self.denied.is_empty() {
-            let topic = s.topic().to_owned();
-            self.denied.remove(topic.as_str());
-        }
         let (gate, probe) = (s.gate, s.probe);
-        let stream = self.learn(rule, stream);
+        if !self.permissions.are_quiet() {
+            self.permissions.passed(s.topic());
+        }
+        let stream = self.learn(slot, rule, stream, domain);
         self.gate_acked(gate);
         if probe {
             self.probe_answered(slot);
@@ -142,48 +126,24 @@ impl Core {
         self.settle(slot, Ending { status: Status::Ok, server_code: 0, text: None, stored: Some((stream, seq)), flags });
     }
 
-    /// Remembers which stream takes a rule's messages. Returns the name, NUL-terminated and shared.
-    fn learn(&mut self, rule: u32, stream: &str) -> Arc<str> {
-        let known = self.gates.rule(rule);
-        match &known.learned {
-            Learned::One(name) if name.strip_suffix('\0') == Some(stream) => return Arc::clone(name),
-            Learned::One(_) => known.learned = Learned::Many,
-            Learned::Nothing | Learned::Many => {}
-        }
-        // Where a rule has many streams this is looked up for every ack.
-        let (name, window) = match self.streams.get(stream) {
-            Some(known) => (Arc::clone(&known.name), known.window),
-            None => (self.meet(rule, stream), None),
-        };
-        let known = self.gates.rule(rule);
-        if matches!(known.learned, Learned::Nothing) {
-            known.learned = Learned::One(Arc::clone(&name));
-        }
-        if let Some(window) = window {
-            known.window = Some(known.window.map_or(window, |w| w.min(window)));
-        }
-        name
-    }
-
-    /// The first ack from a stream. Returns its name, NUL-terminated and shared.
-    fn meet(&mut self, rule: u32, stream: &str) -> Arc<str> {
-        let name: Arc<str> = Arc::from(format!("{stream}\0"));
-        if self.streams.len() < MOST_STREAMS {
-            self.streams.insert(stream.into(), KnownStream { name: Arc::clone(&name), window: None });
-            if self.rules.get(rule).stream.is_none() {
-                self.ask_in_background(rule, Question::Describe { stream: stream.to_owned(), rule: None });
+    /// One attempt was refused.
+    pub(crate) fn refused(&mut self, slot: u32, mut refusal: Refusal) {
+        let Some(s) = self.table.get(slot) else { return };
+        let rule = s.rule;
+        if let Some(stream) = &refusal.stream {
+            if let Some(whose) = self.foreign(rule, stream, "") {
+                return self.hear_foreign(slot, format!("stream {stream:?} refused it ({}), and {whose}", refusal.text));
+            }
+            if refusal.definite {
+                let topic = s.topic().to_owned();
+                refusal.definite = self.is_only_taker(rule, stream) && self.has_one_jetstream(&topic);
             }
         }
-        name
-    }
-
-    /// One attempt was refused.
-    pub(crate) fn refused(&mut self, slot: u32, refusal: Refusal) {
         let Some(s) = self.table.get_mut(slot) else { return };
         if !refusal.definite {
             s.taint();
         }
-        let attempts = u32::from(s.attempts);
+        let attempts = s.attempts;
         let retry = match refusal.retry {
             Retry::IfStreamFull if self.shared.settings.retry_stream_full => Retry::Backoff,
             Retry::IfStreamFull => Retry::No,
@@ -208,6 +168,7 @@ impl Core {
             Retry::Hold(trouble) => self.hold(slot, trouble),
             _ => {
                 self.probe_unclear(slot);
+                self.pause_behind(slot);
                 if !self.wait_again(slot) {
                     self.retry_later(slot);
                 }
@@ -215,10 +176,29 @@ impl Core {
         }
     }
 
+    /// Whose word it is: `None` if this stream's counts for the rule's messages, else what is wrong with it. Refusals name no domain.
+    fn foreign(&self, rule: u32, stream: &str, domain: &str) -> Option<String> {
+        let named = self.rules.get(rule).stream.as_deref()?;
+        if named != stream {
+            return Some(format!("the rule names {named:?}"));
+        }
+        let wanted = self.shared.settings.jetstream_domain.as_deref().filter(|wanted| !domain.is_empty() && *wanted != domain)?;
+        Some(format!("it is that of the domain {domain:?}, while jetstream_domain is {wanted:?}"))
+    }
+
+    /// An answer of a stream that the rule does not name: neither an ack nor a proof. It is remembered, for whoever asks why no other came.
+    fn hear_foreign(&mut self, slot: u32, text: String) {
+        self.lane.counters.alien_replies.bump(1);
+        if let Some(s) = self.table.get_mut(slot) {
+            s.set_foreign(text);
+        }
+        self.probe_unclear(slot);
+    }
+
     /// Again after a pause of its own.
     pub(crate) fn retry_later(&mut self, slot: u32) {
         let Some(s) = self.table.get(slot) else { return };
-        let (failures, deadline) = (u32::from(s.attempts).saturating_sub(1), s.deadline);
+        let (failures, deadline) = (s.attempts.saturating_sub(1), s.deadline);
         let at = self.now.saturating_add(self.backoff(failures));
         self.set_stage(slot, Stage::Backoff);
         self.deadlines.set(slot, at.min(deadline));
@@ -232,7 +212,7 @@ impl Core {
     /// The attempt that is under way will have no answer that counts: it may be one of those that permission errors are counted against.
     pub(crate) fn abandon(&mut self, slot: u32) {
         if let Some(s) = self.table.get(slot).filter(|s| s.stage.is_under_way()) {
-            self.abandoned.insert((s.epoch, s.mark));
+            self.permissions.give_up(s.epoch, s.mark);
         }
     }
 
@@ -244,7 +224,10 @@ impl Core {
         if self.doubt(s) == Persistence::PossiblyPersisted && !s.ephemeral {
             text.push_str("; an attempt may have been stored");
         }
-        if matches!(status, Status::AckTimeout | Status::Unavailable | Status::NoStream)
+        if let Some(foreign) = s.foreign() {
+            text.push_str("; why: ");
+            text.push_str(foreign);
+        } else if matches!(status, Status::AckTimeout | Status::Unavailable | Status::NoStream)
             && let Some(why) = self.why(s)
         {
             text.push_str("; why: ");
@@ -255,15 +238,23 @@ impl Core {
 
     /// The delivery deadline: tells what was last known.
     pub(crate) fn expire(&mut self, slot: u32) {
+        if self.settle_suspect(slot) {
+            return;
+        }
         let Some(s) = self.table.get(slot) else { return };
         let seconds = nanos_as_seconds(s.deadline.saturating_sub(s.accepted_at));
         let attempts = s.attempts;
         let (status, code, text) = if let Some(last) = s.last() {
             // Nobody took it, and yet its stream exists: not to be created, but waited for.
-            let status = if last.status == Status::NoStream && self.has_stream(s) { Status::Unavailable } else { last.status };
-            (status, last.server_code, format!("{}; gave up at the delivery deadline of {seconds} s after {attempts} attempts", last.text))
-        } else if s.suspect {
-            (Status::Denied, 0, self.denied_text(s))
+            // That nobody took it does not prove that there is no stream. Where the server said so, and messages wait for it, the gate knows.
+            let (status, code) = match last.status {
+                Status::NoStream => self.absence_at(s).unwrap_or_else(|| {
+                    let taken_before = self.gates.rule_if_used(s.rule).is_some_and(|rule| !rule.takers.are_none());
+                    (if taken_before || self.has_stream(s) { Status::Unavailable } else { Status::NoStream }, last.server_code)
+                }),
+                status => (status, last.server_code),
+            };
+            (status, code, format!("{}; gave up at the delivery deadline of {seconds} s after {attempts} attempts", last.text))
         } else if attempts > 0 {
             (Status::AckTimeout, 0, format!("no acknowledgement came within {seconds} s and {attempts} attempts"))
         } else if self.epoch.is_none() {
@@ -276,25 +267,6 @@ impl Core {
             (Status::AckTimeout, 0, format!("not sent within {seconds} s"))
         };
         self.settle_unanswered(slot, status, code, &text);
-    }
-
-    pub(crate) fn denied_text(&self, slot: &Slot) -> String {
-        format!("the server reported permission errors for {:?} and did not acknowledge this message", slot.topic())
-    }
-
-    /// The duplicate window that holds for a rule's messages.
-    pub(crate) fn window_of(&mut self, rule: u32) -> u64 {
-        let assumed = nanos(self.shared.settings.assume_duplicate_window);
-        let known = self.gates.rule(rule);
-        if let Some(window) = known.window {
-            return window;
-        }
-        if !std::mem::replace(&mut known.told_unknown, true) {
-            let pattern = self.rules.get(rule).pattern.clone();
-            let text = format!("the duplicate window of the stream for {pattern:?} is not known; {} s are assumed", nanos_as_seconds(assumed));
-            self.event(crate::events::EventKind::WindowUnknown, Status::Ok, 0, &pattern, text);
-        }
-        assumed
     }
 }
 

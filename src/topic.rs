@@ -306,6 +306,24 @@ impl Wildcard {
     }
 }
 
+/// Whether a topic is one of those that the subject of a stream takes.
+pub(crate) fn covers_topic(subject: &str, topic: &str) -> bool {
+    overlaps(subject, topic)
+}
+
+/// Whether two subjects with wildcards have a topic in common. A topic without wildcards overlaps with what covers it.
+pub(crate) fn overlaps(one: &str, other: &str) -> bool {
+    let (mut one, mut other) = (one.split('.'), other.split('.'));
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) => return true,
+            (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
+            (Some(a), Some(b)) if a == b || a == "*" || b == "*" => {}
+            _ => return false,
+        }
+    }
+}
+
 /// Checks a rule's pattern.
 fn check_pattern(pattern: &str) -> Result<()> {
     let fault = match pattern.as_bytes() {

@@ -6,10 +6,11 @@ use super::input::Input;
 use super::is_presentable;
 use crate::error::Status;
 use crate::topic::{Rules, check_stream_name};
+use crate::wire::nats::ack::Acks;
 use crate::wire::nats::auth::ConnectAuth;
 use crate::wire::nats::connection::{Connect, Connection, Info, Told};
 use crate::wire::nats::outbox::PIECES;
-use crate::wire::nats::{ack as acks, api, fences};
+use crate::wire::nats::{api, fences, json};
 use crate::wire::{Loss, Question, StreamAnswer, Verdict};
 
 pub(super) const INBOX: &[u8] = b"_INBOX.abc.";
@@ -23,9 +24,10 @@ pub fn ack(data: &[u8]) {
     let mut input = Input::new(data);
     let headers = input.flag().then(|| input.bytes());
     let body = input.rest();
+    let mut acks = Acks::default();
     let verdict = match headers {
-        Some(headers) => acks::parse_with_headers(headers, body),
-        None => acks::parse(body),
+        Some(headers) => acks.parse_with_headers(headers, body),
+        None => acks.parse(body),
     };
     match verdict {
         Verdict::Alien => {}
@@ -33,10 +35,16 @@ pub fn ack(data: &[u8]) {
             is_presentable(&refusal.text);
             assert_ne!(refusal.status, Status::Ok);
         }
-        Verdict::Stored { stream, seq, duplicate } => {
-            let plain: serde_json::Value = serde_json::from_slice(body).expect("an ack is JSON");
+        Verdict::Stored { stream, domain, seq, duplicate } => {
             assert!(check_stream_name("", stream, Status::ProtocolError).is_ok(), "{stream:?} cannot be a stream");
             assert!(seq > 0);
+            is_presentable(domain);
+            let text = std::str::from_utf8(body).expect("an ack is text");
+            let text = json::from_go(text).unwrap_or_else(|| text.to_owned());
+            serde_json::from_str::<serde::de::IgnoredAny>(&text).expect("an ack is JSON");
+            // It may be deeper, or have other numbers, than this takes.
+            let Ok(plain) = serde_json::from_str::<serde_json::Value>(&text) else { return };
+            assert!(domain.is_empty() || plain["domain"].as_str() == Some(domain));
             assert_eq!((plain["stream"].as_str(), plain["seq"].as_u64()), (Some(stream), Some(seq)));
             assert_eq!(plain["duplicate"].as_bool().unwrap_or(false), duplicate);
             assert!(plain["error"].is_null(), "an error is no ack");
@@ -61,7 +69,9 @@ pub fn answer(data: &[u8]) {
     };
     match api::answer(&question, input.rest()) {
         StreamAnswer::None | StreamAnswer::Denied => {}
-        StreamAnswer::Unavailable { text } | StreamAnswer::Refused { text, .. } | StreamAnswer::Condition { text } => is_presentable(&text),
+        StreamAnswer::Unavailable { text } | StreamAnswer::Disabled { text } | StreamAnswer::Refused { text, .. } | StreamAnswer::Condition { text } => {
+            is_presentable(&text);
+        }
         StreamAnswer::Exists { name, differences, risks, .. } => {
             assert!(check_stream_name("", &name, Status::ProtocolError).is_ok(), "{name:?} cannot be a stream");
             is_presentable(&differences.join("; "));
@@ -94,17 +104,15 @@ fn feed(connection: &mut Connection, bytes: &[u8], sizes: &mut dyn Iterator<Item
             return (told, Err(loss));
         }
     }
-    // What one PONG tells comes in the order of a hash table.
-    told.chunk_by_mut(|a, b| a.starts_with("denied") && b.starts_with("denied")).for_each(<[String]>::sort);
     (told, Ok(()))
 }
 
 fn note(told: &Told<'_>) -> String {
     match told {
-        Told::Ready { version, limits } => {
+        Told::Ready { version, domain, limits } => {
             is_presentable(version);
             assert!(limits.max_payload > 0);
-            format!("ready {version} {}", limits.max_payload)
+            format!("ready {version} {domain:?} {}", limits.max_payload)
         }
         Told::Limits(limits) => format!("limits {}", limits.max_payload),
         Told::Servers(servers) => format!("servers {servers:?}"),
@@ -113,7 +121,12 @@ fn note(told: &Told<'_>) -> String {
         Told::Answer { ask, body } => format!("answer {ask} {body:?}"),
         Told::AlienReply => "alien".into(),
         Told::Fenced { mark } => format!("fenced {mark}"),
-        Told::Denied { subject, mark, refusals } => format!("denied {subject:?} {mark} {refusals}"),
+        Told::Denied { mark, denials } => {
+            // In the order of a hash table.
+            let mut names: Vec<String> = denials.names.iter().map(|(name, named)| format!("{name:?} {named:?}")).collect();
+            names.sort();
+            format!("denied {mark} {} {} {names:?}", denials.total, denials.silent)
+        }
         Told::PermissionError { subject, text } => {
             is_presentable(subject);
             is_presentable(text);

@@ -61,7 +61,7 @@ pub fn message(data: &[u8]) {
     }
 }
 
-fn written(encoder: &Encoder, slot: &mut Slot, attempt: u16) -> Vec<u8> {
+fn written(encoder: &Encoder, slot: &mut Slot, attempt: u32) -> Vec<u8> {
     slot.attempt = attempt;
     let mut frame = Vec::new();
     encoder.write_head(&mut frame, slot);

@@ -39,7 +39,7 @@ impl Core {
                     self.hand_over();
                     ticket.done(count);
                 }
-                Command::Rules(rules) => self.rules = rules,
+                Command::Rules(rules) => self.take_rules(rules),
                 Command::Close { timeout } => {
                     let at = self.now.saturating_add(timeout);
                     let earlier = self.closing.as_ref().map_or(Nanos::MAX, |c| c.at);

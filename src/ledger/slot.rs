@@ -40,20 +40,60 @@ pub(crate) struct Outcome {
     pub(crate) persistence: Persistence,
     pub(crate) stream_seq: u64,
     pub(crate) latency: Nanos,
-    /// NUL-terminated, as all text that goes to reports.
-    pub(crate) stream: Arc<str>,
+    pub(crate) stream: Arc<StreamId>,
 }
 
 impl Default for Outcome {
     fn default() -> Self {
-        Outcome { status: Status::Internal, persistence: Persistence::PossiblyPersisted, stream_seq: 0, latency: 0, stream: empty() }
+        Outcome { status: Status::Internal, persistence: Persistence::PossiblyPersisted, stream_seq: 0, latency: 0, stream: StreamId::none() }
     }
 }
 
-/// The shared empty NUL-terminated text.
-pub(crate) fn empty() -> Arc<str> {
-    static EMPTY: std::sync::OnceLock<Arc<str>> = std::sync::OnceLock::new();
-    Arc::clone(EMPTY.get_or_init(|| Arc::from("\0")))
+/// Which stream stored a message: its name, and the domain that its ack named. Behind both is a NUL byte, as behind all text that goes to reports.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct StreamId {
+    /// `name\0domain\0`
+    text: Box<str>,
+    /// The length of the name.
+    name: usize,
+}
+
+impl StreamId {
+    /// Neither of them has a NUL byte; the domain is empty when it is not known.
+    pub(crate) fn new(name: &str, domain: &str) -> Self {
+        StreamId { text: format!("{name}\0{domain}\0").into(), name: name.len() }
+    }
+
+    /// The shared one without a name.
+    pub(crate) fn none() -> Arc<StreamId> {
+        static NONE: std::sync::OnceLock<Arc<StreamId>> = std::sync::OnceLock::new();
+        Arc::clone(NONE.get_or_init(|| Arc::new(StreamId::new("", ""))))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.text.get(..self.name).unwrap_or_default()
+    }
+
+    pub(crate) fn domain(&self) -> &str {
+        self.text.get(self.name + 1..self.text.len().saturating_sub(1)).unwrap_or_default()
+    }
+
+    pub(crate) fn name_nul(&self) -> &[u8] {
+        self.text.as_bytes().get(..=self.name).unwrap_or(b"\0")
+    }
+
+    pub(crate) fn domain_nul(&self) -> &[u8] {
+        self.text.as_bytes().get(self.name + 1..).unwrap_or(b"\0")
+    }
+
+    /// Asked for each ack.
+    pub(crate) fn is(&self, name: &str, domain: &str) -> bool {
+        let bytes = self.text.as_bytes();
+        bytes.len() == name.len() + domain.len() + 2
+            && self.name == name.len()
+            && bytes.starts_with(name.as_bytes())
+            && (domain.is_empty() || self.domain() == domain)
+    }
 }
 
 /// What only messages in trouble have to say.
@@ -61,6 +101,8 @@ pub(crate) fn empty() -> Arc<str> {
 struct Words {
     /// Why the last attempt was refused.
     last: Option<Refusal>,
+    /// What a stream said that the rule does not name.
+    foreign: Option<Box<str>>,
     /// The report's, NUL-terminated.
     text: Option<Box<str>>,
     /// The report's.
@@ -92,9 +134,9 @@ pub(crate) struct Slot {
 
     // From here on: the I/O thread's.
     pub(crate) stage: Stage,
-    pub(crate) attempt: u16,
+    pub(crate) attempt: u32,
     /// How many attempts left the process.
-    pub(crate) attempts: u16,
+    pub(crate) attempts: u32,
     pub(crate) epoch: u32,
     pub(crate) mark: u64,
     /// When the running attempt began, on the clock that also runs in suspend (P4); of a tainted message, when the first attempt began that may have been stored.
@@ -105,6 +147,10 @@ pub(crate) struct Slot {
     pub(crate) gate: u32,
     /// Counted in its gate's in-flight number.
     pub(crate) counted: bool,
+    /// Has a place in its rule's `in_flight`, until it is settled.
+    pub(crate) placed: bool,
+    /// New messages of its gate wait until it is settled.
+    pub(crate) pausing: bool,
     /// Sent as a gate's probe.
     pub(crate) probe: bool,
     words: Option<Box<Words>>,
@@ -139,6 +185,8 @@ impl Slot {
             suspect: false,
             gate: NO_GATE,
             counted: false,
+            placed: false,
+            pausing: false,
             probe: false,
             words: None,
             flags: 0,
@@ -184,6 +232,15 @@ impl Slot {
         self.words.get_or_insert_default().last = Some(refusal);
     }
 
+    /// What a stream said that the rule does not name.
+    pub(crate) fn foreign(&self) -> Option<&str> {
+        self.words.as_ref()?.foreign.as_deref()
+    }
+
+    pub(crate) fn set_foreign(&mut self, text: String) {
+        self.words.get_or_insert_default().foreign = Some(text.into());
+    }
+
     /// The report's text, NUL-terminated; `None`: there is nothing to say.
     pub(crate) fn text(&self) -> Option<&str> {
         self.words.as_ref()?.text.as_deref()
@@ -213,6 +270,8 @@ impl Slot {
         self.suspect = false;
         self.gate = NO_GATE;
         self.counted = false;
+        self.placed = false;
+        self.pausing = false;
         self.probe = false;
         self.words = None;
     }
@@ -220,6 +279,18 @@ impl Slot {
 
 #[cfg(test)]
 mod tests {
+    use super::StreamId;
+
+    #[test]
+    fn a_stream_has_a_name_and_a_domain() {
+        for (name, domain) in [("ORDERS", "hub"), ("ORDERS", ""), ("", ""), ("Ü\"\u{a0}🚀", "ü")] {
+            let id = StreamId::new(name, domain);
+            assert_eq!((id.name(), id.domain()), (name, domain));
+            assert_eq!((id.name_nul(), id.domain_nul()), (format!("{name}\0").as_bytes(), format!("{domain}\0").as_bytes()));
+            assert!(id.is(name, domain) && !id.is(name, "leaf") && !id.is("OTHER", domain));
+        }
+    }
+
     #[test]
     fn a_slot_has_three_cache_lines() {
         assert!(size_of::<super::Slot>() <= 184, "{}", size_of::<super::Slot>());

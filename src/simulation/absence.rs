@@ -64,9 +64,12 @@ impl Case<'_> {
         }
         let named = saying.and_then(|saying| saying.stream.as_deref());
         let same = |other: &Message| other.rule == message.rule || (named.is_some() && self.history.rules.named(other.rule, at) == named);
-        let probed = self.history.accepted.iter().filter(|other| same(other)).any(|other| {
-            self.attempts_of(other).iter().any(|attempt| said(self.truth, attempt).any(|said| said.told == Told::Refused && said.read <= at))
-        });
+        let probed = self
+            .history
+            .accepted
+            .iter()
+            .filter(|other| same(other))
+            .any(|other| self.attempts_of(other).iter().any(|attempt| said(self.truth, attempt).any(|said| said.told == Told::Refused && said.read <= at)));
         (!probed).then_some("absence: NO_STREAM was told, although no message was tried")
     }
 
@@ -87,7 +90,8 @@ impl Case<'_> {
             if !at_deadline || deadline < healed.max(message.accepted_at) + TO_RECOVER || self.truth.mapped.contains(&message.topic) {
                 continue;
             }
-            let Some(stream) = self.truth.stream_of(&message.topic).filter(|stream| self.truth.lives(stream, healed) && self.truth.lives(stream, deadline)) else {
+            let Some(stream) = self.truth.stream_of(&message.topic).filter(|stream| self.truth.lives(stream, healed) && self.truth.lives(stream, deadline))
+            else {
                 continue;
             };
             let other = self.history.rules.named(message.rule, report.at).is_some_and(|named| named != stream);

@@ -21,7 +21,7 @@ pub(super) fn audit(handler: &mut Handler<NatsWire>) -> Result<(), String> {
     for s in core.table.iter() {
         let known = Some(s.epoch) == core.epoch || Some(s.epoch) == leaving;
         let last = core.shared.settings.max_attempts;
-        let repeats = (s.has_msg_id() || core.shared.settings.resend_without_msg_id) && (last == 0 || u32::from(s.attempts) < last);
+        let repeats = (s.has_msg_id() || core.shared.settings.resend_without_msg_id) && (last == 0 || s.attempts < last);
         let stuck = match s.stage {
             Stage::Staged | Stage::Fencing => !known,
             Stage::InFlight => !known && repeats,
@@ -44,7 +44,7 @@ fn places(core: &Core) -> Result<(), String> {
     let fencing: HashSet<(u32, u64)> = core.fencing.iter().copied().collect();
     for s in core.table.iter() {
         let found = match s.stage {
-            Stage::Queued => core.again.get(&s.id) == Some(&s.index) || fresh.contains(&(s.id, s.index)),
+            Stage::Queued => core.again.get(&s.id) == Some(&s.index) || fresh.contains(&(s.id, s.index)) || core.known.parks(s.id, s.index),
             Stage::Fencing => fencing.contains(&(s.index, s.id)),
             Stage::Gated => core.gates.get(s.gate).is_some_and(|gate| gate.waiting.get(&s.id) == Some(&s.index)),
             Stage::Staged | Stage::InFlight | Stage::Backoff => true,

@@ -35,7 +35,8 @@ impl Run {
             probe_pauses: (S / 100, S),
             healed_at: 1000 * S,
         };
-        let mut run = Self { history: History { pending: 3, pending_bytes: 30, rules: RuleBook::of(Some("S")), ..Default::default() }, truth: Truth::default(), limits };
+        let mut run =
+            Self { history: History { pending: 3, pending_bytes: 30, rules: RuleBook::of(Some("S")), ..Default::default() }, truth: Truth::default(), limits };
         run.truth.streams.insert("S".into(), vec!["s.>".into()]);
         for id in 1..=3 {
             run.accept(id);

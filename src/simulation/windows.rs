@@ -125,7 +125,7 @@ impl Case<'_> {
             told |= read && question.says == Says::Exists;
             deaf |= read && question.says != Says::Exists;
         }
-        let waited = asked_at.is_some_and(|asked| at >= asked + SECOND);
+        let waited = asked_at.is_some_and(|asked| at + self.limits.slack >= asked + SECOND);
         let since = if told || !(deaf || waited) { opened } else { 0 };
         let assumed = self.limits.duplicate_window;
         let known = self.windows(stream, since, at).max().unwrap_or(assumed);
@@ -150,7 +150,10 @@ impl Case<'_> {
             let open = questions[..=n].iter().filter(open).count();
             if open > MOST_QUESTIONS {
                 let at = time(question.asked);
-                return Err(format!("{open} questions about streams that were known are open at {at} on connection {}, {MOST_QUESTIONS} are allowed", question.conn));
+                return Err(format!(
+                    "{open} questions about streams that were known are open at {at} on connection {}, {MOST_QUESTIONS} are allowed",
+                    question.conn
+                ));
             }
         }
         Ok(())

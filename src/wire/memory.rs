@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::error::Status;
-use crate::ledger::Slot;
+use crate::ledger::{Slot, attempt_in_token};
 use crate::topic::Rules;
 use crate::wire::{Limits, Nanos, Question, Receiver, Refusal, Retry, StreamAnswer, Token, Verdict, Wire};
 
@@ -61,14 +61,16 @@ impl MemoryWire {
     pub(crate) fn deliver(&mut self, receiver: &mut impl Receiver) -> bool {
         if !self.connected {
             self.connected = true;
-            receiver.connected(1, "memory:", "memory", Limits::of(MAX_PAYLOAD));
+            receiver.connected(1, "memory:", "memory", "", Limits::of(MAX_PAYLOAD));
             return true;
         }
         let any = !self.sent.is_empty() || !self.answers.is_empty();
         for Sent { token, answer } in self.sent.drain(..) {
             receiver.begun(token.slot, token.id, 1);
             match answer {
-                Some(Answer { stream, verdict: Ok((seq, duplicate)) }) => receiver.verdict(token, Verdict::Stored { stream: &stream, seq, duplicate }),
+                Some(Answer { stream, verdict: Ok((seq, duplicate)) }) => {
+                    receiver.verdict(token, Verdict::Stored { stream: &stream, domain: "", seq, duplicate })
+                }
                 Some(Answer { verdict: Err(refusal), .. }) => receiver.verdict(token, Verdict::Refused(refusal)),
                 None => {}
             }
@@ -93,7 +95,8 @@ impl MemoryWire {
         let stream = self.streams.entry(Arc::clone(name)).or_default();
         let headers = Headers::of(slot);
         let id = slot.content.msg_id();
-        let wrong = |code, text: String| Err(Refusal { status: Status::WrongExpectation, definite: true, retry: Retry::No, server_code: code, text });
+        let wrong =
+            |code, text: String| Err(Refusal { status: Status::WrongExpectation, definite: true, retry: Retry::No, server_code: code, stream: None, text });
         if let Some(expected) = headers.get("Nats-Expected-Stream")
             && expected != &**name
         {
@@ -178,7 +181,7 @@ impl Wire for MemoryWire {
     fn stage(&mut self, slot: &mut Slot) {
         slot.epoch = 1;
         slot.mark = self.fences;
-        let token = Token { slot: slot.index, id: slot.id, attempt: slot.attempt };
+        let token = Token { slot: slot.index, id: slot.id, attempt: attempt_in_token(slot.attempt) };
         let answer = (!slot.ephemeral).then(|| {
             let rules = self.rules.load();
             let stream = self.stream(rules.get(slot.rule).stream.as_deref().unwrap_or("MEMORY"));
@@ -192,14 +195,18 @@ impl Wire for MemoryWire {
         self.fences += 1;
     }
 
+    fn part(&mut self) {
+        self.fences += 1;
+    }
+
     fn ask(&mut self, ask: u32, question: &Question) {
         let name = match question {
-            Question::WhoTakes { .. } => "MEMORY".to_owned(),
+            Question::WhoTakes { .. } | Question::WhoTakesHere { .. } => "MEMORY".to_owned(),
             Question::Describe { stream, .. } | Question::Condition { stream } => stream.clone(),
             Question::Create { rule } => rule.stream.clone().unwrap_or_else(|| "MEMORY".to_owned()),
         };
         let duplicate_window = Some(std::time::Duration::from_secs(120));
-        self.answers.push((ask, StreamAnswer::Exists { name, duplicate_window, differences: Vec::new(), risks: Vec::new() }));
+        self.answers.push((ask, StreamAnswer::Exists { name, subjects: Vec::new(), duplicate_window, differences: Vec::new(), risks: Vec::new() }));
     }
 
     fn give_up(&mut self, _epoch: u32, _why: &str, _receiver: &mut impl Receiver) {

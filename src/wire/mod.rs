@@ -6,6 +6,7 @@
 pub(crate) mod memory;
 pub(crate) mod nats;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::error::{Error, Status};
@@ -31,8 +32,8 @@ pub(crate) struct Token {
 /// What a carrier says of one attempt.
 #[derive(Debug)]
 pub(crate) enum Verdict<'a> {
-    /// Stored by the server's word.
-    Stored { stream: &'a str, seq: u64, duplicate: bool },
+    /// Stored by the server's word. `domain` is empty when the ack names none.
+    Stored { stream: &'a str, domain: &'a str, seq: u64, duplicate: bool },
     /// Refused, with or without proof that nothing was stored.
     Refused(Refusal),
     /// A reply that is none: foreign, damaged or without a sequence. Counts as silence.
@@ -47,6 +48,8 @@ pub(crate) struct Refusal {
     pub(crate) definite: bool,
     pub(crate) retry: Retry,
     pub(crate) server_code: u32,
+    /// The stream that the refusal names; `None` when it names none. Refusals name no domain.
+    pub(crate) stream: Option<Box<str>>,
     pub(crate) text: String,
 }
 
@@ -77,6 +80,8 @@ pub(crate) enum Trouble {
 pub(crate) enum Question {
     /// Which stream takes this topic?
     WhoTakes { topic: String },
+    /// The same, asked of the JetStream of the server that we are connected to, whatever the domain.
+    WhoTakesHere { topic: String },
     /// Does this stream exist, and how is it configured? With the rule that names it: does it differ from what the rule would create?
     Describe { stream: String, rule: Option<Box<Rule>> },
     /// Create the stream as the rule says.
@@ -88,8 +93,8 @@ pub(crate) enum Question {
 /// The answer to a [`Question`].
 #[derive(Clone, Debug)]
 pub(crate) enum StreamAnswer {
-    /// It exists. `duplicate_window` is only known from a description.
-    Exists { name: String, duplicate_window: Option<Duration>, differences: Vec<String>, risks: Vec<String> },
+    /// It exists. `duplicate_window` is only known from a description, and so are its `subjects`: empty when they are not told, and of a mirror.
+    Exists { name: String, subjects: Vec<String>, duplicate_window: Option<Duration>, differences: Vec<String>, risks: Vec<String> },
     /// How it fares, in words.
     Condition { text: String },
     /// There is none.
@@ -98,8 +103,31 @@ pub(crate) enum StreamAnswer {
     Refused { server_code: u32, text: String },
     /// The permissions do not allow the question.
     Denied,
-    /// No usable answer now: no leader, no JetStream, or silence.
+    /// JetStream is not there: nobody answers its requests, or it is not enabled for the account or on the server.
+    Disabled { text: String },
+    /// No usable answer now: no leader, or silence.
     Unavailable { text: String },
+}
+
+/// What permissions refused of the frames under one mark. It is complete: none of these frames can be refused later.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Denials {
+    /// So many frames were refused, whatever the server called them.
+    pub(crate) total: u32,
+    /// What it called them: their topics; or what an account's mappings make of these. An empty name stands for those that have none.
+    pub(crate) names: HashMap<Box<str>, Named>,
+    /// So many frames under the mark have no answer but a refusal: the ephemeral ones.
+    pub(crate) silent: u32,
+}
+
+/// The refusals under one name.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    pub(crate) count: u32,
+    /// So many names came before it.
+    pub(crate) place: u32,
+    /// The server's words.
+    pub(crate) said: Box<str>,
 }
 
 /// Why an epoch ended.
@@ -150,8 +178,8 @@ pub(crate) struct Lack {
 
 /// The handler, as a wire sees it. Called only on the I/O thread.
 pub(crate) trait Receiver {
-    /// A new epoch began: frames may be sent.
-    fn connected(&mut self, epoch: u32, server: &str, version: &str, limits: Limits);
+    /// A new epoch began: frames may be sent. `domain` is the JetStream domain that the server says it belongs to; empty when it names none.
+    fn connected(&mut self, epoch: u32, server: &str, version: &str, domain: &str, limits: Limits);
     /// The limits changed within an epoch.
     fn limits(&mut self, limits: Limits);
     /// An epoch ended: what it had taken and not answered is unknown.
@@ -162,8 +190,8 @@ pub(crate) trait Receiver {
     fn verdict(&mut self, token: Token, verdict: Verdict<'_>);
     /// Everything up to and including `mark` was read by the server.
     fn fenced(&mut self, epoch: u32, mark: u64);
-    /// `refusals` of the frames to `topic` under `mark` were refused by permissions; no more can follow for that mark.
-    fn denied(&mut self, topic: &str, epoch: u32, mark: u64, refusals: u32);
+    /// Permissions refused some of the messages under `mark`. Told before that mark is [`fenced`](Self::fenced).
+    fn denied(&mut self, epoch: u32, mark: u64, denials: Denials);
     /// The answer to question number `ask`.
     fn answer(&mut self, ask: u32, answer: StreamAnswer);
     /// Something happened that operators want to know.
@@ -193,7 +221,9 @@ pub(crate) trait Wire {
     fn stage(&mut self, slot: &mut Slot);
     /// Makes sure that a fence follows everything staged so far.
     fn fence(&mut self);
-    /// Sends a question.
+    /// Puts a fence here: what is staged next is under another mark than what was staged before.
+    fn part(&mut self);
+    /// Sends a question, under a mark of its own.
     fn ask(&mut self, ask: u32, question: &Question);
     /// Ends the connection of this epoch.
     fn give_up(&mut self, epoch: u32, why: &str, receiver: &mut impl Receiver);

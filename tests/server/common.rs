@@ -29,6 +29,7 @@ pub(crate) struct Seen {
     pub(crate) payload: Vec<u8>,
     pub(crate) msg_id: String,
     pub(crate) stream: String,
+    pub(crate) domain: String,
     pub(crate) seq: u64,
     pub(crate) status: Status,
     pub(crate) persistence: Persistence,
@@ -46,6 +47,7 @@ impl Seen {
             payload: report.payload().to_vec(),
             msg_id: report.msg_id().to_owned(),
             stream: report.stream().to_owned(),
+            domain: report.domain().to_owned(),
             seq: report.stream_seq(),
             status: report.status(),
             persistence: report.persistence(),
@@ -230,6 +232,20 @@ impl Bus {
         self.recorder.wait(&format!("the report of {id}"), |record| record.reports.iter().find(|seen| seen.id == id).cloned())
     }
 
+    /// The report of this message, if it comes within `limit`.
+    pub(crate) fn report_within(&self, id: u64, limit: Duration) -> Option<Seen> {
+        let found = |record: &Record| record.reports.iter().find(|seen| seen.id == id).cloned();
+        let (record, _) = self.recorder.changed.wait_timeout_while(self.recorder.lock(), limit, |record| found(record).is_none()).unwrap();
+        found(&record)
+    }
+
+    /// The first event that is the one looked for, if it comes within `limit`.
+    pub(crate) fn event_within(&self, limit: Duration, looked_for: impl Fn(&Event) -> bool) -> Option<Event> {
+        let found = |record: &Record| record.events.iter().find(|event| looked_for(event)).cloned();
+        let (record, _) = self.recorder.changed.wait_timeout_while(self.recorder.lock(), limit, |record| found(record).is_none()).unwrap();
+        found(&record)
+    }
+
     /// Waits until there are so many reports.
     #[track_caller]
     pub(crate) fn reported(&self, count: usize) {
@@ -345,18 +361,24 @@ impl Books {
     /// P2: what was reported is what the streams hold. Returns their messages. Payloads must differ from each other.
     #[track_caller]
     pub(crate) fn compare(&self, reader: &Reader, streams: &[&str]) -> Vec<StoredMsg> {
+        self.compare_as(reader, streams, str::to_owned)
+    }
+
+    /// The same where the account maps topics to other subjects: `subject_of` says which.
+    #[track_caller]
+    pub(crate) fn compare_as(&self, reader: &Reader, streams: &[&str], subject_of: impl Fn(&str) -> String) -> Vec<StoredMsg> {
         let mut stored: Vec<(&str, StoredMsg)> = Vec::new();
         for &stream in streams {
             let messages = reader.read_all(stream);
             assert_eq!(messages.len() as u64, reader.message_count(stream), "{stream} was read to its end");
             stored.extend(messages.into_iter().map(|message| (stream, message)));
         }
-        let mut copies: HashMap<(&str, &[u8]), Vec<Place<'_>>> = HashMap::new();
+        let mut copies: HashMap<(String, &[u8]), Vec<Place<'_>>> = HashMap::new();
         for (stream, message) in &stored {
-            copies.entry((&message.subject, &message.payload)).or_default().push((stream, message.seq));
+            copies.entry((message.subject.clone(), &message.payload)).or_default().push((stream, message.seq));
         }
         for seen in self.reports.values() {
-            let found = copies.remove(&(seen.topic.as_str(), seen.payload.as_slice())).unwrap_or_default();
+            let found = copies.remove(&(subject_of(&seen.topic), seen.payload.as_slice())).unwrap_or_default();
             match seen.persistence {
                 Persistence::Persisted if seen.is_duplicate() => {
                     let first = stored.iter().find(|(stream, message)| (*stream, message.seq) == (&seen.stream, seen.seq));

@@ -1,23 +1,26 @@
-//! The JetStream API: questions about streams as requests, and replies as answers. The types of stream configurations are async-nats', the JSON is serde's.
+//! The JetStream API: questions about streams as requests, and replies as answers. What is asked for is written with async-nats' types.
 //!
-//! A reply can come from a server that is newer than this library, so a configuration that is not understood in full is still an answer.
+//! A reply can come from a server that is older or newer than this library: what is needed of it is read field by field, and nothing else is looked at. What a
+//! server does not tell, or tells in a way of its own, is not known, and the rest is an answer all the same.
 
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::codes::printable;
-use crate::error::Status;
-use crate::topic::{Creation, Discard, Retention, Rule, Storage, check_stream_name};
+use super::json;
+use crate::topic::{Creation, Discard, Retention, Rule, Storage, is_stream_name};
 use crate::wire::{Question, StreamAnswer};
 
 const STREAM_NOT_FOUND: u32 = 10059;
 const STREAM_NAME_EXISTS: u32 = 10058;
 
+/// JetStream is not enabled for the account, or not on the server.
+const NOT_ENABLED: &[u32] = &[10039, 10076];
+
 /// Errors that mean "ask again later": no meta leader, a server that is not part of the cluster yet, an overloaded API, an offline stream. What is refused
-/// for good has codes of 5xx too (10074, 10076), so `code` does not help.
+/// for good has codes of 5xx too (10074), so `code` does not help.
 const LATER: &[u32] = &[10004, 10006, 10007, 10008, 10009, 10041, 10063, 10075, 10118, 10167, 10194];
 
 /// What a server says of a stream that has no leader (server/jetstream_api.go, jsStreamInfoRequest): nobody to ask, not available, offline.
@@ -38,9 +41,10 @@ pub(crate) fn api_prefix(domain: Option<&str>) -> String {
 /// The subject and the body of the request. `None` if the stream's name, which can come from a server or from a forged ack, is one that no stream can have:
 /// it would break the protocol's line.
 pub(crate) fn request(prefix: &str, question: &Question) -> Option<(String, Vec<u8>)> {
-    let about = |verb: &str, name: &str| check_stream_name("", name, Status::ProtocolError).is_ok().then(|| format!("{prefix}.STREAM.{verb}.{name}"));
+    let about = |verb: &str, name: &str| is_stream_name(name).then(|| format!("{prefix}.STREAM.{verb}.{name}"));
     match question {
         Question::WhoTakes { topic } => Some((format!("{prefix}.STREAM.NAMES"), json!({ "subject": topic }).to_string().into_bytes())),
+        Question::WhoTakesHere { topic } => Some((format!("{}.STREAM.NAMES", api_prefix(None)), json!({ "subject": topic }).to_string().into_bytes())),
         Question::Describe { stream, .. } | Question::Condition { stream } => Some((about("INFO", stream)?, Vec::new())),
         Question::Create { rule } => {
             let config = stream_config(rule)?;
@@ -51,57 +55,173 @@ pub(crate) fn request(prefix: &str, question: &Question) -> Option<(String, Vec<
 
 /// What the body of the reply says.
 pub(crate) fn answer(question: &Question, body: &[u8]) -> StreamAnswer {
-    let Ok(reply) = serde_json::from_slice::<Reply>(body) else { return unusable("is not JSON of the JetStream API") };
+    let reply = std::str::from_utf8(body).ok().and_then(Reply::read);
+    let Some(reply) = reply else { return unusable("is not JSON of the JetStream API") };
     if let Some(error) = reply.error {
         return refusal(question, &error);
     }
     match question {
-        Question::WhoTakes { .. } => taker(reply.streams),
+        Question::WhoTakes { .. } | Question::WhoTakesHere { .. } => taker(reply.streams),
         Question::Describe { rule, .. } => described(reply.config, rule.as_deref()),
         Question::Create { rule } => described(reply.config, Some(rule)),
         Question::Condition { stream } => condition(stream, reply.config, reply.cluster),
     }
 }
 
-/// The parts of all replies that matter here.
-#[derive(Deserialize)]
-struct Reply {
-    error: Option<ApiError>,
-    config: Option<Value>,
-    cluster: Option<Cluster>,
-    /// `null` when there is none.
-    streams: Option<Vec<String>>,
+/// Nobody took the question.
+pub(crate) fn nobody_answers() -> StreamAnswer {
+    let text = "nobody answers JetStream here: it is not enabled on this server or account, or the leaf connection to it is down";
+    StreamAnswer::Disabled { text: text.into() }
 }
 
-#[derive(Deserialize)]
+/// The parts of all replies that matter here.
+#[derive(Default)]
+struct Reply<'a> {
+    error: Option<ApiError>,
+    config: Option<Described>,
+    cluster: Option<Cluster>,
+    streams: Option<&'a str>,
+}
+
+impl<'a> Reply<'a> {
+    fn read(text: &'a str) -> Option<Self> {
+        let mut reply = Reply::default();
+        let mut error = None;
+        json::members(text, |name, value| match name {
+            b"error" => error = Some(value),
+            b"config" => reply.config = Described::read(value),
+            b"cluster" => reply.cluster = Cluster::read(value),
+            b"streams" => reply.streams = Some(value),
+            _ => {}
+        })?;
+        if let Some(error) = error.filter(|error| *error != "null") {
+            reply.error = Some(ApiError::read(error)?);
+        }
+        Some(reply)
+    }
+}
+
+#[derive(Default)]
 struct ApiError {
-    #[serde(default)]
     code: u32,
-    #[serde(default)]
     err_code: u32,
-    #[serde(default)]
     description: String,
 }
 
+impl ApiError {
+    fn read(text: &str) -> Option<Self> {
+        let mut error = ApiError::default();
+        json::members(text, |name, value| match name {
+            b"code" => error.code = json::number(value).unwrap_or(0),
+            b"err_code" => error.err_code = json::number(value).unwrap_or(0),
+            b"description" => error.description = json::string(value).unwrap_or_default().into_owned(),
+            _ => {}
+        })?;
+        Some(error)
+    }
+}
+
+/// A stream's configuration, as far as it is needed. `None`: not known.
+struct Described {
+    name: Option<String>,
+    /// Left out when there are none: of a mirror.
+    subjects: Option<Vec<String>>,
+    storage: Option<String>,
+    retention: Option<String>,
+    discard: Option<String>,
+    replicas: Option<u64>,
+    max_messages: Option<i64>,
+    max_bytes: Option<i64>,
+    max_messages_per_subject: Option<i64>,
+    max_age: Option<Duration>,
+    /// Left out when it is zero.
+    duplicate_window: Option<Duration>,
+    no_ack: bool,
+    sealed: bool,
+    discard_new_per_subject: bool,
+}
+
+impl Described {
+    fn read(text: &str) -> Option<Self> {
+        let word = |value| json::string(value).map(|word| word.into_owned());
+        let time = |value| json::number(value).map(Duration::from_nanos);
+        let mut config = Described {
+            name: None,
+            subjects: Some(Vec::new()),
+            storage: None,
+            retention: None,
+            discard: None,
+            replicas: None,
+            max_messages: None,
+            max_bytes: None,
+            max_messages_per_subject: None,
+            max_age: None,
+            duplicate_window: Some(Duration::ZERO),
+            no_ack: false,
+            sealed: false,
+            discard_new_per_subject: false,
+        };
+        json::members(text, |name, value| match (name, value) {
+            (_, "null") => {}
+            (b"name", _) => config.name = word(value),
+            (b"subjects", _) => config.subjects = json::list(value).map(|all| all.into_iter().filter_map(word).collect()),
+            (b"storage", _) => config.storage = word(value),
+            (b"retention", _) => config.retention = word(value),
+            (b"discard", _) => config.discard = word(value),
+            (b"num_replicas", _) => config.replicas = json::number(value),
+            (b"max_msgs", _) => config.max_messages = json::number(value),
+            (b"max_bytes", _) => config.max_bytes = json::number(value),
+            (b"max_msgs_per_subject", _) => config.max_messages_per_subject = json::number(value),
+            (b"max_age", _) => config.max_age = time(value),
+            (b"duplicate_window", _) => config.duplicate_window = time(value),
+            (b"no_ack", _) => config.no_ack = json::is_true(value),
+            (b"sealed", _) => config.sealed = json::is_true(value),
+            (b"discard_new_per_subject", _) => config.discard_new_per_subject = json::is_true(value),
+            _ => {}
+        })?;
+        Some(config)
+    }
+}
+
 /// Who keeps the stream. A server of its own leaves it out, or names itself.
-#[derive(Deserialize)]
+#[derive(Default)]
 struct Cluster {
-    #[serde(default)]
     leader: String,
-    #[serde(default)]
     replicas: Vec<Replica>,
 }
 
-#[derive(Deserialize)]
+impl Cluster {
+    fn read(text: &str) -> Option<Self> {
+        let mut cluster = Cluster::default();
+        json::members(text, |name, value| match name {
+            b"leader" => cluster.leader = json::string(value).unwrap_or_default().into_owned(),
+            b"replicas" => cluster.replicas = json::list(value).unwrap_or_default().into_iter().filter_map(Replica::read).collect(),
+            _ => {}
+        })?;
+        Some(cluster)
+    }
+}
+
+#[derive(Default)]
 struct Replica {
-    #[serde(default)]
     name: String,
-    #[serde(default)]
     current: bool,
-    #[serde(default)]
     offline: bool,
-    #[serde(default)]
     lag: u64,
+}
+
+impl Replica {
+    fn read(text: &str) -> Option<Self> {
+        let mut replica = Replica::default();
+        json::members(text, |name, value| match name {
+            b"name" => replica.name = json::string(value).unwrap_or_default().into_owned(),
+            b"current" => replica.current = json::is_true(value),
+            b"offline" => replica.offline = json::is_true(value),
+            b"lag" => replica.lag = json::number(value).unwrap_or(0),
+            _ => {}
+        })?;
+        Some(replica)
+    }
 }
 
 fn refusal(question: &Question, error: &ApiError) -> StreamAnswer {
@@ -111,6 +231,7 @@ fn refusal(question: &Question, error: &ApiError) -> StreamAnswer {
         (Question::Condition { stream }, code) if LEADERLESS.contains(&code) => StreamAnswer::Condition { text: leaderless(stream) },
         // Somebody created it in the meantime, with another configuration: ask again, and use it as it is.
         (Question::Create { .. }, STREAM_NAME_EXISTS) => StreamAnswer::Unavailable { text },
+        (_, code) if NOT_ENABLED.contains(&code) => StreamAnswer::Disabled { text: format!("JetStream is not enabled here: {text}") },
         (_, code) if LATER.contains(&code) => StreamAnswer::Unavailable { text },
         (_, 0) if (500..600).contains(&error.code) => StreamAnswer::Unavailable { text },
         (_, server_code) => StreamAnswer::Refused { server_code, text },
@@ -118,32 +239,35 @@ fn refusal(question: &Question, error: &ApiError) -> StreamAnswer {
 }
 
 /// The streams of a subject: none or one, since the subjects of streams do not overlap.
-fn taker(streams: Option<Vec<String>>) -> StreamAnswer {
-    match streams.unwrap_or_default().into_iter().next() {
-        None => StreamAnswer::None,
-        Some(name) if check_stream_name("", &name, Status::ProtocolError).is_err() => unusable("names a stream that cannot be"),
-        Some(name) => StreamAnswer::Exists { name, duplicate_window: None, differences: Vec::new(), risks: Vec::new() },
+fn taker(streams: Option<&str>) -> StreamAnswer {
+    let named = match streams {
+        // The server writes the list always, `null` when it is empty.
+        Some("null") => return StreamAnswer::None,
+        Some(streams) => json::list(streams),
+        None => None,
+    };
+    let Some(named) = named else { return unusable("has no list of streams") };
+    let Some(first) = named.first() else { return StreamAnswer::None };
+    match json::string(first).filter(|name| is_stream_name(name)) {
+        None => unusable("names a stream that cannot be"),
+        Some(name) => {
+            StreamAnswer::Exists { name: name.into_owned(), subjects: Vec::new(), duplicate_window: None, differences: Vec::new(), risks: Vec::new() }
+        }
     }
 }
 
-fn described(config: Option<Value>, rule: Option<&Rule>) -> StreamAnswer {
-    let Some(config) = config else { return unusable("has no stream configuration") };
-    let Some(name) = config["name"].as_str().filter(|name| check_stream_name("", name, Status::ProtocolError).is_ok()).map(str::to_owned) else {
-        return unusable("has no stream name");
-    };
-    // Left out when it is zero.
-    let duplicate_window = Duration::from_nanos(config["duplicate_window"].as_u64().unwrap_or(0));
-    let (differences, risks) = match serde_json::from_value::<Config>(config) {
-        Ok(config) => (rule.filter(|rule| rule.create).map(|rule| differences(&rule.creation, &config)).unwrap_or_default(), risks(&config)),
-        Err(error) => (Vec::new(), vec![format!("its configuration is not understood in full, and was not checked: {}", printable(&error.to_string()))]),
-    };
-    StreamAnswer::Exists { name, duplicate_window: Some(duplicate_window), differences, risks }
+fn described(config: Option<Described>, rule: Option<&Rule>) -> StreamAnswer {
+    let Some(mut config) = config else { return unusable("has no stream configuration") };
+    let Some(name) = config.name.take().filter(|name| is_stream_name(name)) else { return unusable("has no stream name") };
+    let differences = rule.filter(|rule| rule.create).map(|rule| differences(&rule.creation, &config)).unwrap_or_default();
+    let (risks, duplicate_window) = (risks(&config), config.duplicate_window);
+    StreamAnswer::Exists { name, subjects: config.subjects.unwrap_or_default(), duplicate_window, differences, risks }
 }
 
 /// Why the stream may not acknowledge, as far as its info tells.
-fn condition(stream: &str, config: Option<Value>, cluster: Option<Cluster>) -> StreamAnswer {
+fn condition(stream: &str, config: Option<Described>, cluster: Option<Cluster>) -> StreamAnswer {
     let Some(config) = config else { return unusable("has no stream configuration") };
-    let text = if config["no_ack"].as_bool() == Some(true) {
+    let text = if config.no_ack {
         format!("stream {stream:?} takes it and is configured with no_ack: it stores and never acknowledges")
     } else {
         match cluster {
@@ -199,65 +323,71 @@ fn stream_config(rule: &Rule) -> Option<Config> {
     })
 }
 
-/// Where an existing stream is not what the rule would have created. A setting that the rule leaves to the server cannot differ.
-fn differences(creation: &Creation, config: &Config) -> Vec<String> {
+/// Where an existing stream is not what the rule would have created. A setting that the rule leaves to the server cannot differ, nor one that is not known.
+fn differences(creation: &Creation, config: &Described) -> Vec<String> {
     let mut found = Vec::new();
-    let mut compare = |what: &str, wanted: Option<String>, actual: String| {
-        if let Some(wanted) = wanted.filter(|wanted| *wanted != actual) {
+    let mut compare = |what: &str, wanted: Option<String>, actual: Option<String>| {
+        if let (Some(wanted), Some(actual)) = (wanted, actual)
+            && wanted != actual
+        {
             found.push(format!("{what} is {}, not {}", printable(&actual), printable(&wanted)));
         }
     };
-    let missing: Vec<&str> = creation.subjects.iter().filter(|wanted| !config.subjects.iter().any(|own| covers(own, wanted))).map(String::as_str).collect();
-    compare("subjects", (!missing.is_empty()).then(|| creation.subjects.join(",")), config.subjects.join(","));
-    compare("storage", Some(format!("{:?}", storage(creation.storage)).to_lowercase()), format!("{:?}", config.storage).to_lowercase());
-    compare("replicas", creation.replicas.map(|replicas| replicas.to_string()), config.num_replicas.to_string());
-    compare("retention", Some(format!("{:?}", retention(creation.retention)).to_lowercase()), format!("{:?}", config.retention).to_lowercase());
-    compare("discard", Some(format!("{:?}", discard(creation.discard)).to_lowercase()), format!("{:?}", config.discard).to_lowercase());
-    compare("max_msgs", creation.max_msgs.map(limit), limit(config.max_messages));
-    compare("max_bytes", creation.max_bytes.map(limit), limit(config.max_bytes));
-    compare("max_age", creation.max_age.map(age), age(config.max_age));
-    compare("duplicate_window", creation.duplicate_window.map(age), age(config.duplicate_window));
+    let missing = |own: &Vec<String>| creation.subjects.iter().any(|wanted| !own.iter().any(|own| covers(own, wanted)));
+    let subjects = config.subjects.as_ref().filter(|own| missing(own));
+    compare("subjects", Some(creation.subjects.join(",")), subjects.map(|own| if own.is_empty() { "none".to_owned() } else { own.join(",") }));
+    compare("storage", Some(format!("{:?}", storage(creation.storage)).to_lowercase()), config.storage.clone());
+    compare("replicas", creation.replicas.map(|replicas| replicas.to_string()), config.replicas.map(|replicas| replicas.to_string()));
+    compare("retention", Some(format!("{:?}", retention(creation.retention)).to_lowercase()), config.retention.clone());
+    compare("discard", Some(format!("{:?}", discard(creation.discard)).to_lowercase()), config.discard.clone());
+    compare("max_msgs", creation.max_msgs.map(limit), config.max_messages.map(limit));
+    compare("max_bytes", creation.max_bytes.map(limit), config.max_bytes.map(limit));
+    compare("max_age", creation.max_age.map(age), config.max_age.map(age));
+    compare("duplicate_window", creation.duplicate_window.map(age), config.duplicate_window.map(age));
     found
 }
 
-/// What makes the promises weaker on this stream (P4).
-fn risks(config: &Config) -> Vec<String> {
+/// What makes the promises weaker on this stream (P4). What is not known is no risk.
+fn risks(config: &Described) -> Vec<String> {
     let mut found = Vec::new();
-    let window = config.duplicate_window;
-    let per_second = |limit: i64| u64::try_from(limit).ok().filter(|&limit| limit > 0).and_then(|limit| limit.checked_div(window.as_secs().max(1)));
     if config.no_ack {
         found.push("it sends no acknowledgements (no_ack): every message to it will end in ACK_TIMEOUT".to_owned());
     }
     if config.sealed {
         found.push("it is sealed and takes no messages".to_owned());
     }
-    if window.is_zero() {
+    if config.duplicate_window == Some(Duration::ZERO) {
         found.push("it has no duplicate window: what may have been stored is not sent again".to_owned());
         return found;
     }
-    // X1: after a restart the server knows the ids of the messages that are still there, and no others.
+    // After a restart the server knows the ids of the messages that are still there, and no others.
     let forgets = "if its server restarts inside the duplicate window, a resend can be stored twice";
-    match config.retention {
-        RetentionPolicy::WorkQueue => found.push(format!("it is a work queue, which removes consumed messages: {forgets}")),
-        RetentionPolicy::Interest => found
+    match config.retention.as_deref() {
+        Some("workqueue") => found.push(format!("it is a work queue, which removes consumed messages: {forgets}")),
+        Some("interest") => found
             .push(format!("it keeps messages by interest: without consumers it acknowledges and keeps nothing, and consumed messages are removed: {forgets}")),
-        RetentionPolicy::Limits => {}
+        _ => {}
     }
+    let Some(window) = config.duplicate_window else { return found };
+    let per_second = |limit: Option<i64>| {
+        let limit = u64::try_from(limit?).ok().filter(|&limit| limit > 0)?;
+        limit.checked_div(window.as_secs().max(1))
+    };
     let mut evicts = |how: String| found.push(format!("{how} before the duplicate window of {} ends: {forgets}", age(window)));
-    if !config.max_age.is_zero() && config.max_age < window {
-        evicts(format!("max_age {} removes messages", age(config.max_age)));
+    if let Some(max_age) = config.max_age.filter(|max_age| !max_age.is_zero() && *max_age < window) {
+        evicts(format!("max_age {} removes messages", age(max_age)));
     }
-    if config.discard == DiscardPolicy::Old {
-        if let Some(rate) = per_second(config.max_messages).filter(|&rate| rate < MODEST_RATE) {
-            evicts(format!("max_msgs {} removes messages, from a rate of {} per second on,", config.max_messages, rate + 1));
+    if config.discard.as_deref() == Some("old") {
+        if let (Some(limit), Some(rate)) = (config.max_messages, per_second(config.max_messages).filter(|&rate| rate < MODEST_RATE)) {
+            evicts(format!("max_msgs {limit} removes messages, from a rate of {} per second on,", rate + 1));
         }
-        if let Some(rate) = per_second(config.max_bytes).filter(|&rate| rate < MODEST_BYTE_RATE) {
-            evicts(format!("max_bytes {} removes messages, from a rate of {} bytes per second on,", config.max_bytes, rate + 1));
+        if let (Some(limit), Some(rate)) = (config.max_bytes, per_second(config.max_bytes).filter(|&rate| rate < MODEST_BYTE_RATE)) {
+            evicts(format!("max_bytes {limit} removes messages, from a rate of {} bytes per second on,", rate + 1));
         }
     }
     // With discard=new this limit still drops old messages, unless discard_new_per_subject is set too.
-    if !config.discard_new_per_subject && per_second(config.max_messages_per_subject).is_some_and(|rate| rate == 0) {
-        evicts(format!("max_msgs_per_subject {} removes messages, from one per second and subject on,", config.max_messages_per_subject));
+    if let Some(limit) = config.max_messages_per_subject.filter(|&limit| !config.discard_new_per_subject && per_second(Some(limit)) == Some(0)) {
+        evicts(format!("max_msgs_per_subject {limit} removes messages, from one per second and subject on,"));
     }
     found
 }

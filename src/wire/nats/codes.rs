@@ -6,6 +6,10 @@
 //! A reason holds for R1 streams, where the server checks and stores under one lock, and for replicated ones, where the leader checks before it proposes the
 //! message to the others, or where every replica repeats the same check on the same state. What one replica alone may refuse after the others agreed to store
 //! (10023; 10077 for other reasons than a limit; 10063) proves nothing.
+//!
+//! It also matters who says it. Each refusal of a publish names its stream (`JSPubAckResponse{PubAck: &PubAck{Stream: name}}`, so from 2.9 to 2.15), and whether
+//! that is the stream which takes the message is judged by `settle`. One that names none may come from anybody who subscribes to the topic, while the stream
+//! stores it: it proves nothing, unless its code is said before any stream is asked.
 
 use crate::error::Status::{self, Overloaded, QuotaExceeded, Rejected, StreamFull, TooLarge, Unavailable, WrongExpectation};
 use crate::wire::Retry::{self, Backoff, Hold, IfStreamFull, No};
@@ -37,19 +41,27 @@ const STORE_FAILED: u32 = 10077;
 struct Proof {
     err_code: u32,
     class: Class,
+    /// It is said before any stream is asked, so it proves it without naming one.
+    before_stream: bool,
     /// Why it proves it.
     #[allow(dead_code, reason = "read by people and by the test that every proof has one")]
     why: &'static str,
 }
 
 const fn proof(err_code: u32, status: Status, retry: Retry, why: &'static str) -> Proof {
-    Proof { err_code, class: Class::definite(status, retry), why }
+    Proof { err_code, class: Class::definite(status, retry), before_stream: false, why }
+}
+
+/// The same, said before any stream is asked.
+const fn before_stream(err_code: u32, status: Status, retry: Retry, why: &'static str) -> Proof {
+    Proof { before_stream: true, ..proof(err_code, status, retry, why) }
 }
 
 /// The codes that prove "not stored", by number.
 const DEFINITE: &[Proof] = &[
     proof(10002, QuotaExceeded, No, "account limits are checked before the message is stored or proposed"),
-    proof(10008, Unavailable, Hold(Trouble::NobodyThere), "said by a server without a leader to ask, which therefore gave the message to no stream"),
+    // No stream says it (server/jetstream_api.go alone does, to requests, from 2.9 to 2.15).
+    before_stream(10008, Unavailable, Hold(Trouble::NobodyThere), "said by a server without a leader to ask, which therefore gave the message to no stream"),
     proof(10028, QuotaExceeded, No, "the memory limit is checked before the message is stored or proposed"),
     proof(10047, QuotaExceeded, No, "the storage limit is checked before the message is stored or proposed"),
     proof(10054, TooLarge, No, "max_msg_size is compared before the message is stored or proposed"),
@@ -94,16 +106,20 @@ const DEFINITE: &[Proof] = &[
 const POSSIBLE: &[(u32, Class)] = &[
     // The first copy is on its way through the cluster: the next attempt gets `duplicate`, if it was not lost with its leader.
     (10158, Class::possible(Unavailable, Backoff)),
+    // The server is out of memory or disk, for all messages to the stream; one replica may say it of a message that the others store.
+    (10023, Class::possible(Unavailable, Hold(Trouble::Overloaded))),
     (10059, Class::possible(Status::NoStream, No)),
     // The id is stored or staged already, perhaps by an earlier attempt.
     (10201, Class::possible(Rejected, No)),
 ];
 
-/// An error reply: its `err_code`, its HTTP-like `code`, and its text, which counts for 10077 alone.
-pub(crate) fn refusal(err_code: u32, code: u32, description: &str) -> Refusal {
+/// An error reply: its `err_code`, its HTTP-like `code`, its text, which counts for 10077 alone, and the stream that it names.
+pub(crate) fn refusal(err_code: u32, code: u32, description: &str, stream: Option<&str>) -> Refusal {
     let Class { status, definite, retry } = classify(err_code, code, description);
+    let definite = definite && (stream.is_some() || proof_of(err_code).is_some_and(|proof| proof.before_stream));
     let text = if description.is_empty() { format!("the stream refused the message (code {code}, error {err_code})") } else { printable(description) };
-    Refusal { status, definite, retry, server_code: if err_code == 0 { code } else { err_code }, text }
+    let server_code = if err_code == 0 { code } else { err_code };
+    Refusal { status, definite, retry, server_code, stream: stream.map(Into::into), text }
 }
 
 /// A server's text, fit for a report or a line of a log: cut when long, and without control characters.
@@ -117,18 +133,22 @@ pub(crate) fn printable(text: &str) -> String {
     shown
 }
 
+fn proof_of(err_code: u32) -> Option<&'static Proof> {
+    DEFINITE.binary_search_by_key(&err_code, |proof| proof.err_code).ok().and_then(|index| DEFINITE.get(index))
+}
+
 fn classify(err_code: u32, code: u32, description: &str) -> Class {
     if err_code == STORE_FAILED {
         return store_failed(description);
     }
-    if let Ok(index) = DEFINITE.binary_search_by_key(&err_code, |proof| proof.err_code) {
-        return DEFINITE[index].class;
+    if let Some(proof) = proof_of(err_code) {
+        return proof.class;
     }
     if let Some((_, class)) = POSSIBLE.iter().find(|(known, _)| *known == err_code) {
         return *class;
     }
     match code {
-        // 10023, 10063, 10163 and all that newer servers may invent.
+        // 10063, 10163 and all that newer servers may invent.
         500..=599 => Class::possible(Unavailable, Backoff),
         429 => Class::possible(Overloaded, Backoff),
         _ => Class::possible(Rejected, No),
@@ -188,13 +208,13 @@ mod tests {
                 Class::definite(Rejected, No)
             }
             10059 => Class::possible(Status::NoStream, No),
+            10023 => Class::possible(Unavailable, Hold(Trouble::Overloaded)),
             10004
             | 10006
             | 10007
             | 10009
             | 10010
             | 10012
-            | 10023
             | 10029
             | 10035
             | 10036
@@ -310,12 +330,26 @@ mod tests {
 
     #[test]
     fn a_refusal_carries_the_servers_words() {
-        let refusal = super::refusal(10077, 503, "maximum bytes exceeded");
+        let refusal = super::refusal(10077, 503, "maximum bytes exceeded", Some("ORDERS"));
+        assert_eq!(refusal.stream.as_deref(), Some("ORDERS"));
         assert_eq!((refusal.status, refusal.definite, refusal.retry, refusal.server_code), (StreamFull, true, IfStreamFull, 10077));
         assert_eq!(refusal.text, "maximum bytes exceeded");
-        let refusal = super::refusal(0, 503, "");
+        let refusal = super::refusal(0, 503, "", None);
         assert_eq!((refusal.definite, refusal.retry, refusal.server_code), (false, Backoff, 503));
         assert!(refusal.text.contains("code 503, error 0"), "{}", refusal.text);
+    }
+
+    #[test]
+    fn a_refusal_that_names_no_stream_proves_nothing() {
+        for err_code in FIRST..=LAST {
+            let description = if err_code == STORE_FAILED { "maximum bytes exceeded" } else { "any text" };
+            let of = |stream| super::refusal(err_code, code_of(err_code), description, stream);
+            let (named, unnamed) = (of(Some("S")), of(None));
+            assert_eq!(named.definite, classify(err_code, code_of(err_code), description).definite, "{err_code}");
+            // Said without a leader to ask, so by no stream.
+            assert_eq!(unnamed.definite, err_code == 10008, "{err_code}");
+            assert_eq!((unnamed.status, unnamed.retry, &unnamed.text), (named.status, named.retry, &named.text), "{err_code}");
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ fn feed(connection: &mut Connection, bytes: &[u8], step: usize) -> Result<Vec<St
         rest = after;
         connection.read(part.len(), 1, |news| {
             told.push(match news {
-                Told::Ready { version, limits } => format!("ready {version} {}", limits.max_payload),
+                Told::Ready { version, domain, limits } => format!("ready {version} {domain:?} {}", limits.max_payload),
                 Told::Limits(limits) => format!("limits {}", limits.max_payload),
                 Told::Servers(servers) => format!("servers {servers:?}"),
                 Told::LameDuck => "lame duck".into(),
@@ -34,7 +34,11 @@ fn feed(connection: &mut Connection, bytes: &[u8], step: usize) -> Result<Vec<St
                 Told::Answer { ask, body } => format!("answer {ask} {:?}", body.map(String::from_utf8_lossy)),
                 Told::AlienReply => "alien".into(),
                 Told::Fenced { mark } => format!("fenced {mark}"),
-                Told::Denied { subject, mark, refusals } => format!("denied {subject} {mark} {refusals}"),
+                Told::Denied { mark, denials } => {
+                    let mut names: Vec<String> = denials.names.iter().map(|(name, named)| format!("{name} {}", named.count)).collect();
+                    names.sort();
+                    format!("denied {mark} {} of {} silent {names:?}", denials.total, denials.silent)
+                }
                 Told::PermissionError { subject, .. } => format!("permission {subject}"),
             });
         })?;
@@ -90,7 +94,45 @@ fn handshake() {
     assert!(!text.contains("pass") && !text.contains("token"), "{text}");
     assert!(connection.in_handshake());
     let told = feed(&mut connection, b"+OK\r\nPONG\r\n", 3).unwrap();
-    assert_eq!(told, ["ready 2.15.1 1000"]);
+    assert_eq!(told, ["ready 2.15.1 \"\" 1000"]);
+}
+
+#[test]
+fn a_server_says_which_jetstream_domain_it_belongs_to_and_nobody_insists() {
+    let long = format!(r#""domain":"{}""#, "d".repeat(256));
+    for (members, domain, jetstream) in [
+        (r#""domain":"hub","jetstream":true"#, "hub", true),
+        (r#""domain":"h\u00fcb\"""#, "hüb\"", false),
+        (r#""max_payload":5"#, "", false),
+        (r#""domain":7,"jetstream":"yes""#, "", false),
+        (r#""domain":null,"jetstream":null"#, "", false),
+        (r#""domain":{"a":[1]},"jetstream":true"#, "", true),
+        (r#""domain":"a\nb","jetstream":true"#, "", true),
+        (&long, "", false),
+    ] {
+        let info = Info::parse(format!(r#"INFO {{"version":"2.15.1",{members}}}"#).as_bytes()).unwrap();
+        assert_eq!((&*info.domain, info.jetstream), (domain, jetstream), "{members}");
+        let connect = Connect::new("", ConnectAuth::default(), false);
+        let mut connection = Connection::new(1, "x".into(), info, &connect, b"_INBOX.abc.", SECOND, 0).unwrap();
+        let told = feed(&mut connection, b"PONG\r\n", 100).unwrap();
+        assert!(told[0].starts_with(&format!("ready 2.15.1 {domain:?} ")), "{told:?}");
+    }
+}
+
+#[test]
+fn nobody_is_there_to_answer_only_by_the_servers_word() {
+    let mut token = [0; TOKEN_LEN];
+    frame::write_token(&mut token, Token { slot: frame::FIRST_ASK + 3, id: 3, attempt: 0 });
+    let inbox = format!("_INBOX.abc.{}", std::str::from_utf8(&token).unwrap());
+    for (headers, told) in [
+        ("NATS/1.0 503\r\n\r\n", "answer 3 None"),
+        ("NATS/1.0 503 No Responders\r\n\r\n", "answer 3 None"),
+        ("NATS/1.0\r\nNats-Service-Error: busy\r\n\r\n", "answer 3 Some(\"\")"),
+        ("NATS/1.0 408 Request Timeout\r\n\r\n", "answer 3 Some(\"\")"),
+    ] {
+        let bytes = format!("HMSG {inbox} 1 {0} {0}\r\n{headers}\r\n", headers.len());
+        assert_eq!(feed(&mut ready(), bytes.as_bytes(), 100).unwrap(), [told], "{headers}");
+    }
 }
 
 #[test]
@@ -107,7 +149,7 @@ fn every_cut_of_every_operation_tells_the_same() {
     let text = text.replace("?@??????kC???@?", "??@?????kC???@?");
     let whole = feed(&mut ready(), text.as_bytes(), 4096).unwrap();
     assert_eq!(whole.len(), 9, "{whole:#?}");
-    assert!(whole[0].contains("Stored { stream: \"S\", seq: 22, duplicate: false }"), "{whole:#?}");
+    assert!(whole[0].contains("Stored { stream: \"S\", domain: \"\", seq: 22, duplicate: false }"), "{whole:#?}");
     assert_eq!(&whole[1..4], ["limits 500", "servers [\"a:1\"]", "lame duck"]);
     assert!(whole[4].contains("NobodyThere"), "{whole:#?}");
     assert_eq!(&whole[5..8], ["permission x.y", "alien", "alien"]);
@@ -177,6 +219,13 @@ fn what_the_server_says_is_cut_and_clean() {
         assert_eq!(feed(&mut connection, refused(subject).as_bytes(), 4096).unwrap(), [""; 0], "{subject:.10}");
     }
     assert_eq!(feed(&mut connection, refused("a.b").as_bytes(), 4096).unwrap(), ["permission a.b"]);
+    // Yet they are counted.
+    connection.part();
+    staged(&mut connection);
+    connection.stage(&encoder(), &mut slot(b""));
+    connection.part();
+    let told = feed(&mut connection, (refused("a b") + "PONG\r\n").as_bytes(), 4096).unwrap();
+    assert_eq!(told, [r#"denied 0 6 of 1 silent [" 5", "a.b 1"]"#, "fenced 0"]);
 }
 
 #[test]
@@ -200,7 +249,25 @@ fn fences_prove_what_was_read() {
     connection.stage(&encoder(), &mut slot);
     assert_eq!(slot.mark, 1);
     let told = feed(&mut connection, b"-ERR 'Permissions Violation for Publish to \"a\"'\r\nPONG\r\n", 9).unwrap();
-    assert_eq!(told, ["permission a", "denied a 0 1", "fenced 0"]);
+    assert_eq!(told, ["permission a", r#"denied 0 1 of 1 silent ["a 1"]"#, "fenced 0"]);
+}
+
+#[test]
+fn a_question_has_a_mark_of_its_own() {
+    let mut connection = ready();
+    staged(&mut connection);
+    assert_eq!((connection.ask("q", 1, b""), connection.ask("q", 2, b"x")), (0, 1), "nothing stands before the first");
+    let mut slot = slot(b"");
+    connection.stage(&encoder(), &mut slot);
+    assert_eq!((slot.mark, connection.ask("q", 3, b"")), (2, 3));
+    let text = staged(&mut connection);
+    let lines: Vec<&str> = text.split("\r\n").map(|line| line.split(' ').next().unwrap_or_default()).filter(|word| !word.is_empty()).collect();
+    assert_eq!(lines, ["PUB", "PING", "PUB", "x", "PING", "PUB", "PING", "PUB", "PING"]);
+    let told = feed(&mut connection, b"PONG\r\n-ERR 'Permissions Violation for Publish to \"other\"'\r\nPONG\r\nPONG\r\n", 9).unwrap();
+    assert_eq!(told, ["fenced 0", "permission other", r#"denied 1 1 of 0 silent ["other 1"]"#, "fenced 1", "fenced 2"]);
+    // Nothing follows that needs another fence.
+    assert!(connection.tick(60_000_000, true).unwrap() > 60_000_000);
+    assert_eq!(staged(&mut connection), "");
 }
 
 #[test]

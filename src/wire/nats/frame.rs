@@ -6,7 +6,7 @@
 
 use crate::config::MsgIdMode;
 use crate::error::{Error, Result, Status};
-use crate::ledger::{ID_MASK, Slot};
+use crate::ledger::{ID_MASK, Slot, attempt_in_token};
 use crate::message::Message;
 use crate::message::trace_context::{TRACEPARENT, TRACESTATE};
 use crate::wire::Token;
@@ -301,7 +301,7 @@ impl Encoder {
         if !slot.ephemeral
             && let Some(token) = into.get_mut(token_at..token_at + TOKEN_LEN)
         {
-            write_token(token, Token { slot: slot.index, id: slot.id, attempt: slot.attempt });
+            write_token(token, Token { slot: slot.index, id: slot.id, attempt: attempt_in_token(slot.attempt) });
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct Load {
     pub deadline_ms: u64,
     /// A peer's time-out.
     pub ack_timeout_ms: u64,
+    /// The account stores what is published below the first word under the second one.
+    pub mapped: Option<(&'static str, &'static str)>,
     /// `set:` and `topic:` words, and others.
     pub words: Vec<String>,
 }
@@ -43,6 +45,7 @@ impl Load {
             max_pending: 10_000,
             deadline_ms: if client.peer { client.ack_timeout_ms } else { 60_000 },
             ack_timeout_ms: client.ack_timeout_ms,
+            mapped: None,
             words: Vec::new(),
         }
     }
@@ -87,6 +90,13 @@ impl Load {
         &self.subjects[self.turn(id, self.subjects.len())]
     }
 
+    /// What the stream has it under.
+    fn stored_subject(&self, id: u64) -> String {
+        let subject = self.subject(id);
+        let mapped = self.mapped.and_then(|(from, to)| Some(format!("{to}{}", subject.strip_prefix(from)?)));
+        mapped.unwrap_or_else(|| subject.to_owned())
+    }
+
     pub fn payload(&self, id: u64) -> Vec<u8> {
         let size = self.sizes[self.turn(id, self.sizes.len())];
         let mut bytes = format!("{id} ").into_bytes();
@@ -105,7 +115,8 @@ impl Load {
     pub fn recognise(&self, stored: &StoredMsg) -> Option<u64> {
         let text = stored.payload.split(|&byte| byte == b' ').next()?;
         let id: u64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-        let same = id > 0 && stored.payload == self.payload(id) && stored.subject == self.subject(id) && stored.msg_id.as_deref() == Some(&self.msg_id(id));
+        let same =
+            id > 0 && stored.payload == self.payload(id) && stored.subject == self.stored_subject(id) && stored.msg_id.as_deref() == Some(&self.msg_id(id));
         same.then_some(id)
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_nats::ConnectOptions;
 use serde_json::{Map, Value, json};
 
-use crate::{Certs, Cluster, Credentials, Liar, Link, Options, Proxy, Reader, Server, Subscription};
+use crate::{Certs, Cluster, Credentials, Liar, Link, Options, Proxy, Reader, Server, Service, Subscription};
 use request::{JetStream, Login, Request, Tls};
 
 /// The fields of an answer.
@@ -24,6 +24,7 @@ type Outcome = Result<Fields, String>;
 pub struct Control {
     // Fields drop in this order: who has a connection goes before whom it leads to.
     subscriptions: Vec<Subscription>,
+    services: Vec<Option<Service>>,
     proxies: Vec<Proxy>,
     liars: Vec<Liar>,
     servers: Vec<Entry>,
@@ -68,8 +69,20 @@ impl Control {
 
     fn handle(&mut self, request: Request) -> Outcome {
         match request {
-            Request::Start { config, jetstream, tls, credentials, login } => return self.start(&config, jetstream, tls, credentials, login),
-            Request::Cluster { size, config } => return self.start_cluster(size, &config),
+            Request::Start { config, jetstream, tls, credentials, login, name, hub, leaf_of } => {
+                let place = self.place(name, hub, leaf_of)?;
+                return self.start(place, &config, jetstream, tls, credentials, login);
+            }
+            Request::Cluster { size, config, linked } => return self.start_cluster(size, &config, linked),
+            Request::WaitWanted { server, subject } => self.server(server)?.wait_wanted(&subject),
+            Request::WaitAlone { server } => self.server(server)?.wait_alone(),
+            Request::CutOff { server } => self.member(server).map(|(cluster, index)| cluster.cut_off(index))?,
+            Request::ConnectAgain { server } => self.member(server).map(|(cluster, index)| cluster.connect_again(index))?,
+            Request::Answer { server, subject, payload } => {
+                let service = self.reader(server)?.answer(&subject, payload.as_bytes());
+                return Ok(fields(json!({ "service": add(&mut self.services, Some(service)) })));
+            }
+            Request::EndAnswers { service } => drop(numbered(&mut self.services, service, "service")?.take()),
             Request::Stop { server } => self.server(server)?.terminate(),
             Request::Kill { server } => self.server(server)?.kill(),
             Request::Pause { server } => self.server(server)?.pause(),
@@ -141,13 +154,28 @@ impl Control {
         Ok(Fields::new())
     }
 
-    fn start(&mut self, config: &str, jetstream: Option<JetStream>, tls: Option<Tls>, credentials: bool, login: Option<Login>) -> Outcome {
+    /// Options for a server's place among others.
+    fn place(&mut self, name: Option<String>, hub: bool, leaf_of: Option<usize>) -> Result<Options, String> {
+        let mut options = Server::options();
+        if let Some(name) = name {
+            options = options.name(&name);
+        }
+        if hub {
+            options = options.hub();
+        }
+        match leaf_of {
+            Some(number) => Ok(options.leaf_of(self.server(number)?)),
+            None => Ok(options),
+        }
+    }
+
+    fn start(&mut self, place: Options, config: &str, jetstream: Option<JetStream>, tls: Option<Tls>, credentials: bool, login: Option<Login>) -> Outcome {
         let certs = tls.map(|_| Certs::new());
         let credentials = credentials.then(Credentials::new);
         let mut base = match jetstream {
-            Some(JetStream::Has(false)) => Server::options().without_jetstream(),
-            Some(JetStream::With(text)) => Server::options().jetstream(text),
-            Some(JetStream::Has(true)) | None => Server::options(),
+            Some(JetStream::Has(false)) => place.without_jetstream(),
+            Some(JetStream::With(text)) => place.jetstream(text),
+            Some(JetStream::Has(true)) | None => place,
         };
         base = match (tls, &certs) {
             (Some(Tls::Server), Some(certs)) => base.tls(certs),
@@ -171,12 +199,13 @@ impl Control {
         Ok(answer)
     }
 
-    fn start_cluster(&mut self, size: usize, config: &str) -> Outcome {
+    fn start_cluster(&mut self, size: usize, config: &str, linked: bool) -> Outcome {
         // Two cannot elect, and more than five would only be slow.
         if !matches!(size, 3 | 5) {
             return Err(format!("a cluster of {size}; allowed: 3 or 5"));
         }
-        let cluster = Arc::new(Cluster::start_with(size, Server::options().config(config)));
+        let options = Server::options().config(config);
+        let cluster = Arc::new(if linked { Cluster::start_linked(size, options) } else { Cluster::start_with(size, options) });
         let numbers: Vec<usize> = (0..size)
             .map(|index| {
                 let (server, base) = (Place::Member(Arc::clone(&cluster), index), Server::options());
@@ -203,6 +232,13 @@ impl Control {
         let entry = self.entry(server)?;
         let (Some(reader), Place::Member(cluster, index)) = (&entry.reader, &entry.server) else { return Err(format!("server {server} is no cluster's")) };
         Ok(fields(json!({ "server": server - index + cluster.leader(reader, stream) })))
+    }
+
+    fn member(&mut self, server: usize) -> Result<(&Cluster, usize), String> {
+        match &self.entry(server)?.server {
+            Place::Member(cluster, index) => Ok((cluster, *index)),
+            Place::Alone(_) => Err(format!("server {server} is no cluster's")),
+        }
     }
 
     fn entry(&mut self, number: usize) -> Result<&mut Entry, String> {

@@ -19,6 +19,7 @@ mod control;
 mod credentials;
 mod frames;
 mod interest;
+mod leaf;
 mod liar;
 mod port;
 mod process;
@@ -35,7 +36,7 @@ pub use credentials::Credentials;
 pub use frames::Verb;
 pub use liar::{Liar, Script, Step};
 pub use proxy::{Action, Link, Proxy, choose};
-pub use reader::{Reader, StoredMsg, StreamConfig, StreamInfo, Subscription};
+pub use reader::{Reader, Service, StoredMsg, StreamConfig, StreamInfo, Subscription};
 pub use server::{Options, Server, server_binary};
 
 use std::time::{Duration, Instant};

@@ -133,8 +133,11 @@ impl Reader {
     pub fn read_all(&self, name: &str) -> Vec<StoredMsg> {
         self.retry(&format!("read stream {name}"), || async {
             let stream = self.context.get_stream(name).await?;
-            // A consumer on these would take the messages away, or is not allowed.
-            if stream.cached_info().config.retention == RetentionPolicy::Limits { consume(&stream).await } else { fetch_each(&stream).await }
+            // A consumer on these would take the messages away, or is not allowed. And async-nats cannot read what consumers deliver from a stream with a blank of
+            // Unicode in its name, such as NBSP: its parser takes lines apart there.
+            let readable = !name.chars().any(char::is_whitespace);
+            let consumable = readable && stream.cached_info().config.retention == RetentionPolicy::Limits;
+            if consumable { consume(&stream).await } else { fetch_each(&stream).await }
         })
     }
 
@@ -159,6 +162,26 @@ impl Reader {
         });
         let subscriber = subscriber.unwrap_or_else(|error| panic!("subscribe to {subject}: {error}"));
         Subscription { subscriber, client: self.client.clone(), background: Arc::clone(&self.background) }
+    }
+
+    /// Answers every request on a subject with this payload, as a service does that is no stream, until what it returns is dropped. The server knows of it
+    /// when it returns.
+    ///
+    /// # Panics
+    /// When there is no connection.
+    #[must_use]
+    pub fn answer(&self, subject: &str, payload: &[u8]) -> Service {
+        let Subscription { mut subscriber, client, background } = self.subscribe(subject);
+        let payload = payload.to_vec();
+        let task = background.spawn(async move {
+            while let Some(request) = subscriber.next().await {
+                if let Some(inbox) = request.reply {
+                    // Without a connection nobody waits for it.
+                    let _ = client.publish(inbox, payload.clone().into()).await;
+                }
+            }
+        });
+        Service { task, _background: background }
     }
 
     /// Publishes and waits until it is stored; returns its place in the stream.
@@ -223,6 +246,19 @@ impl Reader {
                 Err(_) => std::thread::sleep(Duration::from_millis(100)),
             }
         }
+    }
+}
+
+/// A service that answers requests until it is dropped.
+#[derive(Debug)]
+pub struct Service {
+    task: tokio::task::JoinHandle<()>,
+    _background: Arc<Background>,
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 

@@ -39,6 +39,9 @@ pub struct Options {
     config: String,
     jetstream: String,
     users: String,
+    accounts: String,
+    name: Option<String>,
+    pub(crate) takes_leaves: bool,
     without_jetstream: bool,
     tls_first: bool,
 }
@@ -69,6 +72,28 @@ impl Options {
     #[must_use]
     pub fn user(mut self, name: &str, password: &str, permissions: &str) -> Self {
         let _ = writeln!(self.users, "  {{ user: \"{name}\", password: \"{password}\", permissions: {{ {permissions} }} }}");
+        self
+    }
+
+    /// Adds an account with one user, who has the account's name in small letters and the password `pw`: see [`Server::url_of`]. `more` is the inside of
+    /// the server's block, such as `jetstream: enabled, exports: [{ service: "orders.>" }]`.
+    #[must_use]
+    pub fn account(self, name: &str, more: &str) -> Self {
+        self.account_with(name, "", more)
+    }
+
+    /// The same with permissions for the user, such as `publish: { deny: "$JS.API.>" }`.
+    #[must_use]
+    pub fn account_with(mut self, name: &str, permissions: &str, more: &str) -> Self {
+        let user = name.to_lowercase();
+        let _ = writeln!(self.accounts, "  {name} {{ users: [{{ user: \"{user}\", password: pw, permissions: {{ {permissions} }} }}]\n    {more} }}");
+        self
+    }
+
+    /// Gives it another name than all others have.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
         self
     }
 
@@ -118,7 +143,8 @@ impl Options {
     /// # Errors
     /// When there is no nats-server, or it does not start.
     pub fn try_start(self) -> Result<Server, String> {
-        let server = Server::prepare(self, "ackbus-test").map_err(|error| format!("cannot prepare a nats-server: {error}"))?;
+        let name = self.name.clone();
+        let server = Server::prepare(self, name.as_deref().unwrap_or("ackbus-test")).map_err(|error| format!("cannot prepare a nats-server: {error}"))?;
         server.launch()?;
         server.wait_ready(START_LIMIT)?;
         Ok(server)
@@ -135,6 +161,7 @@ pub struct Server {
     cluster: String,
     client: Port,
     monitor: Port,
+    pub(crate) leaves: Option<Port>,
     folder: TempDir,
 }
 
@@ -183,9 +210,11 @@ impl Server {
     }
 
     pub(crate) fn prepare(options: Options, name: &str) -> io::Result<Self> {
+        let leaves = options.takes_leaves.then(Port::take).transpose()?;
         Ok(Server {
             process: Mutex::new(None),
             options: Mutex::new(options),
+            leaves,
             name: name.into(),
             cluster: String::new(),
             client: Port::take()?,
@@ -202,6 +231,12 @@ impl Server {
     #[must_use]
     pub fn url(&self) -> String {
         format!("nats://{}", self.address())
+    }
+
+    /// The same for the user of an [account](Options::account).
+    #[must_use]
+    pub fn url_of(&self, user: &str) -> String {
+        format!("nats://{user}:pw@{}", self.address())
     }
 
     /// The address for clients.
@@ -360,6 +395,12 @@ impl Server {
         text.push_str(&self.cluster);
         if !options.users.is_empty() {
             let _ = writeln!(text, "authorization {{ users: [\n{}] }}", options.users);
+        }
+        if !options.accounts.is_empty() {
+            let _ = writeln!(text, "accounts {{\n{}}}", options.accounts);
+        }
+        if let Some(port) = &self.leaves {
+            let _ = writeln!(text, "leafnodes {{ listen: \"{}\" }}", port.address());
         }
         text.push_str(&options.config);
         fs::write(self.config_file(), text)

@@ -55,3 +55,24 @@ fn one_member_is_killed_restarted_and_reloaded_on_its_own() {
     assert_eq!(limits(), expected, "a restart keeps a reload");
     assert_eq!(reader.read_all("R3").len(), 1);
 }
+
+#[test]
+fn a_member_that_is_cut_off_hears_of_nothing_until_it_is_connected_again() {
+    let cluster = Cluster::start_linked(3, Server::options());
+    let reader = Reader::connect(&cluster.url());
+    reader.create_stream_with(StreamConfig { name: "R3".into(), subjects: vec!["r3".into()], num_replicas: 3, ..Default::default() });
+    let leader = cluster.leader(&reader, "R3");
+    let follower = (leader + 1) % 3;
+    let (alone, others) = (Reader::connect(&cluster.servers()[follower].url()), Reader::connect(&cluster.servers()[leader].url()));
+    let mut heard = alone.subscribe("news");
+    others.send("news", b"before");
+    assert_eq!(heard.next(Duration::from_secs(5)).unwrap().1, b"before");
+    cluster.cut_off(follower);
+    others.send("news", b"during");
+    others.publish("r3", b"to a majority");
+    assert_eq!(heard.next(Duration::from_millis(300)), None);
+    cluster.connect_again(follower);
+    assert_eq!(heard.next(Duration::from_secs(10)).unwrap().1, b"during");
+    alone.publish("r3", b"by all");
+    assert_eq!(reader.message_count("R3"), 2);
+}

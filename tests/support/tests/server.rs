@@ -202,3 +202,47 @@ fn a_server_that_cannot_start_shows_its_log() {
     assert!(text.contains("server.conf:"), "{text}");
     assert!(start.elapsed() < SOON);
 }
+
+#[test]
+fn accounts_have_users_imports_and_mappings() {
+    let server = Server::options()
+        .account("OWN", r#"jetstream: enabled, exports: [{ service: "orders.>" }], mappings: { "in.*": "orders.{{wildcard(1)}}" }"#)
+        .account_with("PUB", r#"publish: { deny: "orders.secret" }"#, r#"imports: [{ service: { account: OWN, subject: "orders.>" } }]"#)
+        .start();
+    let owner = Reader::connect(&server.url_of("own"));
+    owner.create_stream("ORDERS", &["orders.>"]);
+    let other = Reader::connect(&server.url_of("pub"));
+    assert_eq!([owner.publish("in.a", b"1"), other.publish("orders.b", b"2")], [1, 2]);
+    other.send("orders.secret", b"3");
+    let subjects: Vec<String> = owner.read_all("ORDERS").into_iter().map(|message| message.subject).collect();
+    assert_eq!(subjects, ["orders.a", "orders.b"]);
+}
+
+#[test]
+fn a_leaf_node_reaches_its_hub_while_that_is_there() {
+    let hub = Server::options().name("hub").domain("hub").hub().start();
+    let leaf = Server::options().name("leaf").domain("leaf").leaf_of(&hub).start();
+    let reader = Reader::connect(&hub.url());
+    reader.create_stream("ORDERS", &["orders.>"]);
+    leaf.wait_wanted("orders.>");
+    let client = Reader::connect(&leaf.url());
+    assert_eq!(client.publish("orders.a", b"1"), 1);
+    assert!(client.stream_info("ORDERS").is_none(), "its own JetStream does not know of it");
+    hub.terminate();
+    leaf.wait_alone();
+    hub.restart();
+    leaf.wait_wanted("orders.>");
+    assert_eq!(client.publish("orders.a", b"2"), 2);
+}
+
+#[test]
+fn a_service_answers_until_it_is_dropped() {
+    let server = Server::start();
+    let reader = Reader::connect(&server.url());
+    let service = reader.answer("orders.a", b"thank you");
+    assert_eq!(reader.request("orders.a", b"1"), b"thank you");
+    drop(service);
+    let mut seen = reader.subscribe("orders.a");
+    reader.send("orders.a", b"2");
+    assert_eq!(seen.next(SOON), Some(("orders.a".into(), b"2".to_vec())));
+}

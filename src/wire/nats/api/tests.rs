@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use serde_json::{Value, json};
+
 use super::*;
 use crate::topic::Rules;
 
@@ -47,7 +49,7 @@ fn describe(rule: Option<Box<Rule>>) -> Question {
 /// What is told of an existing stream: its window, differences and risks.
 fn exists(answer: StreamAnswer) -> (Option<Duration>, Vec<String>, Vec<String>) {
     match answer {
-        StreamAnswer::Exists { name, duplicate_window, differences, risks } => {
+        StreamAnswer::Exists { name, duplicate_window, differences, risks, .. } => {
             assert_eq!(name, "ORDERS");
             (duplicate_window, differences, risks)
         }
@@ -118,7 +120,12 @@ fn the_taker_of_a_topic_is_found() {
     assert_eq!(exists(ask(json!(["ORDERS"]))), (None, vec![], vec![]));
     assert!(matches!(ask(json!(null)), StreamAnswer::None));
     assert!(matches!(ask(json!([])), StreamAnswer::None));
-    assert!(matches!(ask(json!(["a\r\nb"])), StreamAnswer::Unavailable { .. }));
+    for streams in [json!(["a\r\nb"]), json!([7]), json!(7), json!({})] {
+        assert!(matches!(ask(streams), StreamAnswer::Unavailable { .. }));
+    }
+    // That there is none takes the server's word: it writes the list always.
+    assert!(matches!(answer(&who_takes(), b"{}"), StreamAnswer::Unavailable { .. }));
+    assert_eq!(exists(ask(json!(["ORDERS", 7]))), (None, vec![], vec![]));
 }
 
 #[test]
@@ -132,9 +139,99 @@ fn a_stream_is_described() {
 
 #[test]
 fn a_newer_servers_settings_do_not_hide_the_stream() {
-    let (window, differences, risks) = exists(answer(&describe(Some(rule(&[("create", "if_missing")]))), &info(&json!({"retention": "of the future"}))));
-    assert_eq!((window, differences.len()), (Some(Duration::from_secs(120)), 0));
-    assert!(risks.len() == 1 && risks[0].contains("not understood in full") && risks[0].contains("of the future"), "{risks:?}");
+    let (window, differences, risks) = exists(answer(&describe(Some(rule(&[("create", "if_missing")]))), &info(&json!({"retention": "of the\nfuture"}))));
+    assert_eq!((window, risks.len()), (Some(Duration::from_secs(120)), 0));
+    assert_eq!(differences, ["retention is of the future, not limits"]);
+}
+
+#[test]
+fn what_a_server_does_not_tell_of_a_stream_is_not_known_and_the_rest_is() {
+    let all = [
+        ("create", "if_missing"),
+        ("replicas", "3"),
+        ("max_msgs", "1000"),
+        ("max_bytes", "2000000"),
+        ("max_age_ms", "600000"),
+        ("duplicate_window_ms", "30000"),
+    ];
+    let question = describe(Some(rule(&all)));
+    let whole: Value = serde_json::from_slice(&info(&json!({"retention": "interest", "no_ack": true}))).unwrap();
+    let told = |info: &Value| exists(answer(&question, info.to_string().as_bytes()));
+    let (window, differences, risks) = told(&whole);
+    assert_eq!((window, differences.len(), risks.len()), (Some(Duration::from_secs(120)), 6, 2));
+    // What each field tells is missing then, and nothing else.
+    let tells = |field: &str| {
+        match field {
+            "num_replicas" => "replicas",
+            "max_msgs" | "max_bytes" | "max_age" | "retention" | "duplicate_window" => field,
+            _ => "-",
+        }
+        .to_owned()
+    };
+    let fields: Vec<String> = whole["config"].as_object().unwrap().keys().filter(|field| *field != "name").cloned().collect();
+    assert!(fields.len() > 20);
+    for field in fields {
+        let without = |text: &String| !text.starts_with(&tells(&field));
+        let fewer: Vec<String> = differences.iter().filter(|text| without(text)).cloned().collect();
+        for other in [None, Some(Value::Null), Some(json!({"a": [1]})), Some(json!([])), Some(json!(-1.5))] {
+            let mut info = whole.clone();
+            match &other {
+                None => drop(info["config"].as_object_mut().unwrap().remove(&field)),
+                Some(other) => info["config"][&field] = other.clone(),
+            }
+            let (seen_window, seen, seen_risks) = told(&info);
+            let left_out = other.as_ref().is_none_or(Value::is_null);
+            match &*field {
+                // They are left out when they are zero, or when there are none.
+                "duplicate_window" if left_out => {
+                    assert_eq!(seen_window, Some(Duration::ZERO));
+                    assert!(seen_risks.iter().any(|risk| risk.contains("no duplicate window")), "{seen_risks:?}");
+                    continue;
+                }
+                "subjects" if left_out || other == Some(json!([])) => {
+                    assert_eq!(seen.iter().filter(|text| *text == "subjects is none, not orders.>").count(), 1, "{seen:?}");
+                    continue;
+                }
+                "duplicate_window" => assert_eq!(seen_window, None),
+                _ => assert_eq!(seen_window, window, "{field}: {other:?}"),
+            }
+            assert_eq!(seen, fewer, "{field}: {other:?}");
+            let expected = risks.len() - usize::from(matches!(&*field, "retention" | "no_ack"));
+            assert_eq!(seen_risks.len(), expected, "{field}: {other:?}: {seen_risks:?}");
+        }
+    }
+    // Nor does what stands beside the configuration matter.
+    let text = whole.to_string();
+    let odd = text.replacen('{', r#"{"deep":[[[{"x":1e999}]]],"\ud800":0,"streams":7,"cluster":"?","#, 1);
+    assert_ne!(odd, text);
+    assert_eq!(exists(answer(&question, odd.as_bytes())), (window, differences, risks));
+}
+
+#[test]
+fn a_described_streams_subjects_are_told() {
+    for (subjects, expected) in [
+        (json!(["orders.>", "refunds\u{a0}\"x\""]), vec!["orders.>", "refunds\u{a0}\"x\""]),
+        (json!(null), vec![]),
+        (json!("orders.>"), vec![]),
+        (json!(["orders.>", 7]), vec!["orders.>"]),
+    ] {
+        let StreamAnswer::Exists { subjects: told, .. } = answer(&describe(None), &info(&json!({"subjects": subjects}))) else { panic!("{subjects}") };
+        assert_eq!(told, expected);
+    }
+}
+
+#[test]
+fn no_jetstream_is_told_apart_from_a_refusal() {
+    let created = Question::Create { rule: rule(&[("create", "if_missing")]) };
+    for question in [who_takes(), describe(None), created, Question::Condition { stream: "ORDERS".to_owned() }] {
+        for (err_code, words) in [(10039, "JetStream not enabled for account"), (10076, "JetStream not enabled")] {
+            match answer(&question, &refused(503, err_code, words)) {
+                StreamAnswer::Disabled { text } => assert_eq!(text, format!("JetStream is not enabled here: {words} (code 503, error {err_code})")),
+                other => panic!("{err_code}: {other:?}"),
+            }
+        }
+    }
+    assert!(matches!(nobody_answers(), StreamAnswer::Disabled { text } if text.contains("nobody answers JetStream here: it is not enabled")));
 }
 
 #[test]
@@ -150,7 +247,7 @@ fn errors_are_final_or_for_later() {
     }
     // Created by somebody else in the meantime: the next look finds it.
     assert!(matches!(answer(&created, &refused(400, 10058, "stream name already in use")), StreamAnswer::Unavailable { .. }));
-    for (code, err_code) in [(400, 10065), (500, 10052), (500, 10074), (503, 10076), (503, 10039), (500, 10047), (400, 10026), (400, 10113), (503, 10023)] {
+    for (code, err_code) in [(400, 10065), (500, 10052), (500, 10074), (500, 10047), (400, 10026), (400, 10113), (503, 10023)] {
         match answer(&created, &refused(code, err_code, "because\r\nof this")) {
             StreamAnswer::Refused { server_code, text } => {
                 assert_eq!(server_code, err_code);
@@ -327,6 +424,5 @@ fn a_condition_that_the_server_cannot_tell() {
         assert!(matches!(&reply, StreamAnswer::Condition { text } if text.contains("has no leader")), "{code}: {reply:?}");
     }
     assert!(matches!(answer(&question, &refused(404, 10059, "stream not found")), StreamAnswer::None));
-    assert!(matches!(answer(&question, &refused(503, 10039, "JetStream not enabled")), StreamAnswer::Refused { server_code: 10039, .. }));
     assert!(matches!(answer(&question, b"{}"), StreamAnswer::Unavailable { .. }));
 }

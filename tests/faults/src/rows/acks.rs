@@ -22,6 +22,8 @@ pub(super) const ROWS: &[Row] = &[
         zero_duplicates,
     ),
     row("T16", "acks lost beyond the window", "duplicate window 2 s: the acks of 5 s are held and then lost with their connection", beyond_the_window),
+    row("T43", "window made smaller", "the same, but the window was 120 s when the client connected, and is made 2 s while it publishes", smaller_window)
+        .short(),
     row(
         "T17",
         "zombie bytes",
@@ -78,13 +80,23 @@ fn zero_duplicates(case: &mut Case) -> Figures {
 }
 
 fn beyond_the_window(case: &mut Case) -> Figures {
-    let (server, reader) = server_with(ackbus_test_support::Server::options(), short_window(2));
+    acks_held(case, 2)
+}
+
+fn smaller_window(case: &mut Case) -> Figures {
+    acks_held(case, 120)
+}
+
+/// The window has 2 s when the acks are held, and so many when the client connects.
+fn acks_held(case: &mut Case, window_before: u64) -> Figures {
+    let (server, reader) = server_with(ackbus_test_support::Server::options(), short_window(window_before));
     let proxy = Proxy::start(server.address());
     let load = case.load().word("set:ack_wait_ms=500").word("topic:f.>:stream=F");
     let middle = case.middle(load.count);
     let mut run = case.start(&proxy.url(), load);
     run.acked(middle);
     run.breaks();
+    reader.update_stream(short_window(2));
     proxy.hold_replies();
     sleep(Duration::from_secs(5));
     proxy.reset();

@@ -16,6 +16,7 @@ pub(super) const ROWS: &[Row] = &[
     row("T14", "R3: no quorum 15 s", "two of three servers stand still; what a former leader calls in process (10158) may stay in doubt", no_quorum),
     row("T15", "R3: rolling restart", "one server after the other ends and starts again", rolling_restart),
     row("T23", "R3: overload (429)", "the leader takes 100 messages at a time (`max_buffered_msgs`), the client sends as fast as it can", overload),
+    row("T46", "R3: follower cut off 10 s", "the client's server leads nothing, and no other one reaches it", cut_off),
     row("T29", "R3: lame duck", "the client's server asks its clients to leave, and ends", lame_duck),
 ];
 
@@ -108,6 +109,26 @@ fn overload(case: &mut Case) -> Figures {
     figures.all_persisted();
     let refused = cluster.servers().iter().filter_map(|server| server.monitor("/varz").ok()?["in_msgs"].as_u64()).sum::<u64>();
     figures.note(format!("{:.1} messages into the servers for each, of all kinds", refused as f64 / figures.accepted.max(1) as f64));
+    figures
+}
+
+fn cut_off(case: &mut Case) -> Figures {
+    let cluster = Cluster::start_linked(3, Server::options());
+    let reader = Reader::connect(&cluster.url());
+    reader.create_stream_with(StreamConfig { num_replicas: 3, ..stream() });
+    let follower = (cluster.leader(&reader, STREAM) + 1) % 3;
+    // It knows of no other server.
+    let load = case.load().endless().word("set:discover_servers=false");
+    let mut run = case.start(&cluster.servers()[follower].url(), load);
+    run.acked(case.between(1_000, 4_000));
+    run.breaks();
+    cluster.cut_off(follower);
+    sleep(Duration::from_secs(10)); // This long is the fault.
+    cluster.connect_again(follower);
+    run.heals();
+    run.recovers();
+    let mut figures = case.finish(run, &reader);
+    figures.all_persisted();
     figures
 }
 

@@ -10,6 +10,7 @@ pub(super) const ROWS: &[Row] = &[
     row("T21", "stream full", "`discard: new`, room for half of the messages", stream_full).short(),
     row("T22", "account quota", "the account has 2 MB of storage", quota),
     row("T26", "max_payload lowered", "every 20th message has 8,000 bytes; in the middle the server allows 4,096", smaller_payloads),
+    row("T45", "out of resources (10023)", "the server has no memory left for streams for 5 s; 2 times", out_of_memory),
 ];
 
 fn stream_full(case: &mut Case) -> Figures {
@@ -53,5 +54,34 @@ fn smaller_payloads(case: &mut Case) -> Figures {
     let small_ones_kept = figures.rejected + figures.true_fail + figures.in_doubt <= large;
     // A large one that was under way when the limit fell may be stored.
     figures.must(small_ones_kept, "only large ones fail");
+    figures
+}
+
+fn out_of_memory(case: &mut Case) -> Figures {
+    let memory = |name: &str, subject: &str| StreamConfig {
+        name: name.into(),
+        subjects: vec![subject.into()],
+        storage: async_nats::jetstream::stream::StorageType::Memory,
+        ..Default::default()
+    };
+    let (server, reader) = server_with(Server::options().jetstream("max_memory_store: 64MB"), memory(crate::load::STREAM, crate::load::SUBJECTS));
+    reader.create_stream_with(memory("FILL", "fill"));
+    let mut run = case.start(&server.url(), case.load().endless());
+    for _ in 0..case.rounds(2) {
+        run.acked_more(case.between(1_000, 4_000));
+        run.breaks();
+        while !String::from_utf8_lossy(&reader.request("fill", &vec![b'x'; 1_000_000])).contains("10023") {}
+        std::thread::sleep(std::time::Duration::from_secs(5)); // This long is the fault.
+        reader.api("STREAM.PURGE.FILL", &serde_json::Value::Null).unwrap();
+        run.heals();
+    }
+    run.recovers();
+    let mut figures = case.finish(run, &reader);
+    figures.all_persisted();
+    let frames = server.monitor("/varz").unwrap_or_default()["in_msgs"].as_u64().unwrap_or(0);
+    let each = frames as f64 / figures.accepted.max(1) as f64;
+    figures.note(format!("{each:.2} messages into the server for each, of all kinds"));
+    // What is in flight when the fault begins goes twice; all others wait.
+    figures.must(each < 2.0, &format!("{each:.2} frames for each message"));
     figures
 }

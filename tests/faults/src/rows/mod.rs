@@ -10,6 +10,7 @@ mod process;
 mod rights;
 mod server;
 mod stream;
+mod ways;
 
 use crate::case::Case;
 use crate::checker::Figures;
@@ -49,5 +50,16 @@ impl Row {
 
 /// All rows, in the order of the table.
 pub fn all() -> Vec<Row> {
-    [server::ROWS, connection::ROWS, acks::ROWS, cluster::ROWS, stream::ROWS, limits::ROWS, rights::ROWS, handler::ROWS, process::ROWS, liar::ROWS].concat()
+    [server::ROWS, connection::ROWS, acks::ROWS, cluster::ROWS, stream::ROWS, limits::ROWS, rights::ROWS, handler::ROWS, process::ROWS, ways::ROWS, liar::ROWS]
+        .concat()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn each_row_has_an_id_of_its_own() {
+        let mut ids: Vec<_> = super::all().iter().map(|row| row.id).collect();
+        ids.sort_unstable();
+        assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "{ids:?}");
+    }
 }

@@ -3,6 +3,8 @@
 use std::thread::sleep;
 use std::time::Duration;
 
+use ackbus_test_support::{Reader, Server};
+
 use super::{Row, row};
 use crate::books::now;
 use crate::case::{Case, server, stream};
@@ -18,6 +20,7 @@ pub(super) const ROWS: &[Row] = &[
         "the same while a core subscriber takes the subject: the server answers nothing at all",
         deleted_with_a_subscriber,
     ),
+    row("T44", "JetStream off 5 s", "the account's JetStream is disabled by a reload, and enabled again; 3 times", disabled).short(),
 ];
 
 fn collisions(case: &mut Case) -> Figures {
@@ -56,5 +59,25 @@ fn lose_the_stream(case: &mut Case, with_a_subscriber: bool) -> Figures {
     run.recovers();
     let figures = case.finish_with(run, || Evidence { stored: reader.read_all(STREAM), before: Some((before, until)), ..Evidence::default() });
     drop(subscription);
+    figures
+}
+
+fn disabled(case: &mut Case) -> Figures {
+    let options = |jetstream: &str| Server::options().account("APP", jetstream).account("OTHER", "jetstream: enabled");
+    let server = options("jetstream: enabled").start();
+    let reader = Reader::connect(&server.url_of("app"));
+    reader.create_stream_with(stream());
+    let mut run = case.start(&server.url_of("app"), case.load().endless());
+    for _ in 0..case.rounds(3) {
+        run.acked_more(case.between(1_000, 4_000));
+        run.breaks();
+        server.reload(options(""));
+        sleep(Duration::from_secs(5)); // This long is the fault.
+        server.reload(options("jetstream: enabled"));
+        run.heals();
+    }
+    run.recovers();
+    let mut figures = case.finish(run, &reader);
+    figures.all_persisted();
     figures
 }

@@ -18,11 +18,43 @@ pub(crate) enum Request {
         credentials: bool,
         #[serde(default)]
         login: Option<Login>,
+        #[serde(default)]
+        name: Option<String>,
+        /// Leaf nodes may connect to it.
+        #[serde(default)]
+        hub: bool,
+        /// The number of the server whose leaf node it is.
+        #[serde(default)]
+        leaf_of: Option<usize>,
     },
     Cluster {
         size: usize,
         #[serde(default)]
         config: String,
+        /// Its members can be cut off.
+        #[serde(default)]
+        linked: bool,
+    },
+    WaitWanted {
+        server: usize,
+        subject: String,
+    },
+    WaitAlone {
+        server: usize,
+    },
+    CutOff {
+        server: usize,
+    },
+    ConnectAgain {
+        server: usize,
+    },
+    Answer {
+        server: usize,
+        subject: String,
+        payload: String,
+    },
+    EndAnswers {
+        service: usize,
     },
     Stop {
         server: usize,

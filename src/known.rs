@@ -1,0 +1,418 @@
+//! Known: what acks and the API told of streams: which of them take a rule's messages, what was described, and their duplicate windows.
+//!
+//! The window is the stream's (P4). After a reconnect, and when a gate opens, it is asked for again, for streams that have something in doubt: it may have been made
+//! smaller meanwhile, and a resend beyond it would be a second copy. What is in doubt waits for the answer for a second at most, and with it all that goes to the
+//! same stream, since it would overtake it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Status;
+use crate::events::EventKind;
+use crate::gate::Key;
+use crate::handler::Core;
+use crate::ledger::{Stage, StreamId};
+use crate::rule_state::RuleState;
+use crate::topic::covers_topic;
+use crate::wire::{Nanos, StreamAnswer, nanos};
+
+/// Streams that are remembered (P9).
+const MOST_STREAMS: usize = 1024;
+/// Streams of one name that are told apart by their domains.
+const MOST_DOMAINS: usize = 8;
+/// Subjects of a stream that are remembered (P9).
+const MOST_SUBJECTS: usize = 32;
+/// Second takers that are remembered (P9).
+const MOST_SECOND: usize = 8;
+/// Topics of which it is remembered whether the local JetStream takes them (P9).
+const MOST_LOCAL: usize = 1024;
+/// How long what is in doubt waits for its stream's window.
+const PATIENCE: Nanos = 1_000_000_000;
+/// A window that was not told is asked for again this often, while something is in doubt.
+const AGAIN: Nanos = 5_000_000_000;
+
+/// All that is known of streams.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// Those that acknowledged, by name.
+    ids: HashMap<Box<str>, Vec<Arc<StreamId>>>,
+    /// Those that the API described.
+    described: HashMap<Box<str>, Description>,
+    /// Streams that acknowledged a second time what another had acknowledged before, and no message first: some rule has two takers.
+    second: Vec<Arc<StreamId>>,
+    /// The domain that the server says it belongs to; empty: none.
+    pub(crate) domain: String,
+    /// Whether the JetStream of the server that we are connected to takes these topics too. `None`: it was asked.
+    local: HashMap<Box<str>, Option<bool>>,
+    /// Streams whose windows were asked for, and until when what is in doubt waits.
+    awaited: HashMap<Box<str>, Nanos>,
+    /// What waits for them, by id.
+    parked: BTreeMap<u64, u32>,
+    /// Streams that told no window: when to ask again.
+    again: HashMap<Box<str>, Nanos>,
+}
+
+/// What the API told of a stream.
+#[derive(Debug, Default)]
+struct Description {
+    /// Its duplicate window, if that was told.
+    window: Option<Nanos>,
+    /// Its subjects, unless they are very many.
+    subjects: Option<Vec<String>>,
+}
+
+impl Known {
+    fn window(&self, stream: &str) -> Option<Nanos> {
+        self.described.get(stream)?.window
+    }
+
+    /// Whether anything waits for a window.
+    pub(crate) fn delays(&self) -> bool {
+        !self.awaited.is_empty()
+    }
+
+    /// Whether this message waits for a window.
+    #[cfg(test)]
+    pub(crate) fn parks(&self, id: u64, slot: u32) -> bool {
+        self.parked.get(&id) == Some(&slot)
+    }
+
+    /// The largest of its lists that a server's words can make grow (P9).
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn size(&self) -> usize {
+        [self.ids.len(), self.described.len(), self.local.len(), self.awaited.len(), self.again.len()].into_iter().max().unwrap_or(0)
+    }
+}
+
+impl Core {
+    // ---- Acks ----
+
+    /// Remembers which stream takes a rule's messages. Returns it, shared.
+    pub(crate) fn learn(&mut self, slot: u32, rule: u32, stream: &str, domain: &str) -> Arc<StreamId> {
+        let state = self.gates.rule(rule);
+        if let Some(taker) = state.takers.find(stream, domain) {
+            return Arc::clone(&taker.stream);
+        }
+        let new = !state.takers.are_several();
+        let id = self.intern(stream, domain);
+        if new {
+            self.meet(slot, rule, &id);
+        }
+        id
+    }
+
+    fn intern(&mut self, stream: &str, domain: &str) -> Arc<StreamId> {
+        let named = self.known.ids.get(stream);
+        if let Some(id) = named.and_then(|named| named.iter().find(|id| id.is(stream, domain))) {
+            return Arc::clone(id);
+        }
+        let id = Arc::new(StreamId::new(stream, domain));
+        self.known.second.retain(|second| **second != *id);
+        let full = self.known.ids.len() >= MOST_STREAMS;
+        if named.map_or(!full, |named| named.len() < MOST_DOMAINS) {
+            self.known.ids.entry(stream.into()).or_default().push(Arc::clone(&id));
+        }
+        id
+    }
+
+    /// An ack for a message that is settled. If it is no duplicate, and its stream never was the first to acknowledge a message, it is a second taker's: some rule has two.
+    pub(crate) fn hear_late(&mut self, stream: &str, domain: &str, duplicate: bool) {
+        let is_known = |ids: &[Arc<StreamId>]| ids.iter().any(|id| id.is(stream, domain));
+        if duplicate || self.known.ids.get(stream).is_some_and(|ids| is_known(ids)) || is_known(&self.known.second) || self.known.second.len() >= MOST_SECOND {
+            return;
+        }
+        self.known.second.push(Arc::new(StreamId::new(stream, domain)));
+    }
+
+    /// Whether a refusal by this stream proves that a message of the rule was not stored: no other can have taken it, as far as acks tell.
+    pub(crate) fn is_only_taker(&mut self, rule: u32, stream: &str) -> bool {
+        let named = self.rules.get(rule).stream.is_some();
+        (named || self.known.second.iter().all(|id| id.name() == stream)) && self.gates.rule(rule).takers.allow_proof(stream)
+    }
+
+    /// The first ack of this stream for a message of the rule.
+    fn meet(&mut self, slot: u32, rule: u32, id: &Arc<StreamId>) {
+        let state = self.gates.rule(rule);
+        let first = state.takers.are_none();
+        state.takers.add(Arc::clone(id));
+        if state.reached_otherwise {
+            state.takers.mark_indirect(id);
+        }
+        if first {
+            self.join_line(rule, id);
+        } else {
+            self.leave_line(rule);
+        }
+        if self.rules.get(rule).stream.is_none()
+            && let Some(topic) = self.table.get(slot).map(|s| s.topic().to_owned())
+        {
+            self.ask_about_taker(rule, id.name(), &topic);
+        }
+    }
+
+    /// The API's word about a stream that acknowledged a message to this topic.
+    pub(crate) fn learn_taker(&mut self, rule: u32, topic: &str, answer: &StreamAnswer) {
+        let StreamAnswer::Exists { name, subjects, .. } = answer else { return };
+        if subjects.iter().any(|subject| covers_topic(subject, topic)) {
+            return;
+        }
+        let takers = &mut self.gates.rule(rule).takers;
+        let indirect: Vec<Arc<StreamId>> = takers.iter().filter(|taker| taker.stream.name() == name).map(|taker| Arc::clone(&taker.stream)).collect();
+        for id in indirect {
+            takers.mark_indirect(&id);
+        }
+    }
+
+    // ---- Descriptions ----
+
+    /// The domain whose JetStream is asked, if that is known.
+    fn api_domain(&self) -> &str {
+        self.shared.settings.jetstream_domain.as_deref().unwrap_or(&self.known.domain)
+    }
+
+    /// Whether the API that is asked described this stream.
+    pub(crate) fn is_described(&self, name: &str) -> bool {
+        self.known.described.contains_key(name)
+    }
+
+    /// The same, of one that acknowledged: an equal name in another domain is another stream.
+    pub(crate) fn could_describe(&self, id: &StreamId) -> bool {
+        let asked = self.api_domain();
+        (id.domain().is_empty() || asked.is_empty() || asked == id.domain()) && self.is_described(id.name())
+    }
+
+    /// Whether this topic surely goes to another stream than the one that alone acknowledged its rule so far: that one has not got it among its subjects.
+    pub(crate) fn goes_elsewhere(&mut self, rule: u32, topic: &str) -> bool {
+        if self.rules.get(rule).stream.is_some() {
+            return false;
+        }
+        let Some(taker) = self.gates.rule(rule).takers.only().filter(|taker| !taker.indirect).cloned() else { return false };
+        let description = self.known.described.get(taker.stream.name()).filter(|_| self.could_describe(&taker.stream));
+        let subjects = description.and_then(|description| description.subjects.as_ref());
+        subjects.is_some_and(|subjects| !subjects.is_empty() && !subjects.iter().any(|subject| covers_topic(subject, topic)))
+    }
+
+    pub(crate) fn learn_description(&mut self, name: &str, window: Option<Duration>, subjects: &[String]) {
+        if self.known.described.len() >= MOST_STREAMS && !self.is_described(name) {
+            return;
+        }
+        let window = window.map(nanos);
+        let subjects = (subjects.len() <= MOST_SUBJECTS).then(|| subjects.to_vec());
+        let before = self.known.described.insert(name.into(), Description { window, subjects }).and_then(|before| before.window);
+        let assumed = nanos(self.shared.settings.assume_duplicate_window);
+        if window.is_some_and(|window| window < before.unwrap_or(assumed)) {
+            self.settle_what_is_too_late();
+        }
+    }
+
+    /// Another server, perhaps of another domain: what it could know is not known.
+    pub(crate) fn enter_domain(&mut self, domain: &str) {
+        self.known.local.clear();
+        for (_, rule) in self.gates.rules_mut() {
+            rule.met = false;
+        }
+        if self.known.domain != domain {
+            domain.clone_into(&mut self.known.domain);
+            if self.shared.settings.jetstream_domain.is_none() {
+                self.known.described.clear();
+            }
+        }
+    }
+
+    // ---- Two takers ----
+
+    /// With the JetStream of another domain the local one may take a topic too, and refuse it under an equal stream name: refusals carry no domain. So it is asked.
+    pub(crate) fn ask_local(&mut self, topic: &str) {
+        let elsewhere = self.shared.settings.jetstream_domain.as_ref().is_some_and(|domain| *domain != self.known.domain);
+        if !elsewhere || self.known.local.contains_key(topic) || self.epoch.is_none() {
+            return;
+        }
+        if self.known.local.len() >= MOST_LOCAL {
+            self.known.local.clear();
+        }
+        self.known.local.insert(topic.into(), None);
+        self.ask_who_takes_here(topic);
+    }
+
+    /// Whether only one JetStream can have refused a message to this topic. While the local one has not said that it takes none, nothing is proven.
+    pub(crate) fn has_one_jetstream(&mut self, topic: &str) -> bool {
+        let elsewhere = self.shared.settings.jetstream_domain.as_ref().is_some_and(|domain| *domain != self.known.domain);
+        if !elsewhere {
+            return true;
+        }
+        self.ask_local(topic);
+        matches!(self.known.local.get(topic), Some(Some(false)))
+    }
+
+    pub(crate) fn learn_local(&mut self, topic: Box<str>, answer: &StreamAnswer) {
+        let takes = match answer {
+            StreamAnswer::None | StreamAnswer::Disabled { .. } => false,
+            StreamAnswer::Exists { .. } | StreamAnswer::Denied | StreamAnswer::Refused { .. } | StreamAnswer::Condition { .. } => true,
+            StreamAnswer::Unavailable { .. } => {
+                self.known.local.remove(&topic);
+                return;
+            }
+        };
+        self.known.local.insert(topic, Some(takes));
+    }
+
+    // ---- Windows ----
+
+    /// The streams that a rule's messages may be in: the one that it names, else those that acknowledged them.
+    fn streams_of<'a>(&'a self, rule: u32, state: &'a RuleState) -> Vec<&'a str> {
+        match &self.rules.get(rule).stream {
+            Some(named) => vec![named.as_str()],
+            None => state.takers.iter().map(|taker| taker.stream.name()).collect(),
+        }
+    }
+
+    /// The duplicate window that holds for a rule's messages: its stream's; where that is not known, the least of its streams' and of what is assumed.
+    pub(crate) fn window_of(&mut self, rule: u32) -> Nanos {
+        let assumed = nanos(self.shared.settings.assume_duplicate_window);
+        let named = self.rules.get(rule).stream.as_deref();
+        let known = match self.gates.rule_if_used(rule) {
+            Some(state) if named.is_none() => match state.takers.only() {
+                Some(taker) if self.could_describe(&taker.stream) => self.known.window(taker.stream.name()),
+                Some(_) => None,
+                None => {
+                    let windows = state.takers.iter().filter_map(|taker| self.known.window(taker.stream.name()));
+                    windows.min().map(|least| least.min(assumed))
+                }
+            },
+            _ => named.and_then(|named| self.known.window(named)),
+        };
+        if let Some(window) = known {
+            return window;
+        }
+        if !std::mem::replace(&mut self.gates.rule(rule).told_unknown, true) {
+            let pattern = self.rules.get(rule).pattern.clone();
+            let text = format!("the duplicate window of the stream for {pattern:?} is not known; {} s are assumed", assumed as f64 / 1e9);
+            self.event(EventKind::WindowUnknown, Status::Ok, 0, &pattern, text);
+        }
+        assumed
+    }
+
+    /// A new connection: the windows of all streams that have something in doubt.
+    pub(crate) fn ask_windows(&mut self) {
+        let mut asked: HashSet<Box<str>> = HashSet::new();
+        let mut seen: HashSet<u32> = HashSet::new();
+        for slot in self.table.iter().filter(|s| s.tainted().is_some() && !s.ephemeral) {
+            if seen.insert(slot.rule)
+                && let Some(state) = self.gates.rule_if_used(slot.rule)
+            {
+                asked.extend(self.streams_of(slot.rule, state).into_iter().map(Box::from));
+            }
+        }
+        let mut streams: Vec<Box<str>> = asked.into_iter().collect();
+        // In the same order for the same seed, and in another one for each publisher: a thousand of them must not ask for the same stream first.
+        streams.sort_unstable();
+        for last in (1..streams.len()).rev() {
+            let other = self.chance(last as u64 + 1) as usize;
+            streams.swap(last, other);
+        }
+        for stream in streams {
+            self.ask_window(stream, true);
+        }
+    }
+
+    /// The gate opens: the window of its stream, if something that waited is in doubt.
+    pub(crate) fn ask_windows_of(&mut self, gate: u32) {
+        let Some(g) = self.gates.get(gate) else { return };
+        let Key::Stream(stream) = &g.key else { return };
+        if g.waiting.values().any(|&slot| self.table.get(slot).is_some_and(|s| s.tainted().is_some())) {
+            let stream = stream.clone();
+            self.ask_window(stream, true);
+        }
+    }
+
+    fn ask_window(&mut self, stream: Box<str>, waits: bool) {
+        if self.epoch.is_none() || self.known.awaited.contains_key(&stream) {
+            return;
+        }
+        let until = self.now + PATIENCE;
+        if waits {
+            self.known.awaited.insert(stream.clone(), until);
+        }
+        self.ask_for_window(stream, until);
+    }
+
+    /// Whether this message must wait until the window of its stream is known. If so, it does.
+    pub(crate) fn waits_for_window(&mut self, slot: u32, id: u64) -> bool {
+        let Some(rule) = self.table.get(slot).map(|s| s.rule) else { return false };
+        let Some(state) = self.gates.rule_if_used(rule) else { return false };
+        let waits = self.streams_of(rule, state).into_iter().any(|stream| self.known.awaited.contains_key(stream));
+        if waits {
+            self.known.parked.insert(id, slot);
+        }
+        waits
+    }
+
+    pub(crate) fn window_answered(&mut self, stream: &str, answer: &StreamAnswer) {
+        if !matches!(answer, StreamAnswer::Exists { .. } | StreamAnswer::None) {
+            self.known.again.insert(stream.into(), self.now + AGAIN);
+        }
+        if self.known.awaited.remove(stream).is_some() {
+            self.release_parked();
+        }
+    }
+
+    /// Those whose windows are known, or not to be had, go on; oldest first.
+    fn release_parked(&mut self) {
+        for (id, slot) in std::mem::take(&mut self.known.parked) {
+            let is_still_there = self.slot(slot, id).is_some_and(|s| s.stage == Stage::Queued);
+            if is_still_there && !(self.known.delays() && self.waits_for_window(slot, id)) {
+                self.again.insert(id, slot);
+            }
+        }
+    }
+
+    /// The connection is gone, and with it whoever was asked.
+    pub(crate) fn forget_windows_asked(&mut self) {
+        self.known.awaited.clear();
+        self.known.again.clear();
+        self.release_parked();
+    }
+
+    /// Windows that were not told in time. Returns when to come back.
+    pub(crate) fn tend_windows(&mut self) -> Nanos {
+        let now = self.now;
+        if self.known.delays() {
+            let before = self.known.awaited.len();
+            self.known.awaited.retain(|_, until| *until > now);
+            if self.known.awaited.len() < before {
+                self.release_parked();
+            }
+        }
+        if !self.known.again.is_empty() {
+            let due: Vec<Box<str>> = self.known.again.iter().filter(|(_, at)| **at <= now).map(|(stream, _)| stream.clone()).collect();
+            // While nothing is in doubt nobody needs to know.
+            let in_doubt = !due.is_empty() && self.table.iter().any(|s| s.tainted().is_some());
+            for stream in due {
+                self.known.again.remove(&stream);
+                if in_doubt {
+                    self.ask_window(stream, false);
+                }
+            }
+        }
+        let awaited = self.known.awaited.values().copied().min().unwrap_or(Nanos::MAX);
+        awaited.min(self.known.again.values().copied().min().unwrap_or(Nanos::MAX))
+    }
+
+    /// A window is smaller than was believed: what may no longer be sent is settled, and what is about to be sent is looked at again.
+    fn settle_what_is_too_late(&mut self) {
+        let doubtful: Vec<(u64, u32, Stage)> = self.table.iter().filter(|s| s.tainted().is_some()).map(|s| (s.id, s.index, s.stage)).collect();
+        for (id, slot, stage) in doubtful {
+            if self.slot(slot, id).is_none() {
+                continue;
+            }
+            match stage {
+                Stage::Queued | Stage::Gated | Stage::Backoff => {
+                    self.may_send_again(slot);
+                }
+                Stage::Staged => self.fall_stale(slot),
+                Stage::InFlight | Stage::Fencing | Stage::Settled => {}
+            }
+        }
+    }
+}

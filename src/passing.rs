@@ -1,0 +1,479 @@
+//! Passing: which message may go to its stream now, and who waits for whom (P10).
+//!
+//! A message passes its gate when that is open, nobody older waits there, its rule has a place in flight, and, if it is new, nothing older must go again first. The line
+//! of a gate is one for all rules of its stream: a message whose rule has no place holds up those behind it, since they must not be stored before it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::gate::{Gate, Key, State};
+use crate::handler::Core;
+use crate::ledger::{NO_GATE, Stage, StreamId};
+use crate::topic::Rules;
+
+impl Core {
+    /// May this message pass its gate now? If not, it waits there.
+    pub(crate) fn pass_gate(&mut self, slot: u32) -> bool {
+        let Some(s) = self.table.get(slot) else { return false };
+        if s.counted {
+            return !self.wait_again(slot);
+        }
+        let (id, rule, fresh) = (s.id, s.rule, s.attempt == 0);
+        let state = self.gates.rule(rule);
+        let (own, met) = (state.gate, std::mem::replace(&mut state.met, true));
+        if !met {
+            self.meet_rule(slot);
+        }
+        let own = own.or_else(|| self.make_rule_gate(rule));
+        // A topic that is in trouble alone waits alone, whatever its rule's stream does.
+        let gate = self.table.get(slot).and_then(|s| self.gates.of_message(s)).or(own);
+        let Some(index) = gate else { return true };
+        let Some(gate) = self.gates.get(index) else { return true };
+        let may_pass = gate.is_next(id) && gate.passes(id, fresh) && self.may_take_place(slot);
+        if !may_pass && self.is_of_another_stream(slot, rule, index) {
+            return true;
+        }
+        let Some(gate) = self.gates.get_mut(index) else { return true };
+        let unchecked = matches!(gate.state, State::Unchecked);
+        if may_pass {
+            gate.in_flight += 1;
+        } else {
+            gate.waiting.insert(id, slot);
+        }
+        if let Some(s) = self.table.get_mut(slot) {
+            s.gate = index;
+            s.counted = may_pass;
+            if !may_pass {
+                s.stage = Stage::Gated;
+            }
+        }
+        if may_pass {
+            self.take_place(slot);
+        } else {
+            self.want_place(slot);
+        }
+        if unchecked {
+            self.check(index);
+        }
+        if !may_pass {
+            self.note_share(index);
+        }
+        may_pass
+    }
+
+    /// A rule without a stream of its own stands in the line of the one that acknowledged so far. What surely goes to another one need not wait there.
+    fn is_of_another_stream(&mut self, slot: u32, rule: u32, gate: u32) -> bool {
+        if self.gates.rule(rule).limit.is_some() || !self.gates.get(gate).is_some_and(|g| matches!(g.key, Key::Stream(_))) {
+            return false;
+        }
+        let Some(topic) = self.table.get(slot).map(|s| s.topic().to_owned()) else { return false };
+        self.goes_elsewhere(rule, &topic)
+    }
+
+    /// A gate that closed since the message passed it takes it back: it waits there, before all that is younger (P10). Only the probe goes on.
+    pub(crate) fn wait_again(&mut self, slot: u32) -> bool {
+        let Some(s) = self.table.get_mut(slot).filter(|s| s.counted && !s.probe) else { return false };
+        let (id, gate, deadline) = (s.id, s.gate, s.deadline);
+        let Some(g) = self.gates.get_mut(gate).filter(|g| !g.is_open()) else { return false };
+        g.waiting.insert(id, slot);
+        g.in_flight = g.in_flight.saturating_sub(1);
+        s.counted = false;
+        let unchecked = matches!(g.state, State::Unchecked);
+        self.set_stage(slot, Stage::Gated);
+        self.deadlines.set(slot, deadline);
+        if unchecked {
+            self.check(gate);
+        }
+        self.note_share(gate);
+        true
+    }
+
+    /// Lets go what may go, and forgets the gate when nobody needs it.
+    pub(crate) fn let_pass(&mut self, gate: u32) {
+        while let Some((&id, &slot)) = self.gates.get(gate).and_then(|g| g.waiting.first_key_value()) {
+            let Some(s) = self.table.get(slot).filter(|s| s.id == id) else {
+                self.leave_gate(gate, id);
+                continue;
+            };
+            let fresh = s.attempt == 0;
+            if !self.gates.get(gate).is_some_and(|g| g.passes(id, fresh)) || !self.may_take_place(slot) {
+                break;
+            }
+            if let Some(g) = self.gates.get_mut(gate) {
+                g.waiting.remove(&id);
+                g.in_flight += 1;
+            }
+            if let Some(s) = self.table.get_mut(slot) {
+                s.counted = true;
+            }
+            self.take_place(slot);
+            self.requeue(slot);
+        }
+        if let Some(gone) = self.gates.drop_if_idle(gate)
+            && let Key::Topic(topic) = &gone.key
+            && gone.share_used
+        {
+            self.shared.window.close_topic(topic, false);
+        }
+    }
+
+    /// The message leaves the line at the gate.
+    pub(crate) fn leave_gate(&mut self, gate: u32, id: u64) {
+        if let Some(g) = self.gates.get_mut(gate) {
+            g.waiting.remove(&id);
+        }
+    }
+
+    /// The message is no longer one of those that passed the gate and have no answer.
+    pub(crate) fn uncount(&mut self, slot: u32) {
+        let Some(s) = self.table.get_mut(slot) else { return };
+        if std::mem::take(&mut s.counted)
+            && let Some(g) = self.gates.get_mut(s.gate)
+        {
+            g.in_flight = g.in_flight.saturating_sub(1);
+        }
+    }
+
+    // ---- Places in flight ----
+
+    /// Whether the message's rule has a place for it. One that was sent keeps its place until it is settled, so that nobody younger passes it.
+    pub(crate) fn may_take_place(&mut self, slot: u32) -> bool {
+        let Some(s) = self.table.get(slot) else { return false };
+        let (id, rule, placed) = (s.id, s.rule, s.placed);
+        placed || self.gates.rule(rule).has_place(id)
+    }
+
+    /// It waits for a place from now on.
+    fn want_place(&mut self, slot: u32) {
+        let Some(s) = self.table.get(slot).filter(|s| !s.placed) else { return };
+        let state = self.gates.rule(s.rule);
+        if state.limit.is_some() {
+            state.wanting.insert(s.id, slot);
+        }
+    }
+
+    pub(crate) fn take_place(&mut self, slot: u32) {
+        let Some(s) = self.table.get_mut(slot).filter(|s| !s.placed) else { return };
+        let state = self.gates.rule(s.rule);
+        if state.limit.is_some() {
+            state.in_flight += 1;
+            state.wanting.remove(&s.id);
+            s.placed = true;
+        }
+    }
+
+    /// The message is settled: its places are free.
+    pub(crate) fn give_up_places(&mut self, slot: u32) {
+        let Some(s) = self.table.get_mut(slot) else { return };
+        let (id, rule, gate) = (s.id, s.rule, std::mem::replace(&mut s.gate, NO_GATE));
+        let (counted, placed, pausing) = (std::mem::take(&mut s.counted), std::mem::take(&mut s.placed), std::mem::take(&mut s.pausing));
+        if let Some(g) = self.gates.get_mut(gate) {
+            if counted {
+                g.in_flight = g.in_flight.saturating_sub(1);
+            }
+            if pausing {
+                g.refused.remove(&id);
+            }
+        }
+        let state = self.gates.rule(rule);
+        let mut first = None;
+        if placed {
+            state.in_flight = state.in_flight.saturating_sub(1);
+        }
+        if state.limit.is_some() {
+            state.wanting.remove(&id);
+            first = state.wanting.first_key_value().map(|(_, &slot)| slot);
+        }
+        // Whose turn it is may wait at another gate, and goes first.
+        if let Some(other) = first.and_then(|slot| self.table.get(slot)).map(|s| s.gate).filter(|&other| other != gate) {
+            self.let_pass(other);
+        }
+        if counted || placed || pausing {
+            self.let_pass(gate);
+        }
+    }
+
+    // ---- Pauses ----
+
+    /// A refused message goes again: nothing new goes to its stream before it is settled (P10). Where the stream is not known nobody waits.
+    pub(crate) fn pause_behind(&mut self, slot: u32) {
+        let Some(s) = self.table.get(slot).filter(|s| !s.pausing) else { return };
+        let id = s.id;
+        let Some(index) = self.line_of(slot) else { return };
+        let Some(s) = self.table.get_mut(slot) else { return };
+        if s.counted && s.gate != index {
+            // It passed another gate, that of its topic.
+            return;
+        }
+        s.gate = index;
+        s.pausing = true;
+        let counts = !std::mem::replace(&mut s.counted, true);
+        if let Some(g) = self.gates.get_mut(index) {
+            g.in_flight += usize::from(counts);
+            g.refused.insert(id);
+        }
+    }
+
+    /// A message fell silent: nothing new goes to its stream until the fence behind it closed, and it goes again first. Other silences meanwhile do not lengthen that.
+    pub(crate) fn pause_for_fence(&mut self, slot: u32) {
+        let Some(s) = self.table.get(slot) else { return };
+        let (epoch, mark) = (s.epoch, s.mark);
+        let Some(index) = self.line_of(slot) else { return };
+        if let Some(g) = self.gates.get_mut(index)
+            && g.silent.is_none()
+        {
+            g.silent = Some((epoch, mark));
+            self.silent_gates.push(index);
+        }
+    }
+
+    /// Fences below this mark of this epoch closed; `None`: the connection is gone, and no fence will come.
+    pub(crate) fn end_silent_pauses(&mut self, closed: Option<(u32, u64)>) {
+        if self.silent_gates.is_empty() {
+            return;
+        }
+        let mut ended = Vec::new();
+        let gates = &mut self.gates;
+        self.silent_gates.retain(|&index| {
+            let Some(g) = gates.get_mut(index) else { return false };
+            let over = g.silent.is_none_or(|(epoch, mark)| closed.is_none_or(|(now, below)| epoch != now || mark < below));
+            if over {
+                g.silent = None;
+                ended.push(index);
+            }
+            !over
+        });
+        for gate in ended {
+            self.let_pass(gate);
+        }
+    }
+
+    // ---- Rules and their gates ----
+
+    /// The first message of a rule on this connection.
+    #[cold]
+    fn meet_rule(&mut self, slot: u32) {
+        if self.shared.settings.jetstream_domain.is_some()
+            && let Some(topic) = self.table.get(slot).map(|s| s.topic().to_owned())
+        {
+            self.ask_local(&topic);
+        }
+    }
+
+    /// The gate that a rule asks for by naming a stream or a limit.
+    fn make_rule_gate(&mut self, rule: u32) -> Option<u32> {
+        let settings = self.rules.get(rule);
+        let (key, state) = match &settings.stream {
+            Some(stream) => (Key::Stream(stream.as_str().into()), State::Unchecked),
+            None => {
+                settings.in_flight?;
+                match self.gates.rule(rule).takers.only() {
+                    Some(taker) => (Key::Stream(taker.stream.name().into()), State::Open),
+                    None => (Key::Rule(rule), State::Open),
+                }
+            }
+        };
+        let permanent = settings.stream.is_some();
+        let gate = match self.gates.find(&key) {
+            Some(gate) => gate,
+            None => self.gates.add(key.clone(), state, permanent),
+        };
+        self.bind(gate, rule);
+        if let Key::Stream(stream) = &key {
+            self.bind_all_of(gate, stream);
+        }
+        Some(gate)
+    }
+
+    /// The gate of the stream that takes this message, as far as that is known.
+    pub(crate) fn line_of(&mut self, slot: u32) -> Option<u32> {
+        let s = self.table.get(slot)?;
+        let (rule, topic) = (s.rule, s.topic().to_owned());
+        if self.goes_elsewhere(rule, &topic) { None } else { self.stream_gate(rule) }
+    }
+
+    /// The gate of the stream that takes this rule's messages, as far as that is known.
+    pub(crate) fn stream_gate(&mut self, rule: u32) -> Option<u32> {
+        let state = self.gates.rule(rule);
+        if let Some(gate) = state.gate {
+            return Some(gate);
+        }
+        let stream: Box<str> = state.takers.only()?.stream.name().into();
+        let key = Key::Stream(stream.clone());
+        let gate = match self.gates.find(&key) {
+            Some(gate) => gate,
+            None => self.gates.add(key, State::Open, false),
+        };
+        self.bind_all_of(gate, &stream);
+        Some(gate)
+    }
+
+    /// Binds all rules to the gate whose only stream this is.
+    fn bind_all_of(&mut self, gate: u32, stream: &str) {
+        let of_stream = |state: &crate::rule_state::RuleState| state.gate.is_none() && state.takers.only().is_some_and(|taker| taker.stream.name() == stream);
+        let rules: Vec<u32> = self.gates.rules_mut().filter(|(_, state)| of_stream(state)).map(|(rule, _)| rule).collect();
+        for rule in rules {
+            self.bind(gate, rule);
+        }
+    }
+
+    fn bind(&mut self, gate: u32, rule: u32) {
+        self.gates.rule(rule).gate = Some(gate);
+        if let Some(g) = self.gates.get_mut(gate)
+            && !g.rules.contains(&rule)
+        {
+            g.rules.push(rule);
+            if !g.is_open() && !matches!(g.state, State::Unchecked) {
+                self.shared.window.close_rule(rule, self.lane.bit(), true);
+            }
+        }
+    }
+
+    fn unbind(&mut self, gate: u32, rule: u32) {
+        self.gates.rule(rule).gate = None;
+        if let Some(g) = self.gates.get_mut(gate) {
+            g.rules.retain(|&bound| bound != rule);
+        }
+        self.shared.window.close_rule(rule, self.lane.bit(), false);
+    }
+
+    /// The first stream that acknowledged this rule's messages: what goes to it waits in one line with that of its other rules.
+    pub(crate) fn join_line(&mut self, rule: u32, stream: &StreamId) {
+        let key = Key::Stream(stream.name().into());
+        let other = self.gates.find(&key);
+        match (self.gates.rule(rule).gate, other) {
+            (None, Some(gate)) => self.bind(gate, rule),
+            (Some(own), None) if self.gates.get(own).is_some_and(|g| matches!(g.key, Key::Rule(_))) => {
+                self.gates.rename(own, key, false);
+                self.bind_all_of(own, stream.name());
+            }
+            (Some(own), Some(gate)) if own != gate && self.gates.get(own).is_some_and(|g| matches!(g.key, Key::Rule(_))) => self.merge(own, gate, rule),
+            _ => {}
+        }
+    }
+
+    /// Another stream acknowledged this rule's messages too: it shares the line of none.
+    pub(crate) fn leave_line(&mut self, rule: u32) {
+        if self.rules.get(rule).stream.is_some() {
+            return;
+        }
+        let Some(old) = self.gates.rule(rule).gate else { return };
+        if !self.gates.get(old).is_some_and(|g| matches!(g.key, Key::Stream(_))) {
+            return;
+        }
+        self.unbind(old, rule);
+        if self.gates.rule(rule).limit.is_none() {
+            return;
+        }
+        // Its own line, into which what waits moves: nobody younger may take a place before it.
+        let new = self.gates.add(Key::Rule(rule), State::Open, false);
+        self.bind(new, rule);
+        let waiting: Vec<(u64, u32)> = self.gates.get(old).map(|g| g.waiting.iter().map(|(&id, &slot)| (id, slot)).collect()).unwrap_or_default();
+        for (id, slot) in waiting {
+            self.move_waiting(slot, id, rule, old, new);
+        }
+        self.let_pass(new);
+    }
+
+    /// If this message of the rule waits at one gate, it waits at the other from now on.
+    fn move_waiting(&mut self, slot: u32, id: u64, rule: u32, from: u32, into: u32) {
+        let Some(s) = self.table.get_mut(slot).filter(|s| s.id == id && s.rule == rule) else { return };
+        s.gate = into;
+        let pausing = s.pausing;
+        if let Some(g) = self.gates.get_mut(from) {
+            g.waiting.remove(&id);
+            g.refused.remove(&id);
+        }
+        if let Some(g) = self.gates.get_mut(into) {
+            g.waiting.insert(id, slot);
+            if pausing {
+                g.refused.insert(id);
+            }
+        }
+    }
+
+    /// Everything of one gate goes to another, which stands for the same stream.
+    fn merge(&mut self, from: u32, into: u32, rule: u32) {
+        let Some(old) = self.gates.remove(from) else { return };
+        for slot in self.table.iter_mut().filter(|s| s.gate == from) {
+            slot.gate = into;
+        }
+        if let Some(g) = self.gates.get_mut(into) {
+            g.in_flight += old.in_flight;
+            g.waiting.extend(old.waiting);
+            g.refused.extend(old.refused);
+        }
+        self.bind(into, rule);
+        self.let_pass(into);
+    }
+
+    /// Other rules hold from now on: their limits at once, for what is under way too.
+    pub(crate) fn take_rules(&mut self, rules: Arc<Rules>) {
+        let before = std::mem::replace(&mut self.rules, rules);
+        for index in 0..self.rules.len() as u32 {
+            let rule = self.rules.get(index);
+            let (limit, named) = (rule.in_flight.map(|n| n as usize), rule.stream.is_some());
+            let was_named = (index as usize) < before.len() && before.get(index).stream.is_some();
+            if self.gates.rule(index).limit != limit {
+                self.change_limit(index, limit);
+            }
+            if named && !was_named {
+                self.name_stream(index);
+            }
+            if let Some(gate) = self.gates.rule(index).gate {
+                self.let_pass(gate);
+            }
+        }
+    }
+
+    fn change_limit(&mut self, rule: u32, limit: Option<usize>) {
+        let state = self.gates.rule(rule);
+        let counted_so_far = state.limit.is_some();
+        state.limit = limit;
+        if limit.is_none() {
+            state.wanting.clear();
+        }
+        if counted_so_far || limit.is_none() {
+            return;
+        }
+        // What is under way was not counted yet, or no longer.
+        let mut count = 0;
+        let mut wanting = BTreeMap::new();
+        for slot in self.table.iter_mut().filter(|s| s.rule == rule) {
+            slot.placed = slot.attempt > 0 && slot.stage != Stage::Settled;
+            count += usize::from(slot.placed);
+            if slot.stage == Stage::Gated && !slot.placed {
+                wanting.insert(slot.id, slot.index);
+            }
+        }
+        let state = self.gates.rule(rule);
+        (state.in_flight, state.wanting) = (count, wanting);
+    }
+
+    /// The rule names a stream now: what waits in another line waits in that stream's from now on.
+    fn name_stream(&mut self, rule: u32) {
+        let Some(old) = self.gates.rule(rule).gate else { return };
+        self.unbind(old, rule);
+        let Some(new) = self.make_rule_gate(rule).filter(|&new| new != old) else { return };
+        let waiting: Vec<(u64, u32)> = self.gates.get(old).map(|g| g.waiting.iter().map(|(&id, &slot)| (id, slot)).collect()).unwrap_or_default();
+        for (id, slot) in waiting {
+            self.move_waiting(slot, id, rule, old, new);
+        }
+        if self.gates.get(new).is_some_and(|g| matches!(g.state, State::Unchecked) && !g.waiting.is_empty()) {
+            self.check(new);
+        }
+        self.let_pass(old);
+    }
+
+    /// What waits behind a topic's gate has used its share of the window.
+    pub(crate) fn note_share(&mut self, gate: u32) {
+        let share = self.shared.window.share();
+        if let Some(g) = self.gates.get_mut(gate)
+            && let Gate { key: Key::Topic(topic), share_used: used @ false, waiting, .. } = g
+            && waiting.len() >= share
+        {
+            *used = true;
+            self.shared.window.close_topic(topic, true);
+        }
+    }
+}
