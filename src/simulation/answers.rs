@@ -31,6 +31,10 @@ impl Model {
             return;
         };
         let mut asked = asked;
+        if others && asked.fate.answer == Answer::Refusal(Refusal::NoResponders) {
+            // Who took it is somebody.
+            asked.fate.answer = Answer::Silence;
+        }
         if self.script.storm(now, &stream) {
             asked.fate = Fate::refused(Refusal::Insufficient, self.script.rng.chance(200));
         }

@@ -100,7 +100,7 @@ impl Model {
         };
         let truth = Truth {
             storms: script.phases.iter().filter_map(storm).collect(),
-            mapped: script.land.ways.iter().map(|way| way.topic.clone()).collect(),
+            mapped: script.land.ways.iter().map(|way| (way.topic.clone(), way.from, way.targets.iter().map(|(target, _)| target.clone()).collect())).collect(),
             domain: script.domain.clone(),
             ..Truth::default()
         };

@@ -25,8 +25,8 @@ pub(crate) struct Truth {
     pub(crate) opened: BTreeMap<u64, u64>,
     /// Streams that answered everything with 10023, from when to when.
     pub(crate) storms: Vec<(String, u64, u64)>,
-    /// Topics that are not stored under their own name, or not always.
-    pub(crate) mapped: Vec<String>,
+    /// Topics that are not stored under their own name, or not always: under which ones, from when on.
+    pub(crate) mapped: Vec<(String, u64, Vec<String>)>,
     /// The domain that the streams' acknowledgements name.
     pub(crate) domain: Option<String>,
     /// PINGs of the server that the client had ten seconds to answer and did not.
@@ -158,6 +158,16 @@ impl Truth {
     /// The stream that takes this subject, as far as one ever existed.
     pub(crate) fn stream_of(&self, subject: &str) -> Option<&str> {
         self.streams.iter().find(|(_, patterns)| patterns.iter().any(|pattern| matches(pattern, subject))).map(|(name, _)| name.as_str())
+    }
+
+    /// Whether a stream that exists at this time takes this topic.
+    pub(crate) fn is_taken(&self, topic: &str, at: u64) -> bool {
+        let takes = |subject: &str| {
+            let patterns = self.streams.iter().filter(|(_, patterns)| patterns.iter().any(|pattern| matches(pattern, subject)));
+            patterns.map(|(stream, _)| stream).any(|stream| self.lives(stream, at))
+        };
+        let way = self.mapped.iter().rfind(|(mapped, from, _)| mapped == topic && *from <= at);
+        way.map_or_else(|| takes(topic), |(_, _, targets)| targets.iter().any(|target| takes(target)))
     }
 
     /// Records that the client had read this. The first time counts.
