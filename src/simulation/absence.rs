@@ -50,7 +50,11 @@ impl Case<'_> {
         if seen.peek().is_some() {
             let gone = seen.any(|stream| of(stream, Says::Exists) && of(stream, Says::Absent));
             let refuted = self.truth.stream_of(&message.topic).is_some_and(|stream| self.truth.lives(stream, at));
-            return match (gone, refuted) {
+            // A topic that was never taken, under a rule whose streams the API described: it knows that no stream takes it.
+            let knows = !self.truth.mapped.contains(&message.topic)
+                && self.seen.before(message.rule, at).all(|stream| of(stream, Says::Exists))
+                && self.truth.questions.iter().any(|q| read(&q, Says::Absent) && q.words.starts_with("STREAM.NAMES"));
+            return match (gone || knows, refuted) {
                 (_, true) => Some("absence: NO_STREAM was told, although the stream exists and had acknowledged its rule"),
                 (false, false) => Some("absence: NO_STREAM was told, although the stream that had acknowledged was never described and then gone"),
                 (true, false) => None,
