@@ -70,7 +70,9 @@ impl Case<'_> {
     fn no_refusal(&self, message: &Message, report: &Report) -> Option<&'static str> {
         let refused = |said: &Said<'_>| matches!(said.told, Told::Refused | Told::Unclear) && said.read <= report.at;
         let refused = self.attempts_of(message).iter().any(|attempt| self.answers(message, attempt).any(|said| refused(&said)));
-        (!refused).then_some("its report tells of a refusal, and none of its attempts was refused")
+        // A damaged reply may be an error that says nothing.
+        let nameless = report.text.contains("(code 0, error 0)");
+        (!refused && !nameless).then_some("its report tells of a refusal, and none of its attempts was refused")
     }
 
     /// A message whose time ran out although its stream takes messages, and nothing is wrong any more.

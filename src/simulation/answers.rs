@@ -85,8 +85,6 @@ impl Model {
             Answer::Silence => return,
             Answer::Truth => (told, honest, None),
             Answer::Damaged(damage) => (Told::Nothing, honest, Some(damage)),
-            // Where another JetStream takes the topic, somebody is there.
-            Answer::Refusal(Refusal::NoResponders) if self.script.land.abroad.is_some() && self.abroad.takes(subject).is_some() => return,
             Answer::Refusal(Refusal::NoResponders) => return self.say_no_responders(now, subject, &asked),
             Answer::Refusal(refusal) => {
                 let told = if refusal.is_definite() { Told::Refused } else { Told::Unclear };
@@ -138,7 +136,8 @@ impl Model {
             return;
         }
         let creation = if words.starts_with("STREAM.CREATE.") { self.script.land.creations.pop_front() } else { None };
-        let unavailable = !known || self.script.trouble(now, |trouble| *trouble == Trouble::ApiUnavailable).is_some();
+        // The other JetStream is well: what takes messages answers questions.
+        let unavailable = !known || (home && self.script.trouble(now, |trouble| *trouble == Trouble::ApiUnavailable).is_some());
         if unavailable {
             let sid = self.sessions.get(&conn).and_then(|session| session.sid_of(&inbox));
             if let Some(sid) = sid {
@@ -152,7 +151,7 @@ impl Model {
             Some(Creation::LostRequest) => return,
             Some(Creation::Cut) => return self.cut(now, conn),
             Some(Creation::Unavailable) => Some(ApiError::new(503, 10008, "JetStream system temporarily unavailable")),
-            Some(Creation::LostAnswer) | None => self.script.api_error(now),
+            Some(Creation::LostAnswer) | None => self.script.api_error(now).filter(|_| home),
         };
         let answer = match (&error, home) {
             (Some(error), _) => api::failure(words, error),

@@ -266,7 +266,9 @@ impl<'a> Case<'a> {
         let refused: Vec<&Attempt> = self.truth.attempts.iter().filter(refused).collect();
         let messages = refused.iter().map(|attempt| &attempt.payload).collect::<BTreeSet<_>>().len();
         let connections = refused.iter().map(|attempt| attempt.conn).collect::<BTreeSet<_>>().len();
-        let most = messages + connections * self.limits.probes_within(to - from);
+        // Topics whose stream is not known have gates of their own.
+        let topics = refused.iter().map(|attempt| &attempt.subject).collect::<BTreeSet<_>>().len();
+        let most = messages + connections * topics * self.limits.probes_within(to - from);
         if refused.len() > most {
             let (from, to) = (time(from), time(to));
             return Err(format!("storm: {stream} refused {} attempts of {messages} messages from {from} to {to}, {most} are enough", refused.len()));

@@ -301,6 +301,7 @@ fn nothing_new_passes_what_was_refused_or_is_silent() {
     // Message 1 is sent at 1 s and answered at 10 s, message 2 sent at 8 s.
     let run = |told: Told, fenced: Option<u64>, again: Option<u64>| {
         let mut run = sendings(&[S, 8 * S]);
+        run.limits.max_attempts = 1_000;
         let first = &mut run.truth.attempts[0];
         (first.told, first.answered, first.fenced, first.effect) = (told, (told != Told::Nothing).then_some(2 * S), fenced, Effect::NotStored("no".into()));
         run.attempt(1, 2, 9 * S + S / 2);

@@ -186,8 +186,6 @@ impl Plan {
                 }
                 Twist::ApiBlind => {
                     let trouble = match rng.below(4) {
-                        // A local JetStream that takes messages answers questions too.
-                        2 if self.script.land.abroad.is_some() => Trouble::ApiSilent,
                         0 => Trouble::ApiSilent,
                         1 => Trouble::ApiUnavailable,
                         2 => Trouble::NoJetStream,
