@@ -24,6 +24,7 @@ class Waiting:
     topic: str
     payload: Payload
     more: MessageOptions
+    #: Its place in the order of coming, as long as it waits; else 0.
     number: int = 0
 
 
@@ -73,13 +74,21 @@ class Line:
 
     def leave(self, waiting: Waiting, enter: Enter) -> None:
         """This one gives up, if it has not gone already. Those behind it may go now: they may need fewer bytes."""
-        topic = self._topics.get(waiting.topic)
-        if topic is None or waiting.number not in topic.waiting:
+        if waiting.number == 0:
             return
-        was_first = self._first_of(topic.queue) is waiting
-        self._remove(waiting)
-        if was_first:
+        topic = self._topics[waiting.topic]
+        if self._first_of(topic.queue) is waiting:
+            self._pop(waiting)
             self.admit(enter)
+            return
+        del topic.waiting[waiting.number]
+        waiting.number = 0
+        self._count -= 1
+        if not topic.waiting:
+            del self._topics[waiting.topic]
+        elif topic.first is waiting:
+            topic.first = next(iter(topic.waiting.values()))
+            self._push(topic.queue, topic.first)
 
     def admit(self, enter: Enter) -> None:
         """Lets in who may go now."""
@@ -87,7 +96,7 @@ class Line:
         while (first := self._first(refused)) is not None:
             held_by = enter(first)
             if held_by is None:
-                self._remove(first)
+                self._pop(first)
                 continue
             topic = self._topics[first.topic]
             if topic.queue != held_by:
@@ -102,6 +111,7 @@ class Line:
         for topic in self._topics.values():
             for waiting in topic.waiting.values():
                 enter(waiting)
+                waiting.number = 0
         self._topics.clear()
         self._queues.clear()
         self._count = 0
@@ -132,12 +142,16 @@ class Line:
             return
         heapq.heappush(numbers, (first.number, first.topic))
 
-    def _remove(self, waiting: Waiting) -> None:
-        topic = self._topics[waiting.topic]
-        del topic.waiting[waiting.number]
+    def _pop(self, first: Waiting) -> None:
+        """Takes out the first of its queue, whose number is on top."""
+        topic = self._topics[first.topic]
+        waiting, numbers = topic.waiting, self._queues[topic.queue]
+        del waiting[first.number]
+        first.number = 0
         self._count -= 1
-        if not topic.waiting:
-            del self._topics[waiting.topic]
-        elif topic.first is waiting:
-            topic.first = next(iter(topic.waiting.values()))
-            self._push(topic.queue, topic.first)
+        if waiting:
+            topic.first = following = next(iter(waiting.values()))
+            heapq.heapreplace(numbers, (following.number, following.topic))
+        else:
+            heapq.heappop(numbers)
+            del self._topics[first.topic]
