@@ -104,7 +104,8 @@ pub(crate) enum StreamAnswer {
     /// The permissions do not allow the question.
     Denied,
     /// JetStream is not there: nobody answers its requests, or it is not enabled for the account or on the server.
-    Disabled { text: String },
+    /// `nobody`: the request found nobody at all.
+    Disabled { text: String, nobody: bool },
     /// No usable answer now: no leader, or silence.
     Unavailable { text: String },
 }
