@@ -238,11 +238,13 @@ impl Slot {
     }
 
     /// The report's text, NUL-terminated; `None`: there is nothing to say.
+    #[inline]
     pub(crate) fn text(&self) -> Option<&str> {
         self.words.as_ref()?.text.as_deref()
     }
 
     /// The report's code of the server; 0: there is none.
+    #[inline]
     pub(crate) fn server_code(&self) -> u32 {
         self.words.as_ref().map_or(0, |words| words.server_code)
     }
