@@ -60,9 +60,12 @@ impl Case<'_> {
         }
         let named = saying.and_then(|saying| saying.stream.as_deref());
         let same = |other: &Message| other.rule == message.rule || (named.is_some() && self.history.rules.named(other.rule, at) == named);
-        let probed = self.history.accepted.iter().filter(|other| same(other)).any(|other| {
-            self.attempts_of(other).iter().any(|attempt| said(self.truth, attempt).any(|said| said.told == Told::Refused && said.read <= at))
-        });
+        let probed = self
+            .history
+            .accepted
+            .iter()
+            .filter(|other| same(other))
+            .any(|other| self.attempts_of(other).iter().any(|attempt| said(self.truth, attempt).any(|said| said.told == Told::Refused && said.read <= at)));
         (!probed).then_some("absence: NO_STREAM was told, although no message was tried")
     }
 

@@ -47,7 +47,12 @@ pub(crate) fn respond(store: &mut Store, now: u64, words: &str, body: &[u8], scr
     } else if words == "STREAM.NAMES" {
         Ok(("stream_names", names(store, body, imported)))
     } else if let Some(name) = words.strip_prefix("STREAM.INFO.") {
-        let found = store.streams.get(name).filter(|_| !imported.contains(name)).map(|stream| info(stream, now)).ok_or_else(|| ApiError::new(404, 10059, "stream not found"));
+        let found = store
+            .streams
+            .get(name)
+            .filter(|_| !imported.contains(name))
+            .map(|stream| info(stream, now))
+            .ok_or_else(|| ApiError::new(404, 10059, "stream not found"));
         found.map(|info| ("stream_info", info)).map_err(|e| ("stream_info", e))
     } else if let Some(name) = words.strip_prefix("STREAM.CREATE.") {
         create(store, now, name, body, refuse_create).map(|info| ("stream_create", info)).map_err(|e| ("stream_create", e))
@@ -67,7 +72,8 @@ fn names(store: &Store, body: &[u8], imported: &BTreeSet<String>) -> Value {
     let request: Value = serde_json::from_slice(body).unwrap_or_default();
     let wanted = request["subject"].as_str();
     let takes = |stream: &&Stream| wanted.is_none_or(|wanted| stream.spec.subjects.iter().any(|own| matches(own, wanted) || matches(wanted, own)));
-    let names: Vec<&str> = store.streams.values().filter(|stream| !imported.contains(&stream.spec.name)).filter(takes).map(|stream| stream.spec.name.as_str()).collect();
+    let names: Vec<&str> =
+        store.streams.values().filter(|stream| !imported.contains(&stream.spec.name)).filter(takes).map(|stream| stream.spec.name.as_str()).collect();
     // The server says null, not [], when there is none.
     let list = if names.is_empty() { Value::Null } else { json!(names) };
     json!({"total": names.len(), "offset": 0, "limit": 1024, "streams": list})

@@ -34,7 +34,8 @@ impl Run {
             domain: None,
             probe_pauses: (S / 100, S),
         };
-        let mut run = Self { history: History { pending: 3, pending_bytes: 30, rules: RuleBook::of(Some("S")), ..Default::default() }, truth: Truth::default(), limits };
+        let mut run =
+            Self { history: History { pending: 3, pending_bytes: 30, rules: RuleBook::of(Some("S")), ..Default::default() }, truth: Truth::default(), limits };
         run.truth.streams.insert("S".into(), vec!["s.>".into()]);
         for id in 1..=3 {
             run.accept(id);

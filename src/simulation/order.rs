@@ -127,7 +127,11 @@ impl<'a> Case<'a> {
             let answered = self.answers(message, attempt).map(|said| said.read).min().unwrap_or(u64::MAX);
             let Some(fenced) = attempt.fenced else { continue };
             let noticed = (attempt.last_byte + self.limits.ack_wait).max(fenced);
-            let from = self.limits.client_pauses.iter().fold(noticed + NOTICE, |from, &(begin, len)| if begin <= from { from.max(begin + len + NOTICE) } else { from });
+            let from = self
+                .limits
+                .client_pauses
+                .iter()
+                .fold(noticed + NOTICE, |from, &(begin, len)| if begin <= from { from.max(begin + len + NOTICE) } else { from });
             let again = self.stagings(message).iter().copied().find(|at| *at >= attempt.last_byte).unwrap_or(u64::MAX);
             let until = settled.min(again).min(answered);
             if from < until && answered > from && attempt.msg_id.is_some() && self.limits.max_attempts >= 1_000 {

@@ -119,7 +119,13 @@ impl Plan {
                 outbox: 15_000 * MS,
                 client_pauses: Vec::new(),
                 suspends: Vec::new(),
-                max_attempts: if long && max_attempts == 0 { 20_000 } else if max_attempts == 0 { 1_000 } else { max_attempts },
+                max_attempts: if long && max_attempts == 0 {
+                    20_000
+                } else if max_attempts == 0 {
+                    1_000
+                } else {
+                    max_attempts
+                },
                 max_attempts_total: usize::MAX,
                 waits_for_streams: on_no_stream == "wait",
                 domain: None,

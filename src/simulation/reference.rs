@@ -292,7 +292,16 @@ impl Publisher {
 
     fn settle(&mut self, id: u64, persistence: Persistence, seq: u64) {
         if self.pending.remove(&id).is_some() {
-            self.history.reports.push(Report { id, at: self.now, persistence, seq, stream: String::new(), duplicate: false, staged: false, text: String::new() });
+            self.history.reports.push(Report {
+                id,
+                at: self.now,
+                persistence,
+                seq,
+                stream: String::new(),
+                duplicate: false,
+                staged: false,
+                text: String::new(),
+            });
         }
     }
 

@@ -304,12 +304,21 @@ pub(crate) struct Phase {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Happening {
     /// Tells a new limit.
-    Info { max_payload: usize },
+    Info {
+        max_payload: usize,
+    },
     /// Tells that it will go, and closes this much later.
-    LameDuck { grace: u64 },
+    LameDuck {
+        grace: u64,
+    },
     /// The stream's duplicate window is changed.
-    Window { stream: String, window: u64 },
-    Deletion { stream: String },
+    Window {
+        stream: String,
+        window: u64,
+    },
+    Deletion {
+        stream: String,
+    },
 }
 
 /// The whole story of one seed.

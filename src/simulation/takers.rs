@@ -210,6 +210,9 @@ mod tests {
         let mut land = Landscape::default();
         assert_eq!(land.shown("a.b"), "a.b");
         land.mapped_denials = true;
-        assert_eq!((land.shown("a.b"), land.shown("$JS.hub.API.INFO"), land.shown("$JS.API.INFO")), ("mapped.a.b".into(), "$JS.API.INFO".into(), "$JS.API.INFO".into()));
+        assert_eq!(
+            (land.shown("a.b"), land.shown("$JS.hub.API.INFO"), land.shown("$JS.API.INFO")),
+            ("mapped.a.b".into(), "$JS.API.INFO".into(), "$JS.API.INFO".into())
+        );
     }
 }

@@ -148,7 +148,10 @@ impl Case<'_> {
             let open = questions[..=n].iter().filter(open).count();
             if open > MOST_QUESTIONS {
                 let at = time(question.asked);
-                return Err(format!("{open} questions about streams that were known are open at {at} on connection {}, {MOST_QUESTIONS} are allowed", question.conn));
+                return Err(format!(
+                    "{open} questions about streams that were known are open at {at} on connection {}, {MOST_QUESTIONS} are allowed",
+                    question.conn
+                ));
             }
         }
         Ok(())

@@ -61,9 +61,8 @@ impl Case<'_> {
         let (copies, attempts) = (self.copies_of(message), self.attempts_of(message));
         let acked = first_ack(&self.history.rules, self.truth, self.limits, message, attempts).map(|(at, _)| at);
         // A frame whose payload never reached the server cannot be told from others on its subject.
-        let sent = report.staged
-            || !attempts.is_empty()
-            || self.truth.attempts.iter().any(|attempt| attempt.payload.is_empty() && attempt.subject == message.topic);
+        let sent =
+            report.staged || !attempts.is_empty() || self.truth.attempts.iter().any(|attempt| attempt.payload.is_empty() && attempt.subject == message.topic);
         let named = self.history.rules.named(message.rule, report.at);
         let is_reported = |copy: &&StoredCopy| copy.seq == report.seq && (report.stream.is_empty() || report.stream == copy.stream);
         let wrong = match report.persistence {

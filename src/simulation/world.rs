@@ -80,7 +80,21 @@ impl World {
             model.abroad.create(0, stream.clone()).expect("a stream of the other JetStream");
         }
         let users = Users::draw(&plan, &mut rng);
-        World { rng, now: 0, trace, model, shared, handler, network: Network::default(), users, history: History { rules: changes::book(plan.config.rules()), ..History::default() }, clock, ended: false, staged: 0, plan }
+        World {
+            rng,
+            now: 0,
+            trace,
+            model,
+            shared,
+            handler,
+            network: Network::default(),
+            users,
+            history: History { rules: changes::book(plan.config.rules()), ..History::default() },
+            clock,
+            ended: false,
+            staged: 0,
+            plan,
+        }
     }
 
     /// Says something when a seed is watched.
