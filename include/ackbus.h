@@ -180,7 +180,7 @@
 #define ACKBUS_EVENT_STREAM_DIFFERS 8
 
 /**
- * The stream's retention or limits can make it forget ids inside the duplicate window, so a resend may store a second copy (P4). `text`.
+ * The stream may forget ids inside the duplicate window, by its retention or limits: a resend may store a second copy (P4). Or that window is too short. `text`.
  */
 #define ACKBUS_EVENT_STREAM_RISK 9
 
@@ -455,6 +455,10 @@ typedef struct {
      * What happened, in words; empty if all went well.
      */
     ackbus_str text;
+    /**
+     * The JetStream domain of the stream, as the server named it; empty if it named none, and unless persisted.
+     */
+    ackbus_str domain;
 } ackbus_report;
 
 /**
@@ -1118,6 +1122,15 @@ ackbus_str ackbus_error_message(const ackbus_error *error);
 uint32_t ackbus_error_server_code(const ackbus_error *error);
 
 /**
+ * Of `ACKBUS_ERR_QUEUE_FULL`: what the publish waits for. 0: room in the window. Another number: room in the share of a stream that is held (`gate_share`); it is
+ * the same for all that wait for the same share. A program with waiting lines of its own keeps one for each number: those behind 0 go in the order of their
+ * coming, and no line holds up another. 0 for other errors, and for NULL.
+ *
+ * Threads: any. Cannot fail.
+ */
+uint64_t ackbus_error_held_by(const ackbus_error *error);
+
+/**
  * Whether the same call may succeed later. It speaks of the call, not of a message: whether a message may be published again is told by
  * `ackbus_report.persistence`.
  *
@@ -1581,6 +1594,11 @@ ackbus_status ackbus_publisher_poll_events(const ackbus_publisher *publisher,
 /**
  * A file descriptor for poll, epoll or an event loop. It is readable while reports or events wait, or when there is room again after an
  * `ACKBUS_ERR_QUEUE_FULL`. Level-triggered: only `ackbus_publisher_poll` and `ackbus_publisher_poll_events` clear it.
+ *
+ * Room: as soon as one of the publishes that got `ACKBUS_ERR_QUEUE_FULL` would be let in, be it that a place or bytes are free, a share (`gate_share`), or that a
+ * gate opened; also when the publisher was closed or its rules changed. `ackbus_reports_has_room` of the next batch says so, once. Then try again what was refused:
+ * all of it, in the order of its coming, up to the first that is refused with `ackbus_error_held_by` 0; one that waits for a share (another number) holds up
+ * those with the same number only. What is refused again is told again. What is not tried again is not told again.
  *
  * Ownership: the publisher's; do not read, write or close it. It ends with `ackbus_publisher_free`. Threads: any.
  * Returns -1 if a report callback is set, and after an error.

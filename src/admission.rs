@@ -3,20 +3,24 @@
 //! A message holds its place from `publish` until its report was handed over (P3). Counting, waiting and the free slots live under one lock, so the limits hold
 //! whatever the number of threads.
 
+#[path = "admission/refused.rs"]
+mod refused;
+#[path = "admission/waiting.rs"]
+mod waiting;
+
 use std::cell::Cell;
-use std::collections::{BTreeSet, HashSet};
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{OnceLock, Weak};
+use std::time::Instant;
 
 use crate::error::{Error, Result, Status};
 use crate::ledger::{CHUNK, Content, KEPT_TOTAL, Slot};
 use crate::sync::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering, PoisonError, thread_local};
-use crate::wait;
+pub(crate) use refused::Bell;
+use refused::Refused;
 
 /// The most reports that one callback gets, and so the slots that the table has beyond the window (P3).
 pub(crate) const BATCH: usize = CHUNK;
-
-/// How often a publisher that waits in poll mode looks whether anybody could ever make room (P5).
-const POLL_FIRST: Duration = Duration::from_millis(100);
 
 /// A newcomer's place in line: behind all who wait.
 const NEWCOMER: u64 = u64::MAX;
@@ -101,6 +105,8 @@ pub(crate) struct Window {
     /// Messages admitted, mirrored for readers that must not wait for the lock.
     used: AtomicU64,
     used_bytes: AtomicU64,
+    /// Hears when a publish that was refused would be let in (poll mode).
+    bell: OnceLock<Weak<dyn Bell>>,
 }
 
 #[derive(Debug, Default)]
@@ -115,16 +121,16 @@ struct State {
     kept: usize,
     /// Per rule: places taken, and where its gate is closed.
     rules: Vec<RuleUse>,
-    /// Topics without a rule's gate whose share is used up.
-    full_topics: HashSet<Box<str>>,
+    /// Topics without a rule's gate whose share is used up, and what was refused for that.
+    full_topics: HashMap<Box<str>, Refused>,
     closed: Option<Error>,
     waiting: usize,
     /// The number of the next waiter.
     next_waiter: u64,
     /// Waiters that found a place but not enough bytes: whoever came later lets them go first, so that large messages do not starve.
-    short_of_bytes: BTreeSet<u64>,
-    /// Somebody was refused and wants to hear of room (poll mode).
-    wants_room: bool,
+    short_of_bytes: BTreeMap<u64, Short>,
+    /// What was refused for want of a place or of bytes.
+    refused: Refused,
 }
 
 /// A free slot, and what it keeps of its content's memory: the slot itself was last seen by another core, and is not looked at under the lock.
@@ -139,6 +145,15 @@ struct RuleUse {
     used: usize,
     /// The lanes whose gates for it are closed, by their bits.
     closed: u64,
+    /// What was refused because its share is used up.
+    refused: Refused,
+}
+
+/// A waiter that is short of bytes, as long as its gate would let it in.
+#[derive(Debug)]
+struct Short {
+    rule: u32,
+    topic: Box<str>,
 }
 
 impl State {
@@ -153,16 +168,34 @@ impl State {
 }
 
 /// Why there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Full {
     Messages,
     Bytes,
-    Share,
+    Share(Share),
+}
+
+/// Whose share is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Share {
+    Rule,
+    Topic,
 }
 
 impl Window {
     pub(crate) fn new(serial: u64, max_messages: usize, max_bytes: usize, share_percent: u32) -> Self {
         let share = (max_messages * share_percent as usize / 100).max(1);
-        Window { serial, max_messages, max_bytes, share, state: Mutex::default(), room: Condvar::new(), used: AtomicU64::new(0), used_bytes: AtomicU64::new(0) }
+        Window {
+            serial,
+            max_messages,
+            max_bytes,
+            share,
+            state: Mutex::default(),
+            room: Condvar::new(),
+            used: AtomicU64::new(0),
+            used_bytes: AtomicU64::new(0),
+            bell: OnceLock::new(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -215,8 +248,9 @@ impl Window {
             Err(full) => full,
         };
         if matches!(patience, Patience::Try | Patience::Fail) {
-            state.wants_room = true;
-            return Err(if patience == Patience::Try { Error::new(Status::QueueFull, String::new()) } else { self.refuse(&full, credit.is_some()) });
+            state.note_refused(full, request);
+            drop(state);
+            return Err(self.refuse(full, request, patience, credit.is_some()));
         }
         self.wait(state, request, patience, full, stuck)
     }
@@ -232,151 +266,108 @@ impl Window {
         if state.closed.is_some() {
             return;
         }
+        let mut any_gave_way = false;
         for request in requests.clone() {
             if self.room_for(&state, request, NEWCOMER).is_err() {
                 break;
             }
             state.used += 1;
             state.used_bytes += request.bytes;
-            slots.push(self.hand_out(&mut state, request));
+            let (slot, gave_way) = self.hand_out(&mut state, request);
+            any_gave_way |= gave_way;
+            slots.push(slot);
         }
         self.mirror(&state);
-        drop(state);
+        if any_gave_way {
+            self.let_others_pass(state);
+        } else {
+            drop(state);
+        }
         for (slot, request) in slots.iter_mut().zip(requests) {
             label(slot, request);
         }
     }
 
-    #[cold]
-    fn wait(&self, mut state: MutexGuard<'_, State>, request: Request<'_>, patience: Patience, full: Full, stuck: Option<Stuck<'_>>) -> Result<Box<Slot>> {
-        let waiter = state.next_waiter;
-        state.next_waiter += 1;
-        let (mut state, admitted) = self.wait_in_turn(state, request, patience, full, stuck, waiter);
-        if state.short_of_bytes.remove(&waiter) {
-            // Those behind it may have room now, or after it gave up.
-            self.room.notify_all();
-        }
-        admitted.map(|()| {
-            state.used += 1;
-            state.used_bytes += request.bytes;
-            self.give(state, request)
-        })
-    }
-
-    /// Waits until there is room, or no sense in waiting.
-    fn wait_in_turn<'s>(
-        &'s self,
-        mut state: MutexGuard<'s, State>,
-        request: Request<'_>,
-        patience: Patience,
-        mut full: Full,
-        stuck: Option<Stuck<'_>>,
-        waiter: u64,
-    ) -> (MutexGuard<'s, State>, Result<()>) {
-        let mut look_again = Instant::now() + POLL_FIRST;
-        loop {
-            let now = Instant::now();
-            let until = match patience {
-                Patience::Until(t) if t <= now => {
-                    state.wants_room = true;
-                    return (state, Err(self.refuse(&full, false)));
-                }
-                Patience::Until(t) => Some(if stuck.is_some() { t.min(look_again) } else { t }),
-                _ => stuck.is_some().then_some(look_again),
-            };
-            let passed_on = match full {
-                Full::Bytes => state.short_of_bytes.insert(waiter),
-                Full::Share => state.short_of_bytes.remove(&waiter),
-                Full::Messages => false,
-            };
-            if passed_on {
-                // The place that woke this one is for another.
-                self.room.notify_all();
-            }
-            state.waiting += 1;
-            let (woken, over) = match wait::once(&self.state, &self.room, state, until) {
-                Ok(state) => (state, None),
-                Err((state, over)) => (state, Some(over)),
-            };
-            state = woken;
-            state.waiting -= 1;
-            if over == Some(wait::Over::Interrupted) {
-                return (state, Err(wait::interrupted()));
-            }
-            if let Some(error) = state.closed.clone() {
-                return (state, Err(error));
-            }
-            match self.room_for(&state, request, waiter) {
-                Ok(()) => return (state, Ok(())),
-                Err(why) => full = why,
-            }
-            if let Some(stuck) = stuck
-                && Instant::now() >= look_again
-            {
-                look_again = match stuck(state.used) {
-                    Some(since) if since.elapsed() >= POLL_FIRST => {
-                        state.wants_room = true;
-                        let text =
-                            format!("all {} places hold reports that wait to be polled, or that this thread has not given back: poll first", self.max_messages);
-                        return (state, Err(Error::new(Status::QueueFull, text)));
-                    }
-                    since => since.unwrap_or_else(Instant::now) + POLL_FIRST,
-                };
-            }
-        }
-    }
-
     fn room_for(&self, state: &State, request: Request<'_>, waiter: u64) -> Result<(), Full> {
+        if let Some(share) = self.held(state, request.rule, request.topic) {
+            return Err(Full::Share(share));
+        }
         if state.used >= self.max_messages {
             return Err(Full::Messages);
         }
-        if let Some(rule) = state.rules.get(request.rule as usize)
-            && rule.closed != 0
-            && rule.used >= self.share
-        {
-            return Err(Full::Share);
-        }
-        if !state.full_topics.is_empty() && state.full_topics.contains(request.topic) {
-            return Err(Full::Share);
-        }
-        // Last, so that whoever waits for a gate holds up nobody.
-        if state.used_bytes + request.bytes > self.max_bytes || state.short_of_bytes.first().is_some_and(|&first| first < waiter) {
+        if state.used_bytes + request.bytes > self.max_bytes || self.goes_after_another(state, waiter) {
             return Err(Full::Bytes);
         }
         Ok(())
     }
 
+    /// The share that this message would have to wait for: that of a closed gate.
+    fn held(&self, state: &State, rule: u32, topic: &str) -> Option<Share> {
+        if let Some(rule) = state.rules.get(rule as usize)
+            && self.share_is_used(rule)
+        {
+            return Some(Share::Rule);
+        }
+        (!state.full_topics.is_empty() && state.full_topics.contains_key(topic)).then_some(Share::Topic)
+    }
+
+    fn share_is_used(&self, rule: &RuleUse) -> bool {
+        rule.closed != 0 && rule.used >= self.share
+    }
+
+    /// Whether an earlier waiter gets the bytes first. One that its gate would not let in holds up nobody.
+    fn goes_after_another(&self, state: &State, waiter: u64) -> bool {
+        !state.short_of_bytes.is_empty() && state.short_of_bytes.range(..waiter).any(|(_, short)| self.held(state, short.rule, &short.topic).is_none())
+    }
+
     #[cold]
-    fn refuse(&self, full: &Full, from_callback: bool) -> Error {
+    fn refuse(&self, full: Full, request: Request<'_>, patience: Patience, from_callback: bool) -> Error {
+        let held_by = match full {
+            Full::Messages | Full::Bytes => 0,
+            Full::Share(share) => share.number(request),
+        };
+        if patience == Patience::Try {
+            return Error::new(Status::QueueFull, String::new()).with_held_by(held_by);
+        }
         let what = match full {
             Full::Messages => format!("max_pending={} messages are pending", self.max_messages),
             Full::Bytes => format!("max_pending_bytes={} are nearly used up", self.max_bytes),
-            Full::Share => format!("{} messages wait for this topic's stream, which is all that gate_share allows", self.share),
+            Full::Share(_) => format!("{} messages wait for this topic's stream, which is all that gate_share allows", self.share),
         };
         let hint = if from_callback { "; a callback never waits" } else { "" };
-        Error::new(Status::QueueFull, format!("{what}{hint}"))
+        Error::new(Status::QueueFull, format!("{what}{hint}")).with_held_by(held_by)
     }
 
     fn give(&self, mut state: MutexGuard<'_, State>, request: Request<'_>) -> Box<Slot> {
-        let mut slot = self.hand_out(&mut state, request);
+        let (mut slot, gave_way) = self.hand_out(&mut state, request);
         self.mirror(&state);
-        drop(state);
+        if gave_way {
+            self.let_others_pass(state);
+        } else {
+            drop(state);
+        }
         label(&mut slot, request);
         slot
     }
 
-    fn hand_out(&self, state: &mut State, request: Request<'_>) -> Box<Slot> {
+    /// Also says whether others may pass waiters now that went before them: the rule's share is used up by this, and those of its waiters that are short of bytes
+    /// wait for the gate.
+    fn hand_out(&self, state: &mut State, request: Request<'_>) -> (Box<Slot>, bool) {
         state.used_max = state.used_max.max(state.used);
+        let mut used_up = false;
         if let Some(rule) = state.rule(request.rule) {
             rule.used += 1;
+            used_up = rule.closed != 0 && rule.used == self.share;
         }
-        match state.free.pop() {
+        let gave_way = used_up && !state.short_of_bytes.is_empty();
+        let slot = match state.free.pop() {
             Some(Free { slot, kept }) => {
                 state.kept -= kept;
                 slot
             }
             None => self.grow(state),
-        }
+        };
+        (slot, gave_way)
     }
 
     #[cold]
@@ -394,9 +385,12 @@ impl Window {
         self.used_bytes.store(state.used_bytes as u64, Ordering::Relaxed);
     }
 
-    fn vacate(state: &mut State, slot: &Slot) {
+    fn vacate(&self, state: &mut State, slot: &Slot) {
         if let Some(rule) = state.rules.get_mut(slot.rule as usize) {
             rule.used = rule.used.saturating_sub(1);
+            if rule.refused.any() && !self.share_is_used(rule) {
+                state.refused.add(rule.refused.take());
+            }
         }
     }
 
@@ -417,10 +411,10 @@ impl Window {
         state.free.push(Free { slot, kept });
     }
 
-    /// Gives back places and slots together. Returns true when a poller asked to hear of room and there is some.
-    pub(crate) fn leave(&self, slots: &mut Vec<Box<Slot>>) -> bool {
+    /// Gives back places and slots together.
+    pub(crate) fn leave(&self, slots: &mut Vec<Box<Slot>>) {
         if slots.is_empty() {
-            return false;
+            return;
         }
         Self::recycle(slots);
         let mut state = self.state();
@@ -428,14 +422,15 @@ impl Window {
         for slot in slots.drain(..) {
             state.used -= 1;
             state.used_bytes -= slot.bytes as usize;
-            Self::vacate(&mut state, &slot);
+            self.vacate(&mut state, &slot);
             Self::shelve(&mut state, slot);
         }
-        self.wake_waiters(&mut state, count)
+        self.wake_waiters(state, count);
     }
 
-    fn wake_waiters(&self, state: &mut State, count: usize) -> bool {
-        self.mirror(state);
+    /// So many places are free, or bytes, or places of a share.
+    fn wake_waiters(&self, state: MutexGuard<'_, State>, count: usize) {
+        self.mirror(&state);
         if state.waiting > 0 {
             if count >= state.waiting || !state.short_of_bytes.is_empty() || state.rules.iter().any(|r| r.closed != 0) || !state.full_topics.is_empty() {
                 self.room.notify_all();
@@ -445,11 +440,7 @@ impl Window {
                 }
             }
         }
-        let room = state.wants_room && (state.used == 0 || self.max_messages - state.used.min(self.max_messages) >= self.max_messages.div_ceil(4));
-        if room {
-            state.wants_room = false;
-        }
-        room
+        self.tell_refused(state);
     }
 
     /// A callback begins: the places of its reports become its own (P3).
@@ -458,14 +449,15 @@ impl Window {
         let mut state = self.state();
         for slot in slots {
             bytes += slot.bytes as usize;
-            Self::vacate(&mut state, slot);
+            self.vacate(&mut state, slot);
         }
-        drop(state);
+        // The places stay in use, but those of a closed gate's share are free.
+        self.wake_waiters(state, 0);
         CALLBACK.with(|c| c.set(Some(Credit { window: self.serial, messages: slots.len(), bytes })));
     }
 
     /// The callback returned: places that it did not use are free, and so is the slots' memory.
-    pub(crate) fn settle_loan(&self, slots: &mut Vec<Box<Slot>>) -> bool {
+    pub(crate) fn settle_loan(&self, slots: &mut Vec<Box<Slot>>) {
         let left = CALLBACK.with(|c| c.replace(Some(Credit { window: 0, messages: 0, bytes: 0 })));
         let (messages, bytes) = left.map_or((0, 0), |credit| (credit.messages, credit.bytes));
         Self::recycle(slots);
@@ -475,7 +467,7 @@ impl Window {
         for slot in slots.drain(..) {
             Self::shelve(&mut state, slot);
         }
-        self.wake_waiters(&mut state, messages)
+        self.wake_waiters(state, messages);
     }
 
     /// Slots whose places were lent come back.
@@ -495,22 +487,41 @@ impl Window {
     /// The rule's gate is closed in the lane with this bit: until it is open in all of them, the rule's messages may use its share only.
     pub(crate) fn close_rule(&self, rule: u32, lane: u64, closed: bool) {
         let mut state = self.state();
+        let mut freed = Refused::default();
         if let Some(rule) = state.rule(rule) {
             rule.closed = if closed { rule.closed | lane } else { rule.closed & !lane };
+            if !self.share_is_used(rule) {
+                freed = rule.refused.take();
+            }
         }
-        if !closed {
-            self.room.notify_all();
-        }
+        state.refused.add(freed);
+        self.gate_changed(state, closed);
     }
 
     /// The same for a topic that no rule's gate covers.
     pub(crate) fn close_topic(&self, topic: &str, full: bool) {
         let mut state = self.state();
         if full {
-            state.full_topics.insert(topic.into());
-        } else if state.full_topics.remove(topic) {
-            self.room.notify_all();
+            state.full_topics.entry(topic.into()).or_default();
+        } else {
+            let Some(freed) = state.full_topics.remove(topic) else { return };
+            state.refused.add(freed);
         }
+        self.gate_changed(state, full);
+    }
+
+    /// An open gate lets its waiters in. A closed one may hold waiters that others gave way to.
+    fn gate_changed(&self, state: MutexGuard<'_, State>, closed: bool) {
+        if closed && state.short_of_bytes.is_empty() {
+            return;
+        }
+        self.let_others_pass(state);
+    }
+
+    /// Everybody looks again.
+    fn let_others_pass(&self, state: MutexGuard<'_, State>) {
+        self.room.notify_all();
+        self.tell_refused(state);
     }
 
     /// Nobody enters any more; who waits gets the error.
@@ -520,6 +531,7 @@ impl Window {
             state.closed = Some(error);
         }
         self.room.notify_all();
+        self.tell_all_refused(state);
     }
 
     /// Whether and why the window is shut.
@@ -529,8 +541,10 @@ impl Window {
 
     /// Replaces the reason, as when a closing publisher turns out to have failed.
     pub(crate) fn shut_anew(&self, error: Error) {
-        self.state().closed = Some(error);
+        let mut state = self.state();
+        state.closed = Some(error);
         self.room.notify_all();
+        self.tell_all_refused(state);
     }
 }
 
@@ -540,6 +554,9 @@ fn label(slot: &mut Slot, request: Request<'_>) {
     slot.rule = request.rule;
 }
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod refused_tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests;

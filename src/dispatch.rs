@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use crate::admission::{self, BATCH, Window, in_callback};
+use crate::admission::{self, BATCH, Bell, Window, in_callback};
 use crate::config::ReportMode;
 use crate::error::{Error, Persistence, Result, Status};
 use crate::events::{Event, EventQueue};
@@ -111,8 +111,10 @@ impl Desk {
     }
 
     /// What whoever waits in vain is told of it. `None`: nothing is wrong any more.
-    pub(crate) fn set_standing(&self, trouble: Option<String>) {
-        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    /// True: that is new.
+    pub(crate) fn set_standing(&self, trouble: Option<String>) -> bool {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *standing, trouble) != *standing
     }
 
     /// The end of a time-out's text: empty while nothing is wrong.
@@ -200,9 +202,7 @@ impl Desk {
         self.raise(&mut state);
         self.note_move(&mut state);
         self.tell(state);
-        if self.window.leave(&mut unwanted) {
-            self.announce_room();
-        }
+        self.window.leave(&mut unwanted);
     }
 
     fn note_move(&self, state: &mut State) {
@@ -220,16 +220,6 @@ impl Desk {
             self.raise(&mut state);
         }
         self.tell(state);
-    }
-
-    /// There is room again after a `QueueFull`.
-    pub(crate) fn announce_room(&self) {
-        if self.polled {
-            let mut state = self.state();
-            state.room = true;
-            self.raise(&mut state);
-            self.tell(state);
-        }
     }
 
     fn raise(&self, state: &mut State) {
@@ -287,11 +277,8 @@ impl Desk {
     /// The user is done with these.
     pub(crate) fn hand_back(&self, slots: &mut Vec<Box<Slot>>, taker: ThreadId) {
         let count = slots.len();
-        let room = self.window.leave(slots);
+        self.window.leave(slots);
         self.no_longer_in_hand(count, taker);
-        if room {
-            self.announce_room();
-        }
     }
 
     /// The user handles these reports on this thread as a callback would: their places become the thread's own (P3).
@@ -495,6 +482,16 @@ impl Desk {
     }
 }
 
+impl Bell for Desk {
+    /// A publish that got `QueueFull` would be let in now.
+    fn ring(&self) {
+        let mut state = self.state();
+        state.room = true;
+        self.raise(&mut state);
+        self.tell(state);
+    }
+}
+
 /// How the user made this thread one inside a callback.
 enum Entered {
     WithoutReports,
@@ -533,9 +530,8 @@ pub fn leave_callback() {
     if let Entered::Lent(desk) = entered
         // In a forked child the window's lock may be held for ever (P8).
         && !crate::sys::forked()
-        && desk.window.settle_loan(&mut Vec::new())
     {
-        desk.announce_room();
+        desk.window.settle_loan(&mut Vec::new());
     }
     admission::leave_callback_thread();
 }

@@ -156,19 +156,27 @@ struct Detail {
     message: String,
     server_code: u32,
     fatal: bool,
+    held_by: u64,
 }
 
 impl Error {
     /// An error with its text.
     #[cold]
     pub fn new(status: Status, message: impl Into<String>) -> Self {
-        Error(Box::new(Detail { status, message: message.into(), server_code: 0, fatal: false }))
+        Error(Box::new(Detail { status, message: message.into(), server_code: 0, fatal: false, held_by: 0 }))
     }
 
     /// The same with the server's code: JetStream's `err_code`, or the status of a headers-only reply.
     #[must_use]
     pub fn with_server_code(mut self, code: u32) -> Self {
         self.0.server_code = code;
+        self
+    }
+
+    /// The same with the number of the share that is used up.
+    #[must_use]
+    pub(crate) fn with_held_by(mut self, share: u64) -> Self {
+        self.0.held_by = share;
         self
     }
 
@@ -202,6 +210,13 @@ impl Error {
     #[must_use]
     pub fn server_code(&self) -> u32 {
         self.0.server_code
+    }
+
+    /// Of [`Status::QueueFull`]: what stands in the way. 0: the window is full, for everybody. Another number: the share of a stream that is held is used up (`gate_share`);
+    /// the number is the same for all that wait for the same share, and whoever is refused with another number, or with 0, waits for something else.
+    #[must_use]
+    pub fn held_by(&self) -> u64 {
+        self.0.held_by
     }
 
     /// Whether the same call may succeed later. About the call, not about a message: for messages look at [`Persistence`].

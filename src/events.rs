@@ -50,7 +50,7 @@ event_kinds! {
     StreamCreated = 7, "STREAM_CREATED";
     /// A rule's stream exists with another configuration, and is used as it is. `text` = the stream and the differences.
     StreamDiffers = 8, "STREAM_DIFFERS";
-    /// The stream's retention or limits can make it forget ids inside the duplicate window, so a resend may store a second copy (P4). `text`.
+    /// The stream may forget ids inside the duplicate window, by its retention or limits: a resend may store a second copy (P4). Or that window is too short. `text`.
     StreamRisk = 9, "STREAM_RISK";
     /// The stream's duplicate window could not be read; `assume_duplicate_window_ms` is used (P4). `topic` = the rule's pattern, `text`.
     WindowUnknown = 10, "WINDOW_UNKNOWN";

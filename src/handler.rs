@@ -5,12 +5,14 @@
 //! (silence and lost connections), `settle` (the outcome).
 
 mod commands;
+pub(crate) mod denials;
 mod receiving;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use self::commands::{Closing, Flush};
+use self::denials::Permissions;
 use crate::deadline::Deadlines;
 use crate::error::{Error, Persistence, Status};
 use crate::events::{Event, EventKind};
@@ -69,10 +71,7 @@ pub(crate) struct Core {
     /// Marks below this were read by the server of this epoch.
     pub(crate) fenced: u64,
     pub(crate) want_fence: bool,
-    /// Epochs and marks under which a message was settled without an answer to its last attempt: counting permission errors proves nothing there.
-    pub(crate) abandoned: HashSet<(u32, u64)>,
-    /// Topics that the permissions refuse, and when one message may test it.
-    pub(crate) denied: HashMap<Box<str>, Nanos>,
+    pub(crate) permissions: Permissions,
     /// Operators were told that acks do not come in this epoch.
     pub(crate) told_silence: bool,
 
@@ -129,8 +128,7 @@ impl Core {
             limits: Limits::of(u64::MAX),
             fenced: 0,
             want_fence: false,
-            abandoned: HashSet::new(),
-            denied: HashMap::new(),
+            permissions: Permissions::default(),
             told_silence: false,
             silences: Silences::default(),
             asks: HashMap::new(),
@@ -268,8 +266,9 @@ impl Core {
             Stage::InFlight => self.fall_silent(slot),
             Stage::Backoff => self.requeue(slot),
             Stage::Staged => self.fall_stale(slot),
+            Stage::Fencing => self.leave_fence(slot),
             // Nothing but the delivery deadline ends these.
-            Stage::Queued | Stage::Gated | Stage::Fencing | Stage::Settled => {
+            Stage::Queued | Stage::Gated | Stage::Settled => {
                 let deadline = s.deadline;
                 self.deadlines.set(slot, deadline);
             }
@@ -279,9 +278,7 @@ impl Core {
     /// Gives settled slots to the desk and the window, and answers flushes.
     pub(crate) fn hand_over(&mut self) {
         self.shared.desk.deliver(&mut self.reports);
-        if self.shared.window.leave(&mut self.done) {
-            self.shared.desk.announce_room();
-        }
+        self.shared.window.leave(&mut self.done);
         if !self.flushes.is_empty() {
             let desk = &self.shared.desk;
             self.flushes.retain(|flush| {
@@ -303,6 +300,7 @@ impl<W: Wire> Handler<W> {
         core.judge_deadlines();
         core.judge_after_sleep();
         let leftovers_next = core.judge_leftovers();
+        let denials_next = core.tend_denials();
         if let Some(epoch) = core.stale.take() {
             self.wire.give_up(epoch, "a message could not be written before it was too late to send it again (P4)", core);
         }
@@ -325,11 +323,12 @@ impl<W: Wire> Handler<W> {
         core.hand_over();
         let monitor_next = core.watch();
         let close_at = core.closing.as_ref().map_or(Nanos::MAX, |c| c.at);
-        core.deadlines.next().min(leftovers_next).min(gates_next).min(wire_next).min(monitor_next).min(close_at)
+        core.deadlines.next().min(leftovers_next).min(denials_next).min(gates_next).min(wire_next).min(monitor_next).min(close_at)
     }
 
     /// Gives the wire what may go, oldest first, as long as it has room.
     fn pump(&mut self) {
+        let watch = self.core.permissions.watch();
         while self.wire.is_ready() && self.wire.has_room() && !self.core.quarantine_holds() {
             let core = &mut self.core;
             let Some((id, slot)) = core.again.pop_first().or_else(|| core.fresh.pop_front()) else { break };
@@ -340,9 +339,18 @@ impl<W: Wire> Handler<W> {
             if core.admit(slot, id) {
                 core.note_alone(slot, id);
                 if let Some(s) = core.table.get_mut(slot) {
+                    if watch && core.permissions.part(s) {
+                        self.wire.part();
+                    }
                     self.wire.stage(s);
+                    if watch {
+                        core.permissions.note_staged(s);
+                    }
                 }
             }
+        }
+        if watch && self.core.permissions.end_run() {
+            self.wire.part();
         }
     }
 }
@@ -377,7 +385,7 @@ impl Core {
         if s.tainted().is_some() && !self.may_send_again(slot) {
             return false;
         }
-        if !self.denied.is_empty() && self.is_denied(slot) {
+        if self.permissions.deny() && self.is_denied(slot) {
             return false;
         }
         self.pass_gate(slot) && self.begin(slot)

@@ -91,13 +91,16 @@ impl Core {
         self.uncount(slot);
         let Some(s) = self.table.get_mut(slot) else { return };
         let (id, deadline, before) = (s.id, s.deadline, std::mem::replace(&mut s.gate, gate));
-        if before != gate && std::mem::take(&mut s.pausing) {
-            if let Some(g) = self.gates.get_mut(before) {
-                g.refused.remove(&id);
-            }
+        // When the gate opens, nothing new goes before it is settled (P10).
+        s.pausing = true;
+        if before != gate
+            && let Some(g) = self.gates.get_mut(before)
+        {
+            g.refused.remove(&id);
         }
         if let Some(g) = self.gates.get_mut(gate) {
             g.waiting.insert(id, slot);
+            g.refused.insert(id);
         }
         self.set_stage(slot, Stage::Gated);
         self.deadlines.set(slot, deadline);
@@ -127,13 +130,13 @@ impl Core {
 
     /// The gate to hold for this message: that of its topic, if that is in trouble alone; that of the stream which takes all of its rule's messages; else one for its topic.
     fn gate_in_trouble(&mut self, slot: u32, trouble: Trouble) -> u32 {
-        let (rule, topic) = self.table.get(slot).map_or((0, String::new()), |s| (s.rule, s.topic().to_owned()));
+        let topic = self.table.get(slot).map_or_else(String::new, |s| s.topic().to_owned());
         if trouble == Trouble::NobodyThere
             && let Some(gate) = self.gates.of_topic(&topic)
         {
             return gate;
         }
-        if let Some(gate) = self.stream_gate(rule).filter(|&gate| self.gates.get(gate).is_some_and(|g| matches!(g.key, Key::Stream(_)))) {
+        if let Some(gate) = self.line_of(slot).filter(|&gate| self.gates.get(gate).is_some_and(|g| matches!(g.key, Key::Stream(_)))) {
             return gate;
         }
         let key = Key::Topic(topic.into());
@@ -160,13 +163,15 @@ impl Core {
                 self.leave_gate(gate, id);
                 let Some(s) = self.table.get_mut(slot) else { continue };
                 s.gate = own;
-                if std::mem::take(&mut s.pausing)
-                    && let Some(g) = self.gates.get_mut(gate)
-                {
+                let pausing = s.pausing;
+                if let Some(g) = self.gates.get_mut(gate) {
                     g.refused.remove(&id);
                 }
                 if let Some(g) = self.gates.get_mut(own) {
                     g.waiting.insert(id, slot);
+                    if pausing {
+                        g.refused.insert(id);
+                    }
                 }
             }
             self.note_share(own);
@@ -220,6 +225,14 @@ impl Core {
                 _ => {}
             }
         }
+    }
+
+    /// What the server said of the stream of this message, which nobody took: that there is none.
+    pub(crate) fn absence_at(&self, slot: &crate::ledger::Slot) -> Option<(Status, u32)> {
+        let gate = self.gates.get(slot.gate)?;
+        let State::Held(Held { missing: Some(_), .. }) = &gate.state else { return None };
+        let names = matches!(&gate.key, Key::Stream(name) if !self.is_described(name));
+        Some((Status::NoStream, if names { STREAM_NOT_FOUND } else { NO_RESPONDERS }))
     }
 
     /// Why a message at this gate was never sent.

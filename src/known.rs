@@ -21,6 +21,10 @@ use crate::wire::{Nanos, StreamAnswer, nanos};
 const MOST_STREAMS: usize = 1024;
 /// Streams of one name that are told apart by their domains.
 const MOST_DOMAINS: usize = 8;
+/// Subjects of a stream that are remembered (P9).
+const MOST_SUBJECTS: usize = 32;
+/// Second takers that are remembered (P9).
+const MOST_SECOND: usize = 8;
 /// Topics of which it is remembered whether the local JetStream takes them (P9).
 const MOST_LOCAL: usize = 1024;
 /// How long what is in doubt waits for its stream's window.
@@ -33,8 +37,10 @@ const AGAIN: Nanos = 5_000_000_000;
 pub(crate) struct Known {
     /// Those that acknowledged, by name.
     ids: HashMap<Box<str>, Vec<Arc<StreamId>>>,
-    /// Those that the API described, and their windows, if it told them.
-    described: HashMap<Box<str>, Option<Nanos>>,
+    /// Those that the API described.
+    described: HashMap<Box<str>, Description>,
+    /// Streams that acknowledged a second time what another had acknowledged before, and no message first: some rule has two takers.
+    second: Vec<Arc<StreamId>>,
     /// The domain that the server says it belongs to; empty: none.
     pub(crate) domain: String,
     /// Whether the JetStream of the server that we are connected to takes these topics too. `None`: it was asked.
@@ -47,7 +53,20 @@ pub(crate) struct Known {
     again: HashMap<Box<str>, Nanos>,
 }
 
+/// What the API told of a stream.
+#[derive(Debug, Default)]
+struct Description {
+    /// Its duplicate window, if that was told.
+    window: Option<Nanos>,
+    /// Its subjects, unless they are very many.
+    subjects: Option<Vec<String>>,
+}
+
 impl Known {
+    fn window(&self, stream: &str) -> Option<Nanos> {
+        self.described.get(stream)?.window
+    }
+
     /// Whether anything waits for a window.
     pub(crate) fn delays(&self) -> bool {
         !self.awaited.is_empty()
@@ -89,11 +108,27 @@ impl Core {
             return Arc::clone(id);
         }
         let id = Arc::new(StreamId::new(stream, domain));
+        self.known.second.retain(|second| **second != *id);
         let full = self.known.ids.len() >= MOST_STREAMS;
         if named.map_or(!full, |named| named.len() < MOST_DOMAINS) {
             self.known.ids.entry(stream.into()).or_default().push(Arc::clone(&id));
         }
         id
+    }
+
+    /// An ack for a message that is settled. If it is no duplicate, and its stream never was the first to acknowledge a message, it is a second taker's: some rule has two.
+    pub(crate) fn hear_late(&mut self, stream: &str, domain: &str, duplicate: bool) {
+        let is_known = |ids: &[Arc<StreamId>]| ids.iter().any(|id| id.is(stream, domain));
+        if duplicate || self.known.ids.get(stream).is_some_and(|ids| is_known(ids)) || is_known(&self.known.second) || self.known.second.len() >= MOST_SECOND {
+            return;
+        }
+        self.known.second.push(Arc::new(StreamId::new(stream, domain)));
+    }
+
+    /// Whether a refusal by this stream proves that a message of the rule was not stored: no other can have taken it, as far as acks tell.
+    pub(crate) fn is_only_taker(&mut self, rule: u32, stream: &str) -> bool {
+        let named = self.rules.get(rule).stream.is_some();
+        (named || self.known.second.iter().all(|id| id.name() == stream)) && self.gates.rule(rule).takers.allow_proof(stream)
     }
 
     /// The first ack of this stream for a message of the rule.
@@ -147,17 +182,24 @@ impl Core {
         (id.domain().is_empty() || asked.is_empty() || asked == id.domain()) && self.is_described(id.name())
     }
 
-    /// The stream is gone. Returns whether it was described before.
-    pub(crate) fn forget_description(&mut self, name: &str) -> bool {
-        self.known.described.remove(name).is_some()
+    /// Whether this topic surely goes to another stream than the one that alone acknowledged its rule so far: that one has not got it among its subjects.
+    pub(crate) fn goes_elsewhere(&mut self, rule: u32, topic: &str) -> bool {
+        if self.rules.get(rule).stream.is_some() {
+            return false;
+        }
+        let Some(taker) = self.gates.rule(rule).takers.only().filter(|taker| !taker.indirect).cloned() else { return false };
+        let description = self.known.described.get(taker.stream.name()).filter(|_| self.could_describe(&taker.stream));
+        let subjects = description.and_then(|description| description.subjects.as_ref());
+        subjects.is_some_and(|subjects| !subjects.is_empty() && !subjects.iter().any(|subject| covers_topic(subject, topic)))
     }
 
-    pub(crate) fn learn_description(&mut self, name: &str, window: Option<Duration>) {
+    pub(crate) fn learn_description(&mut self, name: &str, window: Option<Duration>, subjects: &[String]) {
         if self.known.described.len() >= MOST_STREAMS && !self.is_described(name) {
             return;
         }
         let window = window.map(nanos);
-        let before = self.known.described.insert(name.into(), window).flatten();
+        let subjects = (subjects.len() <= MOST_SUBJECTS).then(|| subjects.to_vec());
+        let before = self.known.described.insert(name.into(), Description { window, subjects }).and_then(|before| before.window);
         let assumed = nanos(self.shared.settings.assume_duplicate_window);
         if window.is_some_and(|window| window < before.unwrap_or(assumed)) {
             self.settle_what_is_too_late();
@@ -231,14 +273,14 @@ impl Core {
         let named = self.rules.get(rule).stream.as_deref();
         let known = match self.gates.rule_if_used(rule) {
             Some(state) if named.is_none() => match state.takers.only() {
-                Some(taker) if self.could_describe(&taker.stream) => self.known.described.get(taker.stream.name()).copied().flatten(),
+                Some(taker) if self.could_describe(&taker.stream) => self.known.window(taker.stream.name()),
                 Some(_) => None,
                 None => {
-                    let windows = state.takers.iter().filter_map(|taker| self.known.described.get(taker.stream.name()).copied().flatten());
+                    let windows = state.takers.iter().filter_map(|taker| self.known.window(taker.stream.name()));
                     windows.min().map(|least| least.min(assumed))
                 }
             },
-            _ => named.and_then(|named| self.known.described.get(named).copied().flatten()),
+            _ => named.and_then(|named| self.known.window(named)),
         };
         if let Some(window) = known {
             return window;

@@ -30,6 +30,9 @@ impl Core {
         let Some(index) = gate else { return true };
         let Some(gate) = self.gates.get(index) else { return true };
         let may_pass = gate.is_next(id) && gate.passes(id, fresh) && self.may_take_place(slot);
+        if !may_pass && self.is_of_another_stream(slot, rule, index) {
+            return true;
+        }
         let Some(gate) = self.gates.get_mut(index) else { return true };
         let unchecked = matches!(gate.state, State::Unchecked);
         if may_pass {
@@ -56,6 +59,15 @@ impl Core {
             self.note_share(index);
         }
         may_pass
+    }
+
+    /// A rule without a stream of its own stands in the line of the one that acknowledged so far. What surely goes to another one need not wait there.
+    fn is_of_another_stream(&mut self, slot: u32, rule: u32, gate: u32) -> bool {
+        if self.gates.rule(rule).limit.is_some() || !self.gates.get(gate).is_some_and(|g| matches!(g.key, Key::Stream(_))) {
+            return false;
+        }
+        let Some(topic) = self.table.get(slot).map(|s| s.topic().to_owned()) else { return false };
+        self.goes_elsewhere(rule, &topic)
     }
 
     /// A gate that closed since the message passed it takes it back: it waits there, before all that is younger (P10). Only the probe goes on.
@@ -125,7 +137,7 @@ impl Core {
     // ---- Places in flight ----
 
     /// Whether the message's rule has a place for it. One that was sent keeps its place until it is settled, so that nobody younger passes it.
-    fn may_take_place(&mut self, slot: u32) -> bool {
+    pub(crate) fn may_take_place(&mut self, slot: u32) -> bool {
         let Some(s) = self.table.get(slot) else { return false };
         let (id, rule, placed) = (s.id, s.rule, s.placed);
         placed || self.gates.rule(rule).has_place(id)
@@ -140,7 +152,6 @@ impl Core {
         }
     }
 
-    /// The probe of a gate goes whatever its rule's limit: it is the oldest that waits.
     pub(crate) fn take_place(&mut self, slot: u32) {
         let Some(s) = self.table.get_mut(slot).filter(|s| !s.placed) else { return };
         let state = self.gates.rule(s.rule);
@@ -187,8 +198,8 @@ impl Core {
     /// A refused message goes again: nothing new goes to its stream before it is settled (P10). Where the stream is not known nobody waits.
     pub(crate) fn pause_behind(&mut self, slot: u32) {
         let Some(s) = self.table.get(slot).filter(|s| !s.pausing) else { return };
-        let (id, rule) = (s.id, s.rule);
-        let Some(index) = self.stream_gate(rule) else { return };
+        let id = s.id;
+        let Some(index) = self.line_of(slot) else { return };
         let Some(s) = self.table.get_mut(slot) else { return };
         if s.counted && s.gate != index {
             // It passed another gate, that of its topic.
@@ -206,8 +217,8 @@ impl Core {
     /// A message fell silent: nothing new goes to its stream until the fence behind it closed, and it goes again first. Other silences meanwhile do not lengthen that.
     pub(crate) fn pause_for_fence(&mut self, slot: u32) {
         let Some(s) = self.table.get(slot) else { return };
-        let (rule, epoch, mark) = (s.rule, s.epoch, s.mark);
-        let Some(index) = self.stream_gate(rule) else { return };
+        let (epoch, mark) = (s.epoch, s.mark);
+        let Some(index) = self.line_of(slot) else { return };
         if let Some(g) = self.gates.get_mut(index)
             && g.silent.is_none()
         {
@@ -272,6 +283,13 @@ impl Core {
             self.bind_all_of(gate, stream);
         }
         Some(gate)
+    }
+
+    /// The gate of the stream that takes this message, as far as that is known.
+    pub(crate) fn line_of(&mut self, slot: u32) -> Option<u32> {
+        let s = self.table.get(slot)?;
+        let (rule, topic) = (s.rule, s.topic().to_owned());
+        if self.goes_elsewhere(rule, &topic) { None } else { self.stream_gate(rule) }
     }
 
     /// The gate of the stream that takes this rule's messages, as far as that is known.
@@ -352,15 +370,26 @@ impl Core {
         self.bind(new, rule);
         let waiting: Vec<(u64, u32)> = self.gates.get(old).map(|g| g.waiting.iter().map(|(&id, &slot)| (id, slot)).collect()).unwrap_or_default();
         for (id, slot) in waiting {
-            if let Some(s) = self.table.get_mut(slot).filter(|s| s.id == id && s.rule == rule) {
-                s.gate = new;
-                self.leave_gate(old, id);
-                if let Some(g) = self.gates.get_mut(new) {
-                    g.waiting.insert(id, slot);
-                }
-            }
+            self.move_waiting(slot, id, rule, old, new);
         }
         self.let_pass(new);
+    }
+
+    /// If this message of the rule waits at one gate, it waits at the other from now on.
+    fn move_waiting(&mut self, slot: u32, id: u64, rule: u32, from: u32, into: u32) {
+        let Some(s) = self.table.get_mut(slot).filter(|s| s.id == id && s.rule == rule) else { return };
+        s.gate = into;
+        let pausing = s.pausing;
+        if let Some(g) = self.gates.get_mut(from) {
+            g.waiting.remove(&id);
+            g.refused.remove(&id);
+        }
+        if let Some(g) = self.gates.get_mut(into) {
+            g.waiting.insert(id, slot);
+            if pausing {
+                g.refused.insert(id);
+            }
+        }
     }
 
     /// Everything of one gate goes to another, which stands for the same stream.
@@ -428,13 +457,7 @@ impl Core {
         let Some(new) = self.make_rule_gate(rule).filter(|&new| new != old) else { return };
         let waiting: Vec<(u64, u32)> = self.gates.get(old).map(|g| g.waiting.iter().map(|(&id, &slot)| (id, slot)).collect()).unwrap_or_default();
         for (id, slot) in waiting {
-            if let Some(s) = self.table.get_mut(slot).filter(|s| s.id == id && s.rule == rule) {
-                s.gate = new;
-                self.leave_gate(old, id);
-                if let Some(g) = self.gates.get_mut(new) {
-                    g.waiting.insert(id, slot);
-                }
-            }
+            self.move_waiting(slot, id, rule, old, new);
         }
         if self.gates.get(new).is_some_and(|g| matches!(g.state, State::Unchecked) && !g.waiting.is_empty()) {
             self.check(new);

@@ -80,10 +80,18 @@ impl Publisher {
     /// # Errors
     /// As [`publish_message`](Self::publish_message), but never `QueueFull`.
     pub fn try_publish(&self, message: &Message<'_>) -> Result<Option<u64>> {
+        Ok(self.try_publish_or_held(message)?.ok())
+    }
+
+    /// The same for callers with waiting lines of their own. The inner error is what stands in the way, as [`Error::held_by`] tells it.
+    ///
+    /// # Errors
+    /// As [`try_publish`](Self::try_publish).
+    pub fn try_publish_or_held(&self, message: &Message<'_>) -> Result<Result<u64, u64>> {
         guard()?;
         match self.shared.accept(message, Patience::Try, None) {
-            Ok(id) => Ok(Some(id)),
-            Err(error) if error.status() == Status::QueueFull => Ok(None),
+            Ok(id) => Ok(Ok(id)),
+            Err(error) if error.status() == Status::QueueFull => Ok(Err(error.held_by())),
             Err(error) => Err(error),
         }
     }
@@ -155,8 +163,8 @@ impl Publisher {
         self.shared.desk.poll_events(max, timeout)
     }
 
-    /// A descriptor for `poll`, `epoll` and event loops: readable while reports or events wait, or there is room again after a `QueueFull`. Only `poll` and
-    /// `poll_events` clear it. `None` when reports go to a callback, and in a forked child. It lives as long as the publisher.
+    /// A descriptor for `poll`, `epoll` and event loops: readable while reports or events wait, or there is room again after a `QueueFull`: as soon as a publish
+    /// that got it would be let in, and once until it is tried and refused again. Only `poll` and `poll_events` clear it. `None` when reports go to a callback, and in a forked child. It lives as long as the publisher.
     #[must_use]
     pub fn wake_fd(&self) -> Option<RawFd> {
         if sys::forked() { None } else { self.shared.desk.wake_fd() }
@@ -208,6 +216,7 @@ impl Publisher {
         for lane in self.shared.lanes.iter() {
             lane.command(Command::Rules(Arc::clone(&rules)));
         }
+        self.shared.window.rules_changed();
         Ok(())
     }
 

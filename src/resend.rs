@@ -139,16 +139,15 @@ impl Core {
 
     /// `ack_wait` is over.
     pub(crate) fn fall_silent(&mut self, slot: u32) {
+        self.lane.counters.ack_timeouts.bump(1);
+        if self.settle_suspect(slot) {
+            return;
+        }
         let Some(s) = self.table.get_mut(slot) else { return };
         s.taint();
         let (mark, deadline, epoch) = (s.mark, s.deadline, s.epoch);
-        self.lane.counters.ack_timeouts.bump(1);
         self.tell_silence(slot);
         let Some(s) = self.table.get(slot) else { return };
-        if s.suspect {
-            let text = self.denied_text(s);
-            return self.settle_unanswered(slot, Status::Denied, 0, &text);
-        }
         let last_word = self.last_word(s);
         self.explain(slot);
         if let Some(last_word) = last_word {
@@ -158,7 +157,7 @@ impl Core {
             return;
         }
         if Some(epoch) == self.epoch && mark < self.fenced {
-            return self.requeue(slot);
+            return self.go_again(slot);
         }
         if Some(epoch) == self.epoch {
             self.want_fence = true;
@@ -204,7 +203,8 @@ impl Core {
             if s.stage != Stage::Fencing {
                 return false;
             }
-            let closed = Some(s.epoch) == epoch && s.mark < fenced;
+            let (of_epoch, mark) = (s.epoch, s.mark);
+            let closed = Some(of_epoch) == epoch && mark < fenced && !self.permissions.doubt(of_epoch, mark);
             if closed {
                 self.requeue(slot);
             }

@@ -199,6 +199,7 @@ impl Wire for Kept {
         self.0.push(Token { slot: slot.index, id: slot.id, attempt: attempt_in_token(slot.attempt) });
     }
     fn fence(&mut self) {}
+    fn part(&mut self) {}
     fn ask(&mut self, _ask: u32, _question: &Question) {}
     fn give_up(&mut self, _epoch: u32, _why: &str, _receiver: &mut impl Receiver) {}
     fn tick(&mut self, _now: Nanos, _in_flight: bool, _receiver: &mut impl Receiver) -> Nanos {

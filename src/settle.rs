@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::error::{Persistence, Status};
 use crate::handler::Core;
-use crate::ledger::{Slot, Stage, StreamId};
+use crate::ledger::{Stage, StreamId};
 use crate::report::{REPORT_DUPLICATE, REPORT_EPHEMERAL};
 use crate::wire::{Refusal, Retry};
 
@@ -114,11 +114,10 @@ impl Core {
         if duplicate {
             self.lane.counters.duplicates.bump(1);
         }
-        if !self.denied.is_empty() {
-            let topic = s.topic().to_owned();
-            self.denied.remove(topic.as_str());
-        }
         let (gate, probe) = (s.gate, s.probe);
+        if !self.permissions.are_quiet() {
+            self.permissions.passed(s.topic());
+        }
         let stream = self.learn(slot, rule, stream, domain);
         self.gate_acked(gate);
         if probe {
@@ -137,7 +136,7 @@ impl Core {
             }
             if refusal.definite {
                 let topic = s.topic().to_owned();
-                refusal.definite = self.gates.rule(rule).takers.allow_proof(stream) && self.has_one_jetstream(&topic);
+                refusal.definite = self.is_only_taker(rule, stream) && self.has_one_jetstream(&topic);
             }
         }
         let Some(s) = self.table.get_mut(slot) else { return };
@@ -193,7 +192,7 @@ impl Core {
         if let Some(s) = self.table.get_mut(slot) {
             s.set_foreign(text);
         }
-        self.probe_foreign(slot);
+        self.probe_unclear(slot);
     }
 
     /// Again after a pause of its own.
@@ -213,7 +212,7 @@ impl Core {
     /// The attempt that is under way will have no answer that counts: it may be one of those that permission errors are counted against.
     pub(crate) fn abandon(&mut self, slot: u32) {
         if let Some(s) = self.table.get(slot).filter(|s| s.stage.is_under_way()) {
-            self.abandoned.insert((s.epoch, s.mark));
+            self.permissions.give_up(s.epoch, s.mark);
         }
     }
 
@@ -239,16 +238,23 @@ impl Core {
 
     /// The delivery deadline: tells what was last known.
     pub(crate) fn expire(&mut self, slot: u32) {
+        if self.settle_suspect(slot) {
+            return;
+        }
         let Some(s) = self.table.get(slot) else { return };
         let seconds = nanos_as_seconds(s.deadline.saturating_sub(s.accepted_at));
         let attempts = s.attempts;
         let (status, code, text) = if let Some(last) = s.last() {
             // Nobody took it, and yet its stream exists: not to be created, but waited for.
-            let taken_before = self.gates.rule_if_used(s.rule).is_some_and(|rule| !rule.takers.are_none());
-            let status = if last.status == Status::NoStream && (taken_before || self.has_stream(s)) { Status::Unavailable } else { last.status };
-            (status, last.server_code, format!("{}; gave up at the delivery deadline of {seconds} s after {attempts} attempts", last.text))
-        } else if s.suspect {
-            (Status::Denied, 0, self.denied_text(s))
+            // That nobody took it does not prove that there is no stream. Where the server said so, and messages wait for it, the gate knows.
+            let (status, code) = match last.status {
+                Status::NoStream => self.absence_at(s).unwrap_or_else(|| {
+                    let taken_before = self.gates.rule_if_used(s.rule).is_some_and(|rule| !rule.takers.are_none());
+                    (if taken_before || self.has_stream(s) { Status::Unavailable } else { Status::NoStream }, last.server_code)
+                }),
+                status => (status, last.server_code),
+            };
+            (status, code, format!("{}; gave up at the delivery deadline of {seconds} s after {attempts} attempts", last.text))
         } else if attempts > 0 {
             (Status::AckTimeout, 0, format!("no acknowledgement came within {seconds} s and {attempts} attempts"))
         } else if self.epoch.is_none() {
@@ -261,10 +267,6 @@ impl Core {
             (Status::AckTimeout, 0, format!("not sent within {seconds} s"))
         };
         self.settle_unanswered(slot, status, code, &text);
-    }
-
-    pub(crate) fn denied_text(&self, slot: &Slot) -> String {
-        format!("the server reported permission errors for {:?} and did not acknowledge this message", slot.topic())
     }
 }
 

@@ -154,6 +154,10 @@ impl Shared {
         })?;
         let counters = Arc::clone(&lanes.first().counters);
         let desk = Arc::new(Desk::new(Arc::clone(&window), Arc::clone(&counters), Arc::clone(&events), settings.report, handlers)?);
+        if desk.is_polled() {
+            let bell: std::sync::Weak<Desk> = Arc::downgrade(&desk);
+            window.tell_room_to(bell);
+        }
         Ok(Arc::new(Shared {
             start_unix_ns: clock.unix_nanos(),
             clock,

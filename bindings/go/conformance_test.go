@@ -396,7 +396,7 @@ func (r *runner) reports(want []fields) {
 func (r *runner) compare(want fields, report Report) {
 	r.Helper()
 	got := fields{"tag": float64(report.Tag), "status": "OK", "persistence": "PERSISTED", "server_code": float64(0), "attempts": float64(report.Attempts),
-		"stream": report.Stream, "stream_seq": float64(report.Sequence), "msg_id": report.MsgID, "topic": report.Topic, "payload": string(report.Payload)}
+		"stream": report.Stream, "domain": report.Domain, "stream_seq": float64(report.Sequence), "msg_id": report.MsgID, "topic": report.Topic, "payload": string(report.Payload)}
 	text := ""
 	if report.Err != nil {
 		e := report.Err.(*Error)

@@ -38,7 +38,7 @@ type desk struct {
 	// file is the descriptor, for the poller.
 	file *os.File
 	// stream is the last stream that acked.
-	stream  lastName
+	stream  streamNames
 	tickets []settling
 }
 
@@ -85,7 +85,7 @@ func (c *core) drain() bool {
 	for {
 		batch, room, ended := c.bus.poll(pollBatch)
 		if room {
-			c.room.wake()
+			c.line.admit()
 		}
 		if batch != nil {
 			c.take(batch)
@@ -93,8 +93,6 @@ func (c *core) drain() bool {
 		}
 		for events := c.bus.pollEvents(); len(events) > 0; events = c.bus.pollEvents() {
 			c.handlers.events(events)
-			// A publisher that failed has no room any more, and says so to whoever tries.
-			c.room.wake()
 			c.news.wake()
 		}
 		return !ended

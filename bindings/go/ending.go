@@ -135,7 +135,7 @@ func (c *core) end(timeout time.Duration) {
 	_ = c.desk.file.Close()
 	<-c.handlers.idle()
 	close(c.ended)
-	c.room.wake()
+	c.line.admit()
 	c.news.wake()
 }
 

@@ -136,6 +136,8 @@ type Error struct {
 	Text string
 
 	cause error
+	// heldBy is what a publish without room waits for: 0 is the window, else the number of a share.
+	heldBy uint64
 }
 
 // Error is the status and the text.

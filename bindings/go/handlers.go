@@ -27,7 +27,13 @@ type handlers struct {
 
 // handlerNames keeps texts that come many times in a row.
 type handlerNames struct {
-	topic, stream lastName
+	topic  lastName
+	stream streamNames
+}
+
+// streamNames are those of the stream that answered last.
+type streamNames struct {
+	name, domain lastName
 }
 
 // work is a batch of reports, or a channel to close when everything before it is done.

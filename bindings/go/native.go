@@ -121,12 +121,13 @@ typedef struct {
 	uint32_t server_code;
 	bool retriable, fatal;
 	ackbus_str text;
+	uint64_t held_by;
 } ackbus_go_error;
 
 static ackbus_go_error ackbus_go_describe(const ackbus_error *error)
 {
 	ackbus_go_error result = {ackbus_error_status(error), ackbus_error_server_code(error), ackbus_error_is_retriable(error), ackbus_error_is_fatal(error),
-	                          ackbus_error_message(error)};
+	                          ackbus_error_message(error), ackbus_error_held_by(error)};
 	return result;
 }
 
@@ -226,6 +227,7 @@ func takeError(err *C.ackbus_error) error {
 		Retriable:  bool(e.retriable),
 		Fatal:      bool(e.fatal),
 		Text:       copyText(e.text),
+		heldBy:     uint64(e.held_by),
 	}
 	C.ackbus_error_free(err)
 	return result
@@ -369,15 +371,16 @@ func (r *rawReport) err() *Error {
 	}
 }
 
-// ack is what a stream answered. The stream's name is taken from names, so that there is one copy for many messages.
-func (r *rawReport) ack(names *lastName) Ack {
+// ack is what a stream answered. The names are taken from names, so that there is one copy for many messages.
+func (r *rawReport) ack(names *streamNames) Ack {
 	return Ack{
-		Stream:    names.of(viewText(r.stream)),
+		Stream:    names.name.of(viewText(r.stream)),
 		Sequence:  uint64(r.stream_seq),
 		Duplicate: r.flags&C.ACKBUS_REPORT_DUPLICATE != 0,
 		Ephemeral: r.ephemeral(),
 		Attempts:  int(r.attempts),
 		Latency:   time.Duration(r.latency_ns),
+		Domain:    names.domain.of(viewText(r.domain)),
 	}
 }
 

@@ -136,25 +136,28 @@ func (p *Publisher) publishPlain(ctx context.Context, topic string, payload []by
 
 // publishWhenRoom goes on where publishPlain failed. It is a function of its own because what its closure catches is allocated.
 func (p *Publisher) publishWhenRoom(ctx context.Context, topic string, payload []byte, tag uint64, flags uint32, err error) (id uint64, _ error) {
-	err = p.core.whenRoom(ctx, err, func() time.Duration { return 0 }, func() (err error) {
+	err = p.core.whenRoom(ctx, err, func() time.Duration { return 0 }, func() (_ bool, err error) {
 		id, err = p.native().publish(topic, payload, tag, flags)
-		return err
+		return false, err
 	})
 	return id, err
 }
 
 func (p *Publisher) publishPacked(ctx context.Context, pack *packer, stall func() time.Duration) (id uint64, err error) {
-	try := func() (err error) {
+	try := func() (_ bool, err error) {
+		before := pack.accepted
 		id, err = p.native().publishPacked(pack)
-		return err
+		return pack.accepted > before, err
 	}
-	err = p.core.whenRoom(ctx, try(), stall, try)
+	_, err = try()
+	err = p.core.whenRoom(ctx, err, stall, try)
 	return id, err
 }
 
 // whenRoom tries again while the window is full, for as long as the message, the options and the context allow. It waits here and not inside C: a context can end it,
-// it holds no OS thread, and whoever makes room needs none either. stall is the message's own limit; it is asked when there is no room.
-func (c *core) whenRoom(ctx context.Context, err error, stall func() time.Duration, try func() error) error {
+// it holds no OS thread, and whoever makes room needs none either. stall is the message's own limit; it is asked when there is no room. try may run on another
+// goroutine, but not after this has returned.
+func (c *core) whenRoom(ctx context.Context, err error, stall func() time.Duration, try func() (bool, error)) error {
 	if !isFull(err) {
 		return err
 	}
@@ -173,22 +176,28 @@ func (c *core) whenRoom(ctx context.Context, err error, stall func() time.Durati
 		defer timer.Stop()
 		stalled = timer.C
 	}
-	for {
-		// Asked for before the try: room that comes between the two is not missed.
-		room := c.room.wait()
-		if err := try(); !isFull(err) {
+	w, err := c.line.enter(err, try)
+	if w == nil {
+		return err
+	}
+	select {
+	case err := <-w.done:
+		return err
+	case <-c.closing:
+		err = errClosed()
+	case <-stalled:
+		// With the reason, if it is not let in at the last moment.
+		if c.line.leave(w) {
+			_, err := try()
 			return err
 		}
-		select {
-		case <-room:
-		case <-c.closing:
-			return errClosed()
-		case <-stalled:
-			return try()
-		case <-ctx.Done():
-			return ended(ctx, NotPersisted, "there is no room in the window; not published")
-		}
+	case <-ctx.Done():
+		err = ended(ctx, NotPersisted, "there is no room in the window; not published")
 	}
+	if c.line.leave(w) {
+		return err
+	}
+	return <-w.done
 }
 
 func isFull(err error) bool {

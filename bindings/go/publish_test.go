@@ -35,9 +35,33 @@ func TestEveryFieldArrives(t *testing.T) {
 	equal(t, "attempts", full.Attempts, 1)
 	equal(t, "persistence", full.Persistence(), Persisted)
 	equal(t, "latency", full.Latency > 0, true)
-	if full.Err != nil || full.Stream == "" || full.Duplicate || full.Ephemeral {
+	if full.Err != nil || full.Stream == "" || full.Domain != "" || full.Duplicate || full.Ephemeral {
 		t.Errorf("%+v", full)
 	}
+}
+
+func TestReportsAndAcksNameTheDomain(t *testing.T) {
+	url, number := server(t, fields{"jetstream": "domain: hub"})
+	ask(t, fields{"do": "create_stream", "server": number, "config": fields{"name": "ORDERS", "subjects": []string{"orders.>"}}})
+	var told collector
+	ctx := testContext(t)
+	bus, err := Connect(ctx, WithServers(url), WithReportHandler(told.report))
+	must(t, err)
+	must(t, bus.Publish("orders.created", []byte("one")))
+	ticket, err := bus.PublishAsync("orders.created", []byte("two"))
+	must(t, err)
+	ack, err := ticket.Wait(ctx)
+	must(t, err)
+	equal(t, "ticket", fmt.Sprint(ack.Stream, " ", ack.Domain, " ", ack.Sequence), "ORDERS hub 2")
+	ack, err = bus.PublishWait(ctx, "orders.created", []byte("three"))
+	must(t, err)
+	equal(t, "waited for", fmt.Sprint(ack.Stream, " ", ack.Domain, " ", ack.Sequence), "ORDERS hub 3")
+	must(t, bus.Publish("no.stream", nil))
+	must(t, bus.Close(ctx))
+	reports := told.all()
+	equal(t, "reports", len(reports), 2)
+	equal(t, "stored", reports[0].Stream+" "+reports[0].Domain, "ORDERS hub")
+	equal(t, "refused", reports[1].Err != nil && reports[1].Stream == "" && reports[1].Domain == "", true)
 }
 
 // Each expectation is looked at: alone it fails.

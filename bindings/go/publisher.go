@@ -22,7 +22,7 @@ type core struct {
 	logger    *slog.Logger
 	onFull    FullPolicy
 	stallWait time.Duration
-	room      broadcast
+	line      line
 	news      broadcast
 	tickets   tickets
 	packers   sync.Pool

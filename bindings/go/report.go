@@ -20,6 +20,8 @@ type Ack struct {
 	Attempts int
 	// Latency is the time from acceptance to the outcome.
 	Latency time.Duration
+	// Domain is the JetStream domain of the stream, as the server named it; empty if it named none.
+	Domain string
 }
 
 // Report is the outcome of one message.
@@ -73,7 +75,8 @@ const (
 	EventStreamCreated EventKind = 7
 	// EventStreamDiffers: a rule's stream exists with another configuration, and is used as it is.
 	EventStreamDiffers EventKind = 8
-	// EventStreamRisk: the stream's retention or limits can make it forget ids inside the duplicate window, so a resend may store a second copy.
+	// EventStreamRisk: the stream may forget ids inside the duplicate window, by its retention or limits: a resend may store a second copy. Or that window is
+	// too short.
 	EventStreamRisk EventKind = 9
 	// EventWindowUnknown: the stream's duplicate window could not be read. Value is the window that is assumed, in ms.
 	EventWindowUnknown EventKind = 10

@@ -34,6 +34,7 @@ public:
         bool retriable = false;                                               ///< As error::retriable.
         bool fatal = false;                                                   ///< As error::fatal.
         std::size_t accepted = 0;                                             ///< As error::accepted.
+        std::uint64_t held_by = 0;                                            ///< As error::held_by.
     };
 
     /// An error that knows this. The library makes them; a test of a handler may, too.
@@ -51,6 +52,8 @@ public:
     bool fatal() const noexcept { return facts_.fatal; }
     /// After publish_batch: how many messages were accepted before the one that was not. Else 0.
     std::size_t accepted() const noexcept { return facts_.accepted; }
+    /// Of queue_full: what the publish waits for. 0: room in the window; another number: the share of a stream that is held, the same for all that wait for it.
+    std::uint64_t held_by() const noexcept { return facts_.held_by; }
 
 private:
     facts facts_;
@@ -155,6 +158,7 @@ public:
         facts.retriable = ackbus_error_is_retriable(raw_);
         facts.fatal = ackbus_error_is_fatal(raw_);
         facts.accepted = accepted;
+        facts.held_by = ackbus_error_held_by(raw_);
         raise(facts, raw_ != nullptr ? view(ackbus_error_message(raw_)) : std::string_view(text(facts.status)));
     }
 

@@ -45,6 +45,8 @@ public:
 
     /// The stream that stored the message; empty unless persisted.
     std::string_view stream() const noexcept { return detail::view(raw_->stream); }
+    /// The JetStream domain of that stream, as the server named it; empty if it named none, and unless persisted.
+    std::string_view domain() const noexcept { return detail::view(raw_->domain); }
     /// The message's sequence in its stream; 0 unless persisted.
     std::uint64_t stream_seq() const noexcept { return raw_->stream_seq; }
     /// The stream had a message with this Msg-Id already, and it cannot be an earlier attempt of this one.
@@ -71,13 +73,14 @@ struct ack {
     bool duplicate = false;            ///< As report::duplicate.
     std::uint32_t attempts = 0;        ///< How many times the message was sent.
     std::chrono::nanoseconds latency{}; ///< From acceptance to the outcome.
+    std::string domain;                ///< The JetStream domain of the stream; empty if the server named none.
 };
 
 namespace detail {
 
 inline ack ack_of(const report &of)
 {
-    return {of.id(), std::string(of.stream()), of.stream_seq(), of.duplicate(), of.attempts(), of.latency()};
+    return {of.id(), std::string(of.stream()), of.stream_seq(), of.duplicate(), of.attempts(), of.latency(), std::string(of.domain())};
 }
 
 struct report_batch {

@@ -3,9 +3,15 @@
 use super::*;
 use crate::ledger::KEPT_CONTENT;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn request(bytes: usize) -> Request<'static> {
     Request { bytes, rule: 0, topic: "a" }
+}
+
+/// Until so many threads wait for room.
+pub(super) fn wait_for_waiters(window: &Window, count: usize) {
+    ackbus_test_support::wait_for("a waiter", Duration::from_secs(60), || (window.state().waiting == count).then_some(()));
 }
 
 #[test]
@@ -71,7 +77,7 @@ fn whoever_waits_for_bytes_is_not_overtaken() {
             order.lock().unwrap().push(bytes);
             slot
         });
-        ackbus_test_support::wait_for("a waiter", Duration::from_secs(60), || (window.state().waiting == waiting).then_some(()));
+        wait_for_waiters(&window, waiting);
         thread
     };
     let large = enter(80, 1);
@@ -94,7 +100,7 @@ fn a_waiter_that_gives_up_lets_those_behind_it_pass() {
     let give_up = Instant::now() + Duration::from_millis(200);
     std::thread::scope(|scope| {
         let large = scope.spawn(|| window.enter(request(80), Patience::Until(give_up), None).map(drop));
-        ackbus_test_support::wait_for("a waiter", Duration::from_secs(60), || (window.state().waiting == 1).then_some(()));
+        wait_for_waiters(&window, 1);
         let small = scope.spawn(move || behind.enter(request(10), Patience::NoLimit, None).map(drop));
         assert_eq!(large.join().unwrap().unwrap_err().status(), Status::QueueFull);
         small.join().unwrap().unwrap();

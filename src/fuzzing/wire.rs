@@ -104,8 +104,6 @@ fn feed(connection: &mut Connection, bytes: &[u8], sizes: &mut dyn Iterator<Item
             return (told, Err(loss));
         }
     }
-    // What one PONG tells comes in the order of a hash table.
-    told.chunk_by_mut(|a, b| a.starts_with("denied") && b.starts_with("denied")).for_each(<[String]>::sort);
     (told, Ok(()))
 }
 
@@ -123,7 +121,12 @@ fn note(told: &Told<'_>) -> String {
         Told::Answer { ask, body } => format!("answer {ask} {body:?}"),
         Told::AlienReply => "alien".into(),
         Told::Fenced { mark } => format!("fenced {mark}"),
-        Told::Denied { subject, mark, refusals } => format!("denied {subject:?} {mark} {refusals}"),
+        Told::Denied { mark, denials } => {
+            // In the order of a hash table.
+            let mut names: Vec<String> = denials.names.iter().map(|(name, named)| format!("{name:?} {named:?}")).collect();
+            names.sort();
+            format!("denied {mark} {} {} {names:?}", denials.total, denials.silent)
+        }
         Told::PermissionError { subject, text } => {
             is_presentable(subject);
             is_presentable(text);

@@ -4,24 +4,18 @@ use super::Core;
 use crate::error::Status;
 use crate::events::EventKind;
 use crate::ledger::{ID_MASK, Stage, attempt_in_token};
-use crate::settle::Ending;
 use crate::trace::Level;
-use crate::wire::{Limits, Loss, Nanos, Notice, Receiver, Refusal, Retry, StreamAnswer, Token, Verdict, nanos};
-
-/// How many topics with permission errors an epoch remembers.
-const MOST_DENIED: usize = 1024;
-/// One message a second tests whether a denied topic is allowed again.
-const DENIED_PROBE: Nanos = 1_000_000_000;
+use crate::wire::{Denials, Limits, Loss, Notice, Receiver, StreamAnswer, Token, Verdict, nanos};
 
 impl Receiver for Core {
     fn connected(&mut self, epoch: u32, server: &str, version: &str, domain: &str, limits: Limits) {
         // The last connection may still be read to its end.
         let before = self.epoch.replace(epoch);
-        self.abandoned.retain(|&(e, _)| Some(e) == before);
+        self.permissions.retain(|e| Some(e) == before);
+        self.permissions.begin_epoch();
         self.epochs += 1;
         self.server = server.to_owned();
         self.fenced = 0;
-        self.denied.clear();
         self.told_silence = false;
         let max_payload = limits.max_payload;
         self.limits = limits;
@@ -48,7 +42,7 @@ impl Receiver for Core {
             self.event(EventKind::Disconnected, loss.error.status(), 0, "", loss.error.message());
             self.forget_questions();
         }
-        self.abandoned.retain(|(e, _)| *e != epoch);
+        self.permissions.retain(|e| e != epoch);
         self.leftovers.retain(|frame| frame.epoch != epoch);
         self.lose_epoch(epoch, loss);
     }
@@ -76,6 +70,9 @@ impl Receiver for Core {
     fn verdict(&mut self, token: Token, verdict: Verdict<'_>) {
         let Some(s) = self.table.get(token.slot).filter(|s| s.id & ID_MASK == token.id && !s.ephemeral) else {
             self.lane.counters.late_acks.bump(1);
+            if let Verdict::Stored { stream, domain, duplicate, .. } = verdict {
+                self.hear_late(stream, domain, duplicate);
+            }
             return;
         };
         if token.attempt == 0 || u32::from(token.attempt) > s.attempt {
@@ -83,6 +80,7 @@ impl Receiver for Core {
             return;
         }
         let (slot, current) = (s.index, token.attempt == attempt_in_token(s.attempt) && matches!(s.stage, Stage::InFlight | Stage::Fencing));
+        let weighed = (self.permissions.have_trouble() && current).then_some((s.epoch, s.mark));
         match verdict {
             // An ack of any attempt is proof that the message is stored.
             Verdict::Stored { stream, domain, seq, duplicate } => {
@@ -97,36 +95,21 @@ impl Receiver for Core {
             // Counts as silence: the deadline judges.
             Verdict::Alien => self.lane.counters.alien_replies.bump(1),
         }
+        if let Some((epoch, mark)) = weighed {
+            self.note_reply(token, epoch, mark);
+        }
     }
 
     fn fenced(&mut self, epoch: u32, mark: u64) {
-        self.abandoned.retain(|&(e, m)| e != epoch || m > mark);
+        self.permissions.close(epoch, mark);
         if self.epoch == Some(epoch) {
             self.fenced = mark + 1;
             self.resend_fenced();
         }
     }
 
-    fn denied(&mut self, topic: &str, epoch: u32, mark: u64, refusals: u32) {
-        let concerned: Vec<u32> = self
-            .table
-            .iter()
-            .filter(|s| s.epoch == epoch && s.mark == mark && matches!(s.stage, Stage::InFlight | Stage::Fencing) && s.topic() == topic)
-            .map(|s| s.index)
-            .collect();
-        let text = format!("publishing to {topic:?} is denied by the server's permissions");
-        self.remember_denied(topic, &text);
-        if concerned.len() == refusals as usize && !self.abandoned.contains(&(epoch, mark)) {
-            for slot in concerned {
-                self.refused(slot, Refusal { status: Status::Denied, definite: true, retry: Retry::No, server_code: 0, stream: None, text: text.clone() });
-            }
-        } else {
-            for slot in concerned {
-                if let Some(s) = self.table.get_mut(slot) {
-                    s.suspect = true;
-                }
-            }
-        }
+    fn denied(&mut self, epoch: u32, mark: u64, denials: Denials) {
+        self.note_denials(epoch, mark, denials);
     }
 
     fn answer(&mut self, ask: u32, answer: StreamAnswer) {
@@ -139,33 +122,11 @@ impl Receiver for Core {
                 self.event(EventKind::LameDuck, Status::Ok, 0, "", format!("{server} announced its shutdown (lame duck)"));
             }
             Notice::Discovered { servers } => self.event(EventKind::ServersDiscovered, Status::Ok, 0, "", format!("also in the cluster: {servers}")),
-            Notice::Denied { topic, text } => self.shared.log(Level::Warn, || format!("{topic:?}: {text}")),
+            Notice::Denied { topic, text } => {
+                self.permissions.hear();
+                self.shared.log(Level::Warn, || format!("{topic:?}: {text}"));
+            }
             Notice::AlienReply => self.lane.counters.alien_replies.bump(1),
         }
-    }
-}
-
-impl Core {
-    /// Permissions refuse this topic; one message a second tests whether they still do.
-    pub(super) fn is_denied(&mut self, slot: u32) -> bool {
-        let Some(s) = self.table.get(slot) else { return false };
-        let Some(probe_at) = self.denied.get_mut(s.topic()) else { return false };
-        if self.now >= *probe_at {
-            *probe_at = self.now + DENIED_PROBE;
-            return false;
-        }
-        let text = format!("publishing to {:?} is denied by the server's permissions", s.topic());
-        self.settle(slot, Ending::definite(Status::Denied, 0, text));
-        true
-    }
-
-    fn remember_denied(&mut self, topic: &str, text: &str) {
-        if !self.denied.contains_key(topic) {
-            if self.denied.len() >= MOST_DENIED {
-                self.denied.clear();
-            }
-            self.event(EventKind::Denied, Status::Denied, 0, topic, text.to_owned());
-        }
-        self.denied.insert(topic.into(), self.now + DENIED_PROBE);
     }
 }

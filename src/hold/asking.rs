@@ -216,18 +216,20 @@ impl Core {
 
     // ---- Absence ----
 
-    /// Nobody took a message of this topic: is its stream there, and could the server that is asked know?
+    /// Nobody took a message of this topic: which stream should, and could the server that is asked know?
     pub(super) fn ask_about_absence(&mut self, gate: u32, topic: String) {
         let rule = self.rule_of(gate, &topic);
+        self.ask_who_takes(gate, rule, topic);
+    }
+
+    /// The stream that takes the rule's messages, as far as it is known and was described.
+    fn described_stream_of(&mut self, gate: u32, rule: u32) -> Option<String> {
         let stream = match self.gates.get(gate).map(|g| &g.key) {
             Some(Key::Stream(name)) => Some(name.to_string()),
             // Of a topic alone in trouble: the stream that took its rule's messages, if it is one.
             _ => self.gates.rule(rule).takers.only().map(|taker| taker.stream.name().to_owned()),
         };
-        match stream.filter(|name| self.is_described(name)) {
-            Some(stream) => self.ask_of_gate(gate, rule, What::Describe, topic, Question::Describe { stream, rule: None }),
-            None => self.ask_who_takes(gate, rule, topic),
-        }
+        stream.filter(|name| self.is_described(name))
     }
 
     fn ask_who_takes(&mut self, gate: u32, rule: u32, topic: String) {
@@ -271,8 +273,11 @@ impl Core {
             } else {
                 self.tell_held(gate, &topic);
             }
-            if let Some(held) = self.gates.held_mut(gate) {
-                held.missing.get_or_insert(0);
+            match self.gates.held_mut(gate) {
+                Some(held) => {
+                    held.missing.get_or_insert(0);
+                }
+                None => self.check_later(gate),
             }
             return;
         }
@@ -293,10 +298,10 @@ impl Core {
             self.lane.counters.late_acks.bump(1);
             return;
         };
-        if let StreamAnswer::Exists { name, duplicate_window, differences, risks, .. } = &answer
+        if let StreamAnswer::Exists { name, duplicate_window, subjects, differences, risks } = &answer
             && matches!(asked.what, What::Describe | What::Create)
         {
-            self.learn_description(name, *duplicate_window);
+            self.learn_description(name, *duplicate_window, subjects);
             self.warn_about(name, *duplicate_window, differences, risks);
         }
         let (gate, key, topic, rule) = match asked.about {
@@ -325,8 +330,7 @@ impl Core {
         }
         match (asked.what, checking) {
             (What::Create, _) => self.create_answered(gate, checking, &topic, answer),
-            (What::WhoTakes, true) => self.taker_of_missing(gate, &topic, answer),
-            (What::WhoTakes, false) => self.taker_of_held(gate, rule, topic, answer),
+            (What::WhoTakes, _) => self.taker_of_held(gate, rule, topic, answer),
             (_, true) => self.checked(gate, answer),
             (_, false) => self.described_held(gate, rule, topic, answer),
         }
@@ -369,24 +373,20 @@ impl Core {
     /// At a check: the stream that the rule names is not there, by the word of the server that was asked.
     fn missing(&mut self, gate: u32) {
         let Some(Key::Stream(name)) = self.gates.get(gate).map(|g| g.key.clone()) else { return };
-        let topic = self.oldest_topic(gate);
-        if self.create(gate, &topic) {
+        if self.create(gate, &self.oldest_topic(gate)) {
             return;
         }
-        let was_described = self.forget_description(&name);
         let rules = self.gates.get(gate).map(|g| g.rules.clone()).unwrap_or_default();
         let acked = rules.iter().any(|&rule| !self.gates.rule(rule).takers.are_none());
-        match (acked, was_described) {
+        let was_described = self.is_described(&name);
+        if acked && was_described {
             // The stream that took the messages is gone.
-            (true, true) => self.no_stream(gate, self.no_such(&name), true),
-            // It is one that this server does not know.
-            (true, false) => self.try_unanswered(gate),
-            // Perhaps behind an import. Somebody else's topic must not be tried: he would store it.
-            (false, _) if topic.is_empty() => self.check_later(gate),
-            (false, _) => {
-                let rule = self.rule_of(gate, &topic);
-                self.ask_who_takes(gate, rule, topic);
-            }
+            return self.no_stream(gate, self.no_such(&name), true);
+        }
+        // Perhaps it is behind an import, and this server does not know it: the first message tells.
+        self.try_unanswered(gate);
+        if !acked {
+            self.no_stream(gate, self.no_such(&name), false);
         }
     }
 
@@ -394,23 +394,6 @@ impl Core {
         let creates = self.gates.find(&Key::Stream(name.into())).and_then(|gate| self.gates.get(gate)).is_some_and(|g| g.created);
         let advice = if creates { "" } else { "; create it, or give the rule create=if_missing" };
         Absence { topic: None, server_code: STREAM_NOT_FOUND, text: format!("there is no stream {name:?}{advice}") }
-    }
-
-    /// The stream that the rule names is not there; who takes the topic?
-    fn taker_of_missing(&mut self, gate: u32, topic: &str, answer: StreamAnswer) {
-        let Some(Key::Stream(name)) = self.gates.get(gate).map(|g| g.key.clone()) else { return };
-        match answer {
-            StreamAnswer::Exists { name: taker, .. } if taker == *name => self.check(gate),
-            StreamAnswer::Exists { name: taker, .. } => {
-                let text = format!("there is no stream {name:?}, which the rule names; stream {taker:?} takes {topic:?}");
-                self.no_stream(gate, Absence { topic: None, server_code: STREAM_NOT_FOUND, text }, true);
-                self.check_later(gate);
-            }
-            _ => {
-                self.try_unanswered(gate);
-                self.no_stream(gate, self.no_such(&name), false);
-            }
-        }
     }
 
     fn create_answered(&mut self, gate: u32, checking: bool, topic: &str, answer: StreamAnswer) {
@@ -458,27 +441,30 @@ impl Core {
         let key = self.gates.get(gate).map(|g| g.key.clone()).unwrap_or(Key::Rule(rule));
         match answer {
             StreamAnswer::Exists { .. } if unanswered => self.open_if_nobody_probes(gate),
-            StreamAnswer::Exists { .. } => {
+            StreamAnswer::Exists { name, .. } => {
+                // The stream is there, and its leader answers. By its own subjects it does not take the topic.
+                if self.could_know(rule) {
+                    let text = format!("{}, although stream {name:?} exists; look at its subjects", nobody_takes(&topic));
+                    return self.no_stream(gate, Absence { topic: Some(topic), server_code: NO_RESPONDERS, text }, false);
+                }
                 if let Some(held) = self.gates.held_mut(gate) {
                     held.alive = true;
                 }
-                self.ask_who_takes(gate, rule, topic);
+                self.tell_held(gate, &topic);
             }
             StreamAnswer::None => {
-                let name = match &key {
-                    Key::Stream(name) => name.clone(),
-                    _ => self.gates.rule(rule).takers.only().map_or_else(Box::default, |taker| taker.stream.name().into()),
-                };
                 let acked = !self.gates.rule(rule).takers.are_none();
-                let was_described = self.forget_description(&name);
-                if unanswered && !acked {
-                    return self.no_stream(gate, self.no_such(&name), false);
+                match &key {
+                    Key::Stream(name) if unanswered && !acked => self.no_stream(gate, self.no_such(name), false),
+                    _ => {
+                        // It was described before; now it is gone.
+                        let text = match &key {
+                            Key::Stream(name) => format!("{}: stream {name:?} is gone", nobody_takes(&topic)),
+                            _ => nobody_takes(&topic),
+                        };
+                        self.no_stream(gate, Absence { topic: Some(topic), server_code: NO_RESPONDERS, text }, acked);
+                    }
                 }
-                if acked && !was_described {
-                    return self.tell_held(gate, &topic);
-                }
-                let text = format!("{}: stream {name:?} is gone", nobody_takes(&topic));
-                self.no_stream(gate, Absence { topic: Some(topic), server_code: NO_RESPONDERS, text }, acked);
             }
             StreamAnswer::Denied if unanswered => self.open_if_nobody_probes(gate),
             StreamAnswer::Disabled { text } => self.tell_no_jetstream(gate, &topic, text),
@@ -521,17 +507,20 @@ impl Core {
                 self.tell_held(gate, &topic);
                 self.explain_held(key, &topic, answer);
             }
-            StreamAnswer::None if self.could_know(rule) => {
-                let text = match &own {
-                    Some(name) => format!("{}, although stream {name:?} exists; look at its subjects", nobody_takes(&topic)),
-                    None => nobody_takes(&topic),
-                };
-                let exists = own.as_ref().is_some_and(|name| self.is_described(name));
-                let text = if exists { text } else { nobody_takes(&topic) };
-                self.no_stream(gate, Absence { topic: Some(topic), server_code: NO_RESPONDERS, text }, false);
-            }
+            StreamAnswer::None => match self.described_stream_of(gate, rule) {
+                // Is that one gone, or does it take other topics?
+                Some(stream) => self.ask_of_gate(gate, rule, What::Describe, topic, Question::Describe { stream, rule: None }),
+                None if self.could_know(rule) => {
+                    let text = nobody_takes(&topic);
+                    self.no_stream(gate, Absence { topic: Some(topic), server_code: NO_RESPONDERS, text }, false);
+                }
+                None => {
+                    self.tell_held(gate, &topic);
+                    self.explain_held(key, &topic, answer);
+                }
+            },
             StreamAnswer::Disabled { text } => self.tell_no_jetstream(gate, &topic, text),
-            StreamAnswer::None | StreamAnswer::Denied | StreamAnswer::Refused { .. } | StreamAnswer::Unavailable { .. } => {
+            StreamAnswer::Denied | StreamAnswer::Refused { .. } | StreamAnswer::Unavailable { .. } => {
                 self.tell_held(gate, &topic);
                 self.explain_held(key, &topic, answer);
             }
@@ -539,18 +528,22 @@ impl Core {
         }
     }
 
-    /// A message and the question about it found nobody: the commonest mistake of beginners, said in those words.
+    /// A message and the question about it found nobody: the commonest mistake of beginners, said in those words. Said once, whatever the number of topics.
     pub(super) fn tell_no_jetstream(&mut self, gate: u32, topic: &str, text: String) {
+        let rule = self.rule_of(gate, topic);
+        let acked = !self.gates.rule(rule).takers.are_none();
         let Some(Gate { state: State::Held(held), key, .. }) = self.gates.get_mut(gate) else { return };
         let key = key.clone();
         held.no_jetstream = None;
-        let first = !std::mem::replace(&mut held.told, true);
-        let said = format!("{topic}: {text}; messages wait and one at a time is tried");
-        self.shared.desk.set_standing(Some(text.clone()));
-        if first {
+        // Who was acknowledged before made no mistake.
+        let text =
+            if acked { format!("nobody answers JetStream here any more: the leaf connection to it is down, or it was switched off ({text})") } else { text };
+        if !std::mem::replace(&mut held.told, true) {
             self.lane.counters.gates_held.bump(1);
         }
-        self.event(EventKind::GateHeld, Status::Unavailable, 0, topic, said);
+        if self.shared.desk.set_standing(Some(text.clone())) {
+            self.event(EventKind::GateHeld, Status::Unavailable, 0, topic, format!("{topic}: {text}; messages wait and one at a time is tried"));
+        }
         self.explain_held(key, topic, StreamAnswer::Disabled { text });
     }
 

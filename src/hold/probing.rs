@@ -66,16 +66,6 @@ impl Core {
         }
     }
 
-    /// If it was a probe: another stream answered it. Where the API says that the rule's stream is not there, that is proof enough.
-    pub(crate) fn probe_foreign(&mut self, slot: u32) {
-        let Some(gate) = self.take_probe(slot) else { return };
-        self.uncount(slot);
-        match self.gates.held_mut(gate).and_then(|held| held.absence.take_if(|absence| absence.topic.is_none())) {
-            Some(absence) => self.conclude_absence(gate, absence),
-            None => self.probe_failed(gate),
-        }
-    }
-
     /// If it was a probe: its answer says nothing of the stream.
     pub(crate) fn probe_unclear(&mut self, slot: u32) {
         if let Some(gate) = self.take_probe(slot) {
@@ -200,6 +190,12 @@ impl Core {
                     self.open(gate);
                     return Ok(());
                 };
+                if !self.may_take_place(slot) {
+                    // All places of its rule are taken by messages that nobody answered yet: they go again first.
+                    let pause = self.probe_pause(now);
+                    self.gates.wake(gate, now + pause);
+                    return Ok(());
+                }
                 self.probes.take(now)?;
                 self.gates.wake(gate, NEVER);
                 self.send_probe(gate, slot, id);

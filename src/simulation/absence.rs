@@ -2,8 +2,11 @@
 
 use super::check::{Case, Message, Report};
 use super::truth::{Asking, Says, Told};
-use super::words::said;
+use super::words::{Said, said};
 use crate::error::Persistence;
+
+/// How long after the last fault a message may still wait: for a connection that is silent to be given up, for questions without an answer, for a probe.
+const TO_RECOVER: u64 = 6_000_000_000;
 
 impl Case<'_> {
     /// P2, *Absence*: that there is no stream, or that one cannot be made, is told early with a reason only; and nobody gives up early on a silent stream.
@@ -18,6 +21,7 @@ impl Case<'_> {
                 Some("NO_STREAM") => self.no_reason_for_absence(message, report),
                 Some("CREATE_FAILED") => self.no_reason_for_failure(message, report),
                 Some("ACK_TIMEOUT") => self.no_reason_for_silence(message, report),
+                Some("REJECTED" | "UNAVAILABLE" | "OVERLOADED" | "QUOTA_EXCEEDED" | "STREAM_FULL") => self.no_refusal(message, report),
                 _ => None,
             };
             if let Some(wrong) = wrong {
@@ -67,6 +71,37 @@ impl Case<'_> {
             .filter(|other| same(other))
             .any(|other| self.attempts_of(other).iter().any(|attempt| said(self.truth, attempt).any(|said| said.told == Told::Refused && said.read <= at)));
         (!probed).then_some("absence: NO_STREAM was told, although no message was tried")
+    }
+
+    /// Only the answer to one of its own attempts ends a message so.
+    fn no_refusal(&self, message: &Message, report: &Report) -> Option<&'static str> {
+        let refused = |said: &Said<'_>| matches!(said.told, Told::Refused | Told::Unclear) && said.read <= report.at;
+        let refused = self.attempts_of(message).iter().any(|attempt| self.answers(message, attempt).any(|said| refused(&said)));
+        (!refused).then_some("its report tells of a refusal, and none of its attempts was refused")
+    }
+
+    /// A message whose time ran out although its stream takes messages, and nothing is wrong any more.
+    pub(super) fn nobody_is_stuck(&self) -> Result<(), String> {
+        let healed = self.limits.healed_at;
+        for message in &self.history.accepted {
+            let Some(report) = self.report_of(message).filter(|report| report.persistence != Persistence::Persisted) else { continue };
+            let deadline = message.accepted_at + message.delivery_timeout.unwrap_or(self.limits.delivery_timeout);
+            let at_deadline = report.at >= deadline && !report.text.starts_with("CLOSED") && !report.text.starts_with("PURGED");
+            if !at_deadline || deadline < healed.max(message.accepted_at) + TO_RECOVER || self.truth.mapped.contains(&message.topic) {
+                continue;
+            }
+            let Some(stream) = self.truth.stream_of(&message.topic).filter(|stream| self.truth.lives(stream, healed) && self.truth.lives(stream, deadline)) else {
+                continue;
+            };
+            let other = self.history.rules.named(message.rule, report.at).is_some_and(|named| named != stream);
+            // A full stream refuses for ever, and its gate waits for one that it takes.
+            let of_stream = self.truth.attempts.iter().filter(|attempt| self.truth.stream_of(&attempt.subject) == Some(stream));
+            let refuses = of_stream.flat_map(|attempt| said(self.truth, attempt)).any(|said| said.read > healed && said.told != Told::Ack);
+            if !other && !refuses {
+                return Err(self.story(message, "its time ran out, although its stream takes messages and nothing has been wrong for long"));
+            }
+        }
+        Ok(())
     }
 
     /// The server refused to create a stream, or the permissions did.

@@ -53,7 +53,7 @@ impl World {
         self.staged = attempts;
         for slot in self.handler.core.table.iter().filter(|slot| slot.attempt > 0 && !slot.ephemeral) {
             let known = self.history.stagings.entry(slot.id).or_default();
-            if known.len() < usize::from(slot.attempt) {
+            if known.len() < slot.attempt as usize {
                 known.push(self.now);
             }
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::book::{RuleBook, Seen};
-use super::truth::{Attempt, StoredCopy, Truth};
+use super::truth::{Attempt, StoredCopy, Told, Truth};
 use super::words;
 use crate::error::Persistence;
 
@@ -82,6 +82,8 @@ pub(crate) struct Limits {
     pub(crate) domain: Option<String>,
     /// The first and the longest pause between probes.
     pub(crate) probe_pauses: (u64, u64),
+    /// From here on nothing is wrong, but with what cannot be known.
+    pub(crate) healed_at: u64,
 }
 
 impl Limits {
@@ -90,28 +92,28 @@ impl Limits {
         self.client_pauses.iter().fold(due + self.slack, |latest, &(from, len)| if from <= latest { latest.max(from + len + self.slack) } else { latest })
     }
 
+    /// How many probes may come in this time, one behind the other: each pause is at least half of a fiftieth of the time so far, within its bounds.
+    fn probes_within(&self, time: u64) -> usize {
+        let (least, most) = self.probe_pauses;
+        let (mut at, mut probes) = (0, 1);
+        while at < time {
+            at += ((at / 50).max(least).min(most) / 2).max(1);
+            probes += 1;
+        }
+        probes
+    }
+
     /// What the wall clock says.
     pub(super) fn age(&self, at: u64) -> u64 {
         at + self.suspends.iter().filter(|(from, _)| *from <= at).map(|(_, len)| len).sum::<u64>()
     }
 }
 
-/// Compares a run with the truth. The error is the story of the first promise that was broken.
+/// Compares a run with the truth. The error is the story of each promise that was broken.
 pub(crate) fn check(history: &History, truth: &Truth, limits: &Limits) -> Result<(), String> {
     let case = Case::new(history, truth, limits)?;
-    case.protocol()?;
-    case.one_report_each()?;
-    case.pending_within_limits()?;
-    case.reports_are_true()?;
-    case.nothing_else_is_stored()?;
-    case.one_copy_each()?;
-    case.resends_are_allowed()?;
-    case.attempts_are_few()?;
-    case.questions_are_few()?;
-    case.ends_have_reasons()?;
-    case.in_flight_is_kept()?;
-    case.nothing_new_passes()?;
-    case.order_is_kept()
+    let stories: Vec<String> = Case::PROMISES.iter().filter_map(|promise| promise(&case).err()).collect();
+    if stories.is_empty() { Ok(()) } else { Err(stories.join("\n")) }
 }
 
 /// A run, sorted.
@@ -167,6 +169,23 @@ impl<'a> Case<'a> {
     pub(super) fn copies_of(&self, message: &Message) -> &[&'a StoredCopy] {
         self.copies.get(&message.payload[..]).map_or(&[], Vec::as_slice)
     }
+
+    const PROMISES: [fn(&Self) -> Result<(), String>; 14] = [
+        Self::protocol,
+        Self::one_report_each,
+        Self::pending_within_limits,
+        Self::reports_are_true,
+        Self::nothing_else_is_stored,
+        Self::one_copy_each,
+        Self::resends_are_allowed,
+        Self::attempts_are_few,
+        Self::questions_are_few,
+        Self::ends_have_reasons,
+        Self::nobody_is_stuck,
+        Self::in_flight_is_kept,
+        Self::nothing_new_passes,
+        Self::order_is_kept,
+    ];
 
     fn protocol(&self) -> Result<(), String> {
         self.truth.breaches.first().map_or(Ok(()), |breach| Err(format!("breach of the protocol, {} in all; the first {breach}", self.truth.breaches.len())))
@@ -235,6 +254,22 @@ impl<'a> Case<'a> {
         if self.truth.attempts.len() > limits.max_attempts_total {
             let (all, messages) = (self.truth.attempts.len(), self.history.accepted.len());
             return Err(format!("{all} attempts for {messages} messages, {} are enough", limits.max_attempts_total));
+        }
+        self.truth.storms.iter().try_for_each(|(stream, from, to)| self.storm_is_weathered(stream, *from, *to))
+    }
+
+    /// While a stream answers everything with 10023, what was in flight comes once and probes come alone.
+    fn storm_is_weathered(&self, stream: &str, from: u64, to: u64) -> Result<(), String> {
+        let refused = |attempt: &&Attempt| {
+            attempt.said_by.as_deref() == Some(stream) && attempt.told == Told::Unclear && attempt.processed.is_some_and(|at| from <= at && at < to)
+        };
+        let refused: Vec<&Attempt> = self.truth.attempts.iter().filter(refused).collect();
+        let messages = refused.iter().map(|attempt| &attempt.payload).collect::<BTreeSet<_>>().len();
+        let connections = refused.iter().map(|attempt| attempt.conn).collect::<BTreeSet<_>>().len();
+        let most = messages + connections * self.limits.probes_within(to - from);
+        if refused.len() > most {
+            let (from, to) = (time(from), time(to));
+            return Err(format!("storm: {stream} refused {} attempts of {messages} messages from {from} to {to}, {most} are enough", refused.len()));
         }
         Ok(())
     }

@@ -33,6 +33,7 @@ impl Run {
             waits_for_streams: false,
             domain: None,
             probe_pauses: (S / 100, S),
+            healed_at: 1000 * S,
         };
         let mut run =
             Self { history: History { pending: 3, pending_bytes: 30, rules: RuleBook::of(Some("S")), ..Default::default() }, truth: Truth::default(), limits };

@@ -9,7 +9,7 @@ use super::api;
 use super::frame::{Frame, Parser, Publish, Spanned};
 use super::link::{Link, Note, Output};
 use super::reply::{self, Body, Damage};
-use super::script::{Cut, Fate, Happening, Script, Trouble};
+use super::script::{Cut, Fate, Happening, Phase, Script, Trouble};
 use super::store::{Proposals, Store, StreamSpec};
 use super::truth::{Effect, Ephemeral, Reading, Says, Told, Truth, matches};
 
@@ -94,7 +94,16 @@ enum Event {
 impl Model {
     /// A server without streams.
     pub(crate) fn new(script: Script) -> Self {
-        let truth = Truth { domain: script.domain.clone(), ..Truth::default() };
+        let storm = |phase: &Phase| match &phase.trouble {
+            Trouble::Storm { stream } => Some((stream.clone(), phase.from, phase.to)),
+            _ => None,
+        };
+        let truth = Truth {
+            storms: script.phases.iter().filter_map(storm).collect(),
+            mapped: script.land.ways.iter().map(|way| way.topic.clone()).collect(),
+            domain: script.domain.clone(),
+            ..Truth::default()
+        };
         let (store, abroad) = (Store::default(), Store::default());
         Self { script, store, abroad, truth, sessions: BTreeMap::new(), mail: BTreeMap::new(), mailed: 0, proposals: BTreeMap::new(), quiet_until: 0 }
     }

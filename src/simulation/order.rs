@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::{Case, Message, time};
 use super::truth::{Attempt, Effect, Told};
+use super::words::said;
 
 /// How late a turn may notice what is due, and how late its fence may be followed.
 const NOTICE: u64 = 20_000_000;
@@ -30,11 +31,11 @@ impl<'a> Case<'a> {
     pub(super) fn order_is_kept(&self) -> Result<(), String> {
         let place: BTreeMap<u64, usize> = self.history.accepted.iter().enumerate().map(|(place, message)| (message.id, place)).collect();
         let mut lines: BTreeMap<(&str, u64, u32), Vec<(&Message, u64)>> = BTreeMap::new();
-        let mut seen: BTreeSet<(&str, u64, u64)> = BTreeSet::new();
+        let mut seen: BTreeSet<u64> = BTreeSet::new();
         for copy in self.truth.copies.iter().filter(|copy| !copy.abroad) {
             let Some(message) = self.messages.get(&copy.payload[..]) else { continue };
             // A second copy, which P4 judges, says nothing about the order.
-            if seen.insert((&copy.stream, copy.born, message.id)) {
+            if seen.insert(message.id) {
                 lines.entry((&copy.stream, copy.born, message.thread)).or_default().push((message, copy.at));
             }
         }
@@ -43,7 +44,7 @@ impl<'a> Case<'a> {
             for (n, &(late, _)) in line.iter().enumerate() {
                 let before = line[..n].iter().filter(|(early, _)| place[&early.id] > place[&late.id]);
                 for &(early, at) in before {
-                    if !self.may_overtake(early, late, at, troubled.contains(stream)) {
+                    if !self.may_overtake(early, late, (stream, at), troubled.contains(stream)) {
                         let what = format!("P10: stored behind message {}, which was accepted later", early.id);
                         return Err(self.story(late, &what) + &self.story(early, "The other"));
                     }
@@ -65,8 +66,8 @@ impl<'a> Case<'a> {
         refused.into_iter().filter(takes).collect()
     }
 
-    /// Whether `early`, which was accepted later and stored at this time, may be stored before `late`.
-    fn may_overtake(&self, early: &Message, late: &Message, at: u64, troubled: bool) -> bool {
+    /// Whether `early`, which was accepted later and stored there and then, may be stored before `late`.
+    fn may_overtake(&self, early: &Message, late: &Message, (stream, at): (&str, u64), troubled: bool) -> bool {
         let rules = &self.history.rules;
         if early.rule == late.rule && rules.is_strict(late.rule, late.accepted_at, at) {
             return false;
@@ -79,9 +80,30 @@ impl<'a> Case<'a> {
         if self.attempts_of(late).iter().any(failed) {
             return true;
         }
+        // That nobody took it may be this topic's trouble alone, where the rule names no stream.
+        let alone = rules.named(late.rule, late.accepted_at).is_none() && late.topic != early.topic;
+        if alone && self.nobody_took(&late.topic, at) {
+            return true;
+        }
         let sent = self.stagings(early).first().copied().unwrap_or(0);
+        // Its rule names a stream that was still to be asked for.
+        let waited = || !self.history.accepted.iter().any(|other| other.rule == late.rule && self.stagings(other).first().is_some_and(|at| *at < sent));
+        if early.rule != late.rule && waited() {
+            return true;
+        }
         let known = self.known_stream(late.rule, sent);
-        troubled && (known.is_none() || known != self.known_stream(early.rule, sent))
+        match known {
+            // Nobody can tell that they go to one stream.
+            _ if known != self.known_stream(early.rule, sent) => true,
+            Some(known) => known != stream,
+            None => troubled,
+        }
+    }
+
+    /// Whether a 503 to this topic was read before this time.
+    fn nobody_took(&self, topic: &str, at: u64) -> bool {
+        let to_topic = self.truth.attempts.iter().filter(|attempt| attempt.subject == topic);
+        to_topic.flat_map(|attempt| said(self.truth, attempt)).any(|said| said.told == Told::Refused && said.stream.is_none() && said.read < at)
     }
 
     /// P10: a refused message is overtaken by what was in flight behind it, a silent one by what was sent until that was noticed; by nothing new.

@@ -4,7 +4,7 @@ use super::check::Limits;
 use super::reply::ApiError;
 use super::rng::Rng;
 use super::scene::Twist;
-use super::script::{MS, Scene, Script, Timing};
+use super::script::{Fault, MS, Scene, Script, Timing};
 use super::store::StreamSpec;
 use crate::config::Config;
 
@@ -119,17 +119,12 @@ impl Plan {
                 outbox: 15_000 * MS,
                 client_pauses: Vec::new(),
                 suspends: Vec::new(),
-                max_attempts: if long && max_attempts == 0 {
-                    20_000
-                } else if max_attempts == 0 {
-                    1_000
-                } else {
-                    max_attempts
-                },
+                max_attempts: if max_attempts == 0 { 1_000 } else { max_attempts },
                 max_attempts_total: usize::MAX,
                 waits_for_streams: on_no_stream == "wait",
                 domain: None,
                 probe_pauses: (backoff * MS / 4, backoff_max * MS),
+                healed_at: 0,
             },
             config,
         };
@@ -146,6 +141,9 @@ impl Plan {
             plan.script.refuse_create = Some(ApiError::new(500, 10074, "replicas > 1 not supported in non-clustered mode"));
         }
         plan.twist_script(&mut twisting);
+        // A choppy network may stay behind for ever.
+        let choppy = plan.script.odds.get(&Fault::Choppy).is_some_and(|odds| *odds > 0);
+        plan.limits.healed_at = if choppy { u64::MAX / 2 } else { plan.script.ends() };
         plan.limits.client_pauses = plan.script.client_pauses.clone();
         plan
     }
@@ -195,6 +193,8 @@ impl Plan {
             self.config.set_topic("news.>", "mode", "ephemeral").expect("a rule of the plan");
             self.ephemeral = Some("news.today".into());
         }
-        named_all && !self.has(Twist::WideRule)
+        // With rules that name none, an ack of another stream counts.
+        let adds_rules = [Twist::WideRule, Twist::SharedStream, Twist::RuleChanges].iter().any(|twist| self.has(*twist));
+        named_all && !adds_rules
     }
 }

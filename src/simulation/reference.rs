@@ -137,6 +137,7 @@ fn run(seed: u64, mistake: Mistake) -> Result<Profile, String> {
         waits_for_streams: false,
         domain: None,
         probe_pauses: (50 * MS, 50 * MS),
+        healed_at: u64::MAX / 2,
     };
     check(&publisher.history, &publisher.model.truth, &limits).map(|()| profile).map_err(|story| format!("seed {seed}, {profile:?}: {story}"))
 }

@@ -105,6 +105,14 @@ impl Plan {
         if self.has(Twist::ManyStreams) {
             self.add_streams();
         }
+        if self.has(Twist::LongOutage) {
+            if !self.streams.iter().any(|spec| spec.name == "S0") {
+                self.streams.push(StreamSpec { duplicate_window: self.limits.duplicate_window, ..StreamSpec::new("S0", &["s0.>"]) });
+            }
+            self.config.set("max_attempts", "0").expect("an option of the plan");
+            self.limits.max_attempts = 20_000;
+            self.close_at = u64::MAX;
+        }
         if self.has(Twist::Mapped)
             && let Some(spec) = self.streams.first_mut()
         {
@@ -199,8 +207,11 @@ impl Plan {
                     }
                 }
                 Twist::Storm => {
-                    let (from, to) = stretch(rng, heal_at, 4_000 * MS);
-                    self.strike(from, to, Trouble::Storm { stream: "S0".into() });
+                    let from = rng.below(BUSY / 2);
+                    self.strike(from, from + rng.between(MS, 2 * BUSY), Trouble::Storm { stream: "S0".into() });
+                    if rng.chance(300) {
+                        self.messages = 400;
+                    }
                 }
                 Twist::Elections => {
                     for _ in 0..rng.between(1, 2) {
@@ -210,7 +221,7 @@ impl Plan {
                 }
                 Twist::LongOutage => {
                     let stream = "S0".to_string();
-                    self.strike(rng.below(BUSY), 560_000 * MS, Trouble::Leaderless { stream });
+                    self.strike(rng.below(BUSY / 20), 560_000 * MS, Trouble::Leaderless { stream });
                 }
                 Twist::RuleChanges => self.draw_changes(rng),
                 Twist::WideRule | Twist::SharedStream | Twist::ManyStreams => {}

@@ -384,6 +384,13 @@ impl Script {
         self.trouble(now, |t| matches!(t, Trouble::Denied { pattern } if matches(pattern, subject))).is_some()
     }
 
+    /// When everything that ends is over.
+    pub(crate) fn ends(&self) -> u64 {
+        let phases = self.phases.iter().map(|phase| phase.to).filter(|&to| to < u64::MAX);
+        let liars = self.land.liars.iter().map(|liar| liar.to).filter(|&to| to < u64::MAX);
+        phases.chain(liars).chain(self.happenings.iter().map(|(at, _)| *at)).chain([self.heal_at]).max().unwrap_or(0)
+    }
+
     pub(crate) fn storm(&self, now: u64, name: &str) -> bool {
         self.trouble(now, |t| matches!(t, Trouble::Storm { stream } if stream == name)).is_some()
     }

@@ -23,6 +23,10 @@ pub(crate) struct Truth {
     pub(crate) windows: BTreeMap<String, Vec<(u64, u64)>>,
     /// When the client dialled each connection.
     pub(crate) opened: BTreeMap<u64, u64>,
+    /// Streams that answered everything with 10023, from when to when.
+    pub(crate) storms: Vec<(String, u64, u64)>,
+    /// Topics that are not stored under their own name, or not always.
+    pub(crate) mapped: Vec<String>,
     /// The domain that the streams' acknowledgements name.
     pub(crate) domain: Option<String>,
     /// PINGs of the server that the client had ten seconds to answer and did not.

@@ -51,7 +51,8 @@ impl Case<'_> {
                 let earlier = sent[..n].iter().enumerate().filter(|(m, other)| n - m < 50 || !matches!(other.told, Told::Refused | Told::Denied));
                 for (_, other) in earlier {
                     if let Some(wrong) = self.forbidden(message, other, attempt) {
-                        return Err(self.story(message, &format!("{wrong} (the attempt at {})", time(attempt.first_byte))));
+                        let (at, window) = (time(attempt.first_byte), time(self.believed_window(message, attempt)));
+                        return Err(self.story(message, &format!("{wrong} (the attempt at {at}; the window may be believed to be {window})")));
                     }
                 }
             }
@@ -124,10 +125,11 @@ impl Case<'_> {
             told |= read && question.says == Says::Exists;
             deaf |= read && question.says != Says::Exists;
         }
-        let waited = asked_at.is_some_and(|asked| at >= asked + SECOND);
+        let waited = asked_at.is_some_and(|asked| at + self.limits.slack >= asked + SECOND);
         let since = if told || !(deaf || waited) { opened } else { 0 };
-        let known = self.windows(stream, since, at).max();
-        if told { known.unwrap_or(self.limits.duplicate_window) } else { known.unwrap_or(0).max(if since == 0 { self.limits.duplicate_window } else { 0 }) }
+        let assumed = self.limits.duplicate_window;
+        let known = self.windows(stream, since, at).max().unwrap_or(assumed);
+        if since == 0 && !told { known.max(assumed) } else { known }
     }
 
     /// What a stream's window is is asked again after each reconnect: not of all streams at once.

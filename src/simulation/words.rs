@@ -73,7 +73,7 @@ impl Case<'_> {
             Persistence::Persisted if report.seq != 0 && !copies.iter().copied().any(|copy| is_reported(&copy)) => {
                 "P2: reported with another message's sequence, or another stream's"
             }
-            Persistence::Persisted if report.duplicate && copies.iter().all(|copy| !copy.abroad) => {
+            Persistence::Persisted if report.duplicate && !self.may_be_flagged(message, named) => {
                 "P2: flagged as a duplicate, although only its own attempts carry its id"
             }
             Persistence::Persisted if acked.is_none_or(|at| at > report.at) => "P2: reported PERSISTED before any ack was read",
@@ -87,6 +87,12 @@ impl Case<'_> {
             _ => return None,
         };
         Some(wrong)
+    }
+
+    /// What others say may be believed where the rule names no stream: then an earlier attempt counts as not stored, and the flag is right.
+    fn may_be_flagged(&self, message: &Message, named: Option<&str>) -> bool {
+        let others = self.attempts_of(message).iter().any(|attempt| !attempt.words.is_empty());
+        (named.is_none() && others) || self.copies_of(message).iter().any(|copy| copy.abroad)
     }
 
     /// Whether this copy makes the message stored: it is in the stream that the rule names, in the domain that is asked; in any, if the rule names none.
@@ -104,7 +110,7 @@ impl Case<'_> {
             Effect::Stored { stream, seq } if !copy.abroad => (stream, *seq) == (&copy.stream, copy.seq),
             _ => attempt.conn == copy.conn && attempt.processed == Some(copy.at),
         };
-        let believable = |said: &super::words::Said<'_>| {
+        let believable = |said: &Said<'_>| {
             let Some(stream) = said.stream else { return false };
             said.told == Told::Refused && said.read <= report.at && self.seen.before(message.rule, said.read).all(|seen| seen == stream)
         };

@@ -195,6 +195,10 @@ impl Wire for MemoryWire {
         self.fences += 1;
     }
 
+    fn part(&mut self) {
+        self.fences += 1;
+    }
+
     fn ask(&mut self, ask: u32, question: &Question) {
         let name = match question {
             Question::WhoTakes { .. } | Question::WhoTakesHere { .. } => "MEMORY".to_owned(),

@@ -6,6 +6,7 @@
 pub(crate) mod memory;
 pub(crate) mod nats;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::error::{Error, Status};
@@ -108,6 +109,27 @@ pub(crate) enum StreamAnswer {
     Unavailable { text: String },
 }
 
+/// What permissions refused of the frames under one mark. It is complete: none of these frames can be refused later.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Denials {
+    /// So many frames were refused, whatever the server called them.
+    pub(crate) total: u32,
+    /// What it called them: their topics; or what an account's mappings make of these. An empty name stands for those that have none.
+    pub(crate) names: HashMap<Box<str>, Named>,
+    /// So many frames under the mark have no answer but a refusal: the ephemeral ones.
+    pub(crate) silent: u32,
+}
+
+/// The refusals under one name.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    pub(crate) count: u32,
+    /// So many names came before it.
+    pub(crate) place: u32,
+    /// The server's words.
+    pub(crate) said: Box<str>,
+}
+
 /// Why an epoch ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Loss {
@@ -168,8 +190,8 @@ pub(crate) trait Receiver {
     fn verdict(&mut self, token: Token, verdict: Verdict<'_>);
     /// Everything up to and including `mark` was read by the server.
     fn fenced(&mut self, epoch: u32, mark: u64);
-    /// `refusals` of the frames to `topic` under `mark` were refused by permissions; no more can follow for that mark.
-    fn denied(&mut self, topic: &str, epoch: u32, mark: u64, refusals: u32);
+    /// Permissions refused some of the messages under `mark`. Told before that mark is [`fenced`](Self::fenced).
+    fn denied(&mut self, epoch: u32, mark: u64, denials: Denials);
     /// The answer to question number `ask`.
     fn answer(&mut self, ask: u32, answer: StreamAnswer);
     /// Something happened that operators want to know.
@@ -199,7 +221,9 @@ pub(crate) trait Wire {
     fn stage(&mut self, slot: &mut Slot);
     /// Makes sure that a fence follows everything staged so far.
     fn fence(&mut self);
-    /// Sends a question.
+    /// Puts a fence here: what is staged next is under another mark than what was staged before.
+    fn part(&mut self);
+    /// Sends a question, under a mark of its own.
     fn ask(&mut self, ask: u32, question: &Question);
     /// Ends the connection of this epoch.
     fn give_up(&mut self, epoch: u32, why: &str, receiver: &mut impl Receiver);

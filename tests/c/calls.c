@@ -3,20 +3,6 @@
 
 #include <poll.h>
 
-/* The one report of a batch. */
-static const ackbus_report *only(const ackbus_reports *batch)
-{
-    size_t count = 0, stride = 0;
-    const ackbus_report *report = ackbus_reports_data(batch, &count, &stride);
-    CHECK(count == 1 && stride >= sizeof(ackbus_report));
-    return ackbus_report_at(report, stride, 0);
-}
-
-static bool is_text(ackbus_str str, const char *text)
-{
-    return str.len == strlen(text) && memcmp(str.data, text, str.len + 1) == 0; /* with its NUL byte */
-}
-
 static void versions_and_names(void)
 {
     char text[32];
@@ -26,6 +12,9 @@ static void versions_and_names(void)
     IS(ACKBUS_ERR_ABI_MISMATCH, ackbus_check_abi_(ACKBUS_ABI_VERSION + 1, sizeof(ackbus_message), sizeof(ackbus_report), sizeof(ackbus_stats)));
     IS(ACKBUS_ERR_ABI_MISMATCH, ackbus_check_abi_(ACKBUS_ABI_VERSION, sizeof(ackbus_message), sizeof(ackbus_report) + 8, sizeof(ackbus_stats)));
     IS(ACKBUS_ERR_ABI_MISMATCH, ackbus_check_abi_(ACKBUS_ABI_VERSION, sizeof(ackbus_message), sizeof(ackbus_report), 0));
+    /* A program that was compiled when reports had no domain. */
+    IS(ACKBUS_OK, ackbus_check_abi_(ACKBUS_ABI_VERSION, sizeof(ackbus_message), offsetof(ackbus_report, domain), sizeof(ackbus_stats)));
+    IS(ACKBUS_ERR_ABI_MISMATCH, ackbus_check_abi_(ACKBUS_ABI_VERSION, sizeof(ackbus_message), offsetof(ackbus_report, domain) - 8, sizeof(ackbus_stats)));
     CHECK(strcmp(ackbus_status_name(ACKBUS_OK), "OK") == 0 && strcmp(ackbus_status_name(ACKBUS_ERR_INTERNAL), "INTERNAL") == 0);
     CHECK(strlen(ackbus_status_text(ACKBUS_ERR_FORKED)) > 10);
     CHECK(ackbus_status_is_retriable(ACKBUS_ERR_QUEUE_FULL) && !ackbus_status_is_retriable(ACKBUS_ERR_CLOSED) && !ackbus_status_is_retriable(ACKBUS_OK));
@@ -92,6 +81,7 @@ static void polled_reports(void)
     CHECK(report->status == ACKBUS_OK && report->persistence == ACKBUS_PERSISTED && report->flags == 0 && report->server_code == 0);
     CHECK(report->attempts == 1 && report->latency_ns > 0 && report->reserved == 0);
     CHECK(is_text(report->topic, "orders.created") && is_text(report->msg_id, "order-1") && report->stream.len > 0 && is_text(report->text, ""));
+    CHECK(is_text(report->domain, ""));
     CHECK(report->payload_len == 8 && memcmp(report->payload, "{\"id\":1}", 8) == 0);
     ackbus_reports_free(batch);
 }

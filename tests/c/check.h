@@ -74,6 +74,20 @@ static inline ackbus_publisher *connect_and_free(ackbus_config *config)
     return bus;
 }
 
+/* The one report of a batch. */
+static inline const ackbus_report *only(const ackbus_reports *batch)
+{
+    size_t count = 0, stride = 0;
+    const ackbus_report *report = ackbus_reports_data(batch, &count, &stride);
+    CHECK(count == 1 && stride >= sizeof(ackbus_report));
+    return ackbus_report_at(report, stride, 0);
+}
+
+static inline bool is_text(ackbus_str str, const char *text)
+{
+    return str.len == strlen(text) && memcmp(str.data, text, str.len + 1) == 0; /* with its NUL byte */
+}
+
 static inline ackbus_status publish_text(ackbus_publisher *bus, const char *topic, const char *text)
 {
     return ackbus_publisher_publish(bus, topic, strlen(topic), text, strlen(text), 0, NULL, NULL);

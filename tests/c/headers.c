@@ -1,4 +1,4 @@
-/* Publishes messages with headers and ids, singly and as a batch; the driver compares what the stream holds.
+/* Publishes messages with headers and ids, singly and as a batch; the driver compares what the stream holds. The server belongs to the domain hub.
  *
  *   headers URL */
 #include "check.h"
@@ -37,7 +37,10 @@ int main(int argc, char **argv)
     messages[2].expected_last_subject_seq = 0;
     messages[2].flags = ACKBUS_MSG_EXPECTED_LAST_SEQ | ACKBUS_MSG_EXPECTED_LAST_SUBJECT_SEQ;
     ERR(ACKBUS_OK, ackbus_publisher_flush(bus, -1, &error));
-    ERR(ACKBUS_OK, ackbus_publisher_publish_wait(bus, &messages[2], -1, NULL, &error));
+    ackbus_reports *outcome = NULL;
+    ERR(ACKBUS_OK, ackbus_publisher_publish_wait(bus, &messages[2], -1, &outcome, &error));
+    CHECK(is_text(only(outcome)->stream, "HEADERS") && is_text(only(outcome)->domain, "hub"));
+    ackbus_reports_free(outcome);
 
     /* Each expectation reaches the server: one that does not hold is refused. */
     ackbus_message wrong = messages[2];
@@ -52,7 +55,9 @@ int main(int argc, char **argv)
     ERR(ACKBUS_ERR_WRONG_EXPECTATION, ackbus_publisher_publish_wait(bus, &wrong, -1, NULL, &error));
     wrong.flags = 0;
     wrong.expected_stream = ackbus_str_of("ANOTHER");
-    ERR(ACKBUS_ERR_WRONG_EXPECTATION, ackbus_publisher_publish_wait(bus, &wrong, -1, NULL, &error));
+    ERR(ACKBUS_ERR_WRONG_EXPECTATION, ackbus_publisher_publish_wait(bus, &wrong, -1, &outcome, &error));
+    CHECK(is_text(only(outcome)->stream, "") && is_text(only(outcome)->domain, ""));
+    ackbus_reports_free(outcome);
 
     ERR(ACKBUS_OK, ackbus_publisher_close(bus, -1, &error));
     IS(ACKBUS_OK, ackbus_publisher_free(bus));

@@ -21,8 +21,8 @@ pub(crate) fn in_words(report: &Report<'_>) -> Value {
     let flags: Vec<&str> = names.iter().filter(|(bit, _)| report.flags() & bit != 0).map(|(_, name)| *name).collect();
     json!({
         "tag": report.tag(), "status": report.status().name(), "persistence": persistence, "flags": flags, "server_code": report.server_code(),
-        "attempts": report.attempts(), "stream": report.stream(), "stream_seq": report.stream_seq(), "msg_id": report.msg_id(), "topic": report.topic(),
-        "payload": String::from_utf8_lossy(report.payload()), "text": report.text(),
+        "attempts": report.attempts(), "stream": report.stream(), "domain": report.domain(), "stream_seq": report.stream_seq(), "msg_id": report.msg_id(),
+        "topic": report.topic(), "payload": String::from_utf8_lossy(report.payload()), "text": report.text(),
     })
 }
 

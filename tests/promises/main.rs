@@ -10,6 +10,7 @@ mod ending;
 mod interrupts;
 mod polling;
 mod refusals;
+mod room;
 mod stress;
 mod waiting;
 mod window;

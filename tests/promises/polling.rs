@@ -15,7 +15,7 @@ const NOW: Option<Duration> = Some(Duration::ZERO);
 
 /// What poll(2) says of the wake fd, now or within `limit`.
 #[allow(unsafe_code, reason = "a descriptor is a number in this interface, as its users' event loops want it")]
-fn readable(bus: &Publisher, limit: PollTimeout) -> bool {
+pub(crate) fn readable(bus: &Publisher, limit: PollTimeout) -> bool {
     // SAFETY: the descriptor lives as long as the publisher, which is borrowed for longer than this.
     let fd = unsafe { BorrowedFd::borrow_raw(bus.wake_fd().unwrap()) };
     poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], limit).unwrap() == 1

@@ -54,7 +54,7 @@ fn a_topic_without_a_stream_is_told_at_once_and_holds_nobody() {
 }
 
 #[test]
-fn a_named_stream_that_is_missing_is_told_before_anything_is_sent() {
+fn a_named_stream_that_is_missing_is_told_at_once_and_one_message_tries() {
     let server = Server::start();
     let reader = Reader::connect(&server.url());
     reader.create_stream("OTHER", &["other.>"]);
@@ -64,7 +64,9 @@ fn a_named_stream_that_is_missing_is_told_before_anything_is_sent() {
     let books = bus.finish();
     books.persisted(&good);
     books.ended(&lost, (Status::NoStream, Persistence::NotPersisted, 10059));
-    assert!(books.of(&lost).all(|seen| seen.attempts == 0 && seen.text.contains("\"ORDERS\"")), "{:?}", books.reports[&lost[0]]);
+    assert!(books.of(&lost).all(|seen| seen.text.contains("there is no stream \"ORDERS\"")), "{:?}", books.reports[&lost[0]]);
+    // The stream could be behind an import, where this server does not see it.
+    assert!(books.reports[&lost[0]].attempts == 1 && books.of(&lost[1..]).all(|seen| seen.attempts == 0), "{:?}", books.reports[&lost[0]]);
     books.compare(&reader, &["OTHER"]);
 }
 
@@ -118,7 +120,7 @@ fn messages_wait_for_a_stream_when_they_shall() {
     assert_eq!(books.events.iter().filter(|event| event.kind == EventKind::GateHeld).count(), 2, "each gate tells once: {:?}", books.events);
     assert_eq!(books.events.iter().filter(|event| event.kind == EventKind::GateOpened).count(), 2, "{:?}", books.events);
     assert_eq!(books.stats.gates_held, 2);
-    assert!(books.of(&named).all(|seen| seen.attempts == 1), "what waits for a check is not sent");
+    assert!(books.of(&named[1..]).all(|seen| seen.attempts == 1), "what waits behind the one that tries is not sent");
     assert!(books.of(&any[2..]).all(|seen| seen.attempts <= 3), "what waits behind a held gate is not sent again and again");
     for (stream, ids) in [("ORDERS", named), ("EVENTS", any)] {
         let stored = reader.read_all(stream);
@@ -135,7 +137,7 @@ fn the_deadline_of_a_message_that_waited_for_its_stream_says_so() {
     let lost = bus.series("orders.created", 10);
     let books = bus.finish();
     books.ended(&lost, (Status::NoStream, Persistence::NotPersisted, 10059));
-    assert!(books.of(&lost).all(|seen| seen.attempts == 0 && seen.text.contains("there is no stream \"ORDERS\"")), "{:?}", books.reports[&lost[0]]);
+    assert!(books.of(&lost[1..]).all(|seen| seen.attempts == 0 && seen.text.contains("there is no stream \"ORDERS\"")), "{:?}", books.reports[&lost[1]]);
 }
 
 #[test]
@@ -325,11 +327,10 @@ fn a_server_without_jetstream_is_tried_until_the_deadline() {
     let named = bus.series("orders.created", 100);
     let any = bus.series("events.created", 100);
     let books = bus.finish();
-    books.ended(&named, (Status::Unavailable, Persistence::NotPersisted, 0));
-    assert!(books.of(&named).all(|seen| seen.attempts == 0));
     // That nobody answers may be an election: those that were sent say that nobody took them, those behind them that they waited.
-    for seen in books.of(&any) {
+    for seen in books.of(&any).chain(books.of(&named)) {
         let expected = if seen.attempts > 0 { NO_STREAM } else { (Status::Unavailable, Persistence::NotPersisted, 0) };
-        assert!(seen.verdict() == expected && seen.text.contains("no stream took"), "{seen:?}");
+        let says_why = seen.attempts == 0 || seen.text.contains("nobody answers JetStream here: it is not enabled");
+        assert!(seen.verdict() == expected && says_why, "{seen:?}");
     }
 }

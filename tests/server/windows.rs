@@ -199,7 +199,8 @@ fn a_thousand_windows_are_asked_for_a_few_at_a_time() {
         for n in 0..MANY {
             bus.publish(&format!("s.{n}"), format!("second {n}"));
         }
-        wait_for("all attempts", PATIENCE, || (bus.publisher().stats().attempts == 2 * MANY as u64).then_some(()));
+        // Out, and so in doubt when the connection is lost.
+        wait_for("the second messages to leave", PATIENCE, || (bus.publisher().stats().attempts >= 2 * MANY as u64).then_some(()));
         let (up, up_most, up_asked) = (Arc::clone(&open), Arc::clone(&most), Arc::clone(&asked));
         proxy.filter_up(move |verb, frame| {
             if verb == Verb::Connect {

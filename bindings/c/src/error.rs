@@ -133,6 +133,18 @@ pub unsafe extern "C" fn ackbus_error_server_code(error: *const ackbus_error) ->
     guard_or(0, || Ok(call.shared(error)?.error.server_code()))
 }
 
+/// Of `ACKBUS_ERR_QUEUE_FULL`: what the publish waits for. 0: room in the window. Another number: room in the share of a stream that is held (`gate_share`); it is
+/// the same for all that wait for the same share. A program with waiting lines of its own keeps one for each number: those behind 0 go in the order of their
+/// coming, and no line holds up another. 0 for other errors, and for NULL.
+///
+/// Threads: any. Cannot fail.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ackbus_error_held_by(error: *const ackbus_error) -> u64 {
+    // SAFETY: C keeps the header's rules for this call.
+    let call = unsafe { Call::from_c() };
+    guard_or(0, || Ok(call.shared(error)?.error.held_by()))
+}
+
 /// Whether the same call may succeed later. It speaks of the call, not of a message: whether a message may be published again is told by
 /// `ackbus_report.persistence`.
 ///

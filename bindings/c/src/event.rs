@@ -27,7 +27,7 @@ pub const ACKBUS_EVENT_SERVERS_DISCOVERED: i32 = 6;
 pub const ACKBUS_EVENT_STREAM_CREATED: i32 = 7;
 /// A rule's stream exists with another configuration, and is used as it is. `text` = the stream and the differences.
 pub const ACKBUS_EVENT_STREAM_DIFFERS: i32 = 8;
-/// The stream's retention or limits can make it forget ids inside the duplicate window, so a resend may store a second copy (P4). `text`.
+/// The stream may forget ids inside the duplicate window, by its retention or limits: a resend may store a second copy (P4). Or that window is too short. `text`.
 pub const ACKBUS_EVENT_STREAM_RISK: i32 = 9;
 /// The stream's duplicate window could not be read; `assume_duplicate_window_ms` is used (P4). `topic` = the rule's pattern, `text`.
 pub const ACKBUS_EVENT_WINDOW_UNKNOWN: i32 = 10;

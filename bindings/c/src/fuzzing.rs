@@ -333,7 +333,7 @@ fn reports(accepted: usize) {
         let call = unsafe { Call::from_c() };
         for report in call.slice(first, count, "reports").expect("reports") {
             assert!(!shown(report.topic).is_empty());
-            for text in [report.msg_id, report.stream, report.text] {
+            for text in [report.msg_id, report.stream, report.text, report.domain] {
                 shown(text);
             }
             call.slice::<u8>(report.payload.cast(), report.payload_len, "payload").expect("a payload");

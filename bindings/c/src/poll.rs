@@ -76,6 +76,11 @@ fn at_least_one(max: usize) -> Result<usize> {
 /// A file descriptor for poll, epoll or an event loop. It is readable while reports or events wait, or when there is room again after an
 /// `ACKBUS_ERR_QUEUE_FULL`. Level-triggered: only `ackbus_publisher_poll` and `ackbus_publisher_poll_events` clear it.
 ///
+/// Room: as soon as one of the publishes that got `ACKBUS_ERR_QUEUE_FULL` would be let in, be it that a place or bytes are free, a share (`gate_share`), or that a
+/// gate opened; also when the publisher was closed or its rules changed. `ackbus_reports_has_room` of the next batch says so, once. Then try again what was refused:
+/// all of it, in the order of its coming, up to the first that is refused with `ackbus_error_held_by` 0; one that waits for a share (another number) holds up
+/// those with the same number only. What is refused again is told again. What is not tried again is not told again.
+///
 /// Ownership: the publisher's; do not read, write or close it. It ends with `ackbus_publisher_free`. Threads: any.
 /// Returns -1 if a report callback is set, and after an error.
 #[unsafe(no_mangle)]

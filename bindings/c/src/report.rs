@@ -68,6 +68,8 @@ pub struct ackbus_report {
     pub stream: ackbus_str,
     /// What happened, in words; empty if all went well.
     pub text: ackbus_str,
+    /// The JetStream domain of the stream, as the server named it; empty if it named none, and unless persisted.
+    pub domain: ackbus_str,
 }
 
 impl ackbus_report {
@@ -93,6 +95,7 @@ impl ackbus_report {
             msg_id: ackbus_str::of_terminated(report.msg_id_nul()),
             stream: ackbus_str::of_terminated(report.stream_nul()),
             text: ackbus_str::of_terminated(report.text_nul()),
+            domain: ackbus_str::of_terminated(report.domain_nul()),
         }
     }
 }

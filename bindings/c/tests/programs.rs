@@ -76,7 +76,7 @@ fn a_program_may_end_without_closing() {
 
 #[test]
 fn headers_ids_and_expectations_reach_the_stream() {
-    let server = Server::start();
+    let server = Server::options().jetstream("domain: hub").start();
     run(Command::new(compile("tests/c/headers.c", C11)).arg(server.url())).succeeded();
     let stored = Reader::connect(&server.url()).read_all("HEADERS");
     assert_eq!(stored.len(), 5);

@@ -12,28 +12,18 @@ import asyncio
 import inspect
 import math
 import warnings
-from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self, Unpack, overload
+from typing import Any, Literal, Self, Unpack, overload
 
 from . import _exit, _logging, _native, _options
 from ._figures import Info, Stats
+from ._line import WINDOW, Line, Waiting
 from ._native import Ack, Event, Report
 from ._options import MessageOptions, Payload, Seconds
 from ._publisher import info_of, repr_of, settings, stats_of
 
 __all__ = ["Publisher", "connect"]
-
-
-class _Waiting(NamedTuple):
-    """A message that waits for room."""
-
-    entered: asyncio.Future[None]
-    future: asyncio.Future[Ack]
-    topic: str
-    payload: Payload
-    more: MessageOptions
 
 
 class Publisher:
@@ -47,7 +37,7 @@ class Publisher:
         self._loop = loop
         self._stall_wait = stall_wait
         self._on_event = on_event
-        self._queue: deque[_Waiting] = deque()
+        self._queue = Line()
         self._descriptor: int | None = native.wake_fd()
         loop.add_reader(self._descriptor, self._drain)
 
@@ -66,9 +56,14 @@ class Publisher:
         room within ``stall_wait``, or at once with ``on_full="fail"``: the message was not accepted.
         """
         future: asyncio.Future[Ack] = self._loop.create_future()
-        # Whoever waits goes first.
-        if self._queue or self._native.try_submit(future, topic, payload, more, False) is None:
-            await self._wait_for_room(future, topic, payload, more)
+        # Whoever waits goes first, unless it waits for a share of another stream.
+        held_by = WINDOW
+        if not self._queue or self._queue.lets_pass(topic):
+            number = self._native.try_submit(future, topic, payload, more, False)
+            if number > 0:
+                return future
+            held_by = -1 - number
+        await self._wait_for_room(future, topic, payload, more, held_by)
         return future
 
     def submit_nowait(self, topic: str, payload: Payload = b"", **more: Unpack[MessageOptions]) -> asyncio.Future[Ack]:
@@ -196,25 +191,26 @@ class Publisher:
         for event in self._native.drain_events():
             if self._on_event is not None:
                 self._guarded(self._on_event, event)
-        while self._queue and self._enter(self._queue[0]):
-            self._queue.popleft()
+        if self._queue:
+            self._queue.admit(self._enter)
         if not more:
             self._let_go()
 
-    def _enter(self, waiting: _Waiting) -> bool:
-        """Whether this one waits no longer."""
+    def _enter(self, waiting: Waiting) -> int | None:
+        """What this one waits for; ``None``: it waits no longer."""
         if waiting.entered.done():
-            return True
+            return None
         try:
-            if self._native.try_submit(waiting.future, waiting.topic, waiting.payload, waiting.more, False) is None:
-                return False
+            number = self._native.try_submit(waiting.future, waiting.topic, waiting.payload, waiting.more, False)
         except Exception as error:
             waiting.entered.set_exception(error)
-        else:
-            waiting.entered.set_result(None)
-        return True
+            return None
+        if number < 0:
+            return -1 - number
+        waiting.entered.set_result(None)
+        return None
 
-    async def _wait_for_room(self, future: asyncio.Future[Ack], topic: str, payload: Payload, more: MessageOptions) -> None:
+    async def _wait_for_room(self, future: asyncio.Future[Ack], topic: str, payload: Payload, more: MessageOptions, held_by: int) -> None:
         limit = _seconds(more.get("stall_wait"), self._stall_wait)
         if limit <= 0:
             self._native.try_submit(future, topic, payload, more, True)
@@ -222,8 +218,8 @@ class Publisher:
         if not isinstance(payload, bytes | str):
             # The caller may change a buffer while the message waits.
             payload = bytes(memoryview(payload))
-        waiting = _Waiting(self._loop.create_future(), future, topic, payload, more)
-        self._queue.append(waiting)
+        waiting = Waiting(self._loop.create_future(), future, topic, payload, more)
+        self._queue.append(waiting, held_by)
         try:
             async with asyncio.timeout(None if limit == math.inf else limit):
                 await waiting.entered
@@ -237,6 +233,8 @@ class Publisher:
                 self._native.try_submit(future, topic, payload, more, True)
             else:
                 waiting.entered.result()
+        finally:
+            self._queue.leave(waiting, self._enter)
 
     async def _aside(self, call: Callable[[Any], None], timeout: Seconds | None) -> None:
         """A call that waits, on a thread of the loop's executor. The loop goes on, and with it what the call waits for."""
@@ -252,8 +250,7 @@ class Publisher:
         if self._descriptor is not None:
             self._loop.remove_reader(self._descriptor)
             self._descriptor = None
-        while self._queue:
-            self._enter(self._queue.popleft())
+        self._queue.end(self._enter)
 
 
 class _Connecting(Awaitable[Publisher]):

@@ -38,6 +38,9 @@ pub(crate) struct Ack {
     /// The stream that stored it; empty for an ephemeral topic.
     #[pyo3(get)]
     stream: String,
+    /// The JetStream domain of that stream, as the server named it; empty if it named none.
+    #[pyo3(get)]
+    domain: String,
     flags: u32,
     /// How many times it was sent.
     #[pyo3(get)]
@@ -55,6 +58,7 @@ impl Ack {
             id: report.id(),
             seq: report.stream_seq(),
             stream: report.stream().to_owned(),
+            domain: report.domain().to_owned(),
             flags: report.flags(),
             attempts: report.attempts(),
             latency_ns: report.latency_ns(),
@@ -110,14 +114,16 @@ pub(crate) struct Report {
     #[pyo3(get)]
     attempts: u32,
     latency_ns: u64,
-    /// Topic, payload, Msg-Id, stream and text behind each other: one allocation, and the slot is free when the handler returns, whatever it keeps.
+    /// Topic, payload, Msg-Id, stream, text and domain behind each other: one allocation, and the slot is free when the handler returns, whatever it keeps.
     bytes: Box<[u8]>,
-    ends: [usize; 5],
+    ends: [usize; 6],
 }
 
 impl Report {
     pub(crate) fn new(report: &ackbus::Report<'_>, tag: Option<Py<PyAny>>) -> Self {
-        let parts = [report.topic().as_bytes(), report.payload(), report.msg_id().as_bytes(), report.stream().as_bytes(), report.text().as_bytes()];
+        let texts = [report.topic(), report.msg_id(), report.stream(), report.text(), report.domain()];
+        let [topic, msg_id, stream, text, domain] = texts.map(str::as_bytes);
+        let parts = [topic, report.payload(), msg_id, stream, text, domain];
         let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
         let ends = parts.map(|part| {
             bytes.extend_from_slice(part);
@@ -190,6 +196,12 @@ impl Report {
     #[getter]
     fn text(&self) -> &str {
         self.text_part(4)
+    }
+
+    /// The JetStream domain of the stream, as the server named it; empty if it named none, and unless persisted.
+    #[getter]
+    fn domain(&self) -> &str {
+        self.text_part(5)
     }
 
     /// Whether the stream had a message with this Msg-Id already, though no earlier attempt of this one can have been stored.

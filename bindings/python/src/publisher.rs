@@ -219,7 +219,8 @@ impl Publisher {
         Ack::of(py, &report)?.map_err(|exception| PyErr::from_value(exception.into_bound(py)))
     }
 
-    /// For an event loop: accepts the message if there is room, and resolves `future` in a later `drain`. Without room: None, or with `refuse` QueueFullError.
+    /// For an event loop: accepts the message if there is room, and resolves `future` in a later `drain`. Gives the message's id, which is above 0. Without room:
+    /// -1 less the number of what it waits for, which is 0 for the window; or with `refuse` QueueFullError.
     fn try_submit<'py>(
         &self,
         py: Python<'py>,
@@ -228,22 +229,26 @@ impl Publisher {
         payload: &Bound<'py, PyAny>,
         more: &Bound<'py, PyDict>,
         refuse: bool,
-    ) -> PyResult<Option<u64>> {
+    ) -> PyResult<i64> {
         let given = Given::with(topic, Some(payload), Some(more))?;
         let headers = given.headers()?;
         let tag = self.check_in(&given, Some(future));
         let sent = given.message(&headers, tag).and_then(|message| {
             let sent = if refuse {
-                self.bus.publish_message(&Message { stall_wait: StallWait::AtMost(Duration::ZERO), ..message }).map(Some)
+                self.bus.publish_message(&Message { stall_wait: StallWait::AtMost(Duration::ZERO), ..message }).map(Ok)
             } else {
-                self.bus.try_publish(&message)
+                self.bus.try_publish_or_held(&message)
             };
             sent.map_err(|error| errors::raise(py, &error))
         });
-        if !matches!(sent, Ok(Some(_))) {
+        if !matches!(sent, Ok(Ok(_))) {
             drop(self.outcomes.tags.claim(tag));
         }
-        sent
+        // Ids are counted from 1, and numbers of shares have 63 bits: both fit.
+        Ok(match sent? {
+            Ok(id) => i64::try_from(id).unwrap_or(i64::MAX),
+            Err(held_by) => -1 - i64::try_from(held_by).unwrap_or(i64::MAX - 1),
+        })
     }
 
     /// Resolves what was settled. Returns whether more may come. On the event loop's thread.

@@ -174,7 +174,7 @@ class Told:
 
     def report(self, report: ackbus.Report) -> None:
         flags = [name for name, flag in (("DUPLICATE", report.duplicate), ("EPHEMERAL", report.ephemeral)) if flag]
-        fields = {name: getattr(report, name) for name in ("tag", "server_code", "attempts", "stream", "msg_id", "topic", "text")}
+        fields = {name: getattr(report, name) for name in ("tag", "server_code", "attempts", "stream", "domain", "msg_id", "topic", "text")}
         words = {"status": report.status.name, "persistence": report.persistence.name, "stream_seq": report.seq, "payload": report.payload.decode()}
         self.reports.append({**fields, **words, "flags": flags})
 
@@ -351,6 +351,7 @@ def _wait(step: Json, bus: Bus, limit: float | None) -> None:
             "status": "OK",
             "persistence": persistence,
             "stream": ack.stream,
+            "domain": ack.domain,
             "stream_seq": ack.seq,
             "attempts": ack.attempts,
             "server_code": 0,

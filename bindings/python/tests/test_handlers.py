@@ -7,6 +7,8 @@ import logging
 import sys
 import threading
 import weakref
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,13 +30,31 @@ def test_failures_and_successes_go_their_ways(server: Server) -> None:
     assert report.tag is tag
     assert (report.id, report.topic, report.payload, report.msg_id, report.stream, report.seq) == (1, "orders.created", b"1", "first", "ORDERS", 1)
     assert (report.status, report.persistence, report.text, report.error) == (ackbus.Status.OK, ackbus.Persistence.PERSISTED, "", None)
-    assert (report.duplicate, report.ephemeral, report.server_code, report.attempts) == (False, False, 0, 1)
+    assert (report.duplicate, report.ephemeral, report.server_code, report.attempts, report.domain) == (False, False, 0, 1, "")
     assert report.latency > 0
     (report,) = bad
     assert (report.id, report.topic, report.payload, report.tag) == (2, "nobody.takes.this", b"2", "second")
     assert (report.status, report.persistence, report.stream, report.seq) == (ackbus.Status.NO_STREAM, ackbus.Persistence.NOT_PERSISTED, "", 0)
     assert isinstance(report.error, ackbus.NoStreamError) and "nobody.takes.this" in str(report.error)
     assert repr(report).startswith('<ackbus.Report id=2 topic="nobody.takes.this" NO_STREAM NotPersisted attempts=')
+
+
+def test_reports_and_acks_name_the_domain(start_server: Callable[..., Server], tmp_path: Path) -> None:
+    config = tmp_path / "domain.conf"
+    config.write_text("jetstream { domain: hub }\n")
+    server = start_server("--config", str(config))
+    server.add_stream("ORDERS", "orders.>")
+    told: list[ackbus.Report] = []
+    with ackbus.connect(server.url, on_report=told.append) as bus:
+        bus.publish("orders.created", b"1")
+        ack = bus.publish_wait("orders.created", b"2", timeout=10)
+        assert (ack.stream, ack.domain, ack.seq, repr(ack)) == ("ORDERS", "hub", 2, "<ackbus.Ack ORDERS:2>")
+        assert ack != bus.publish_wait("orders.created", b"3", timeout=10)
+        bus.publish("orders.created", b"4", expected_last_seq=9)
+    good, refused = sorted(told, key=lambda report: report.id)
+    assert (good.status, good.stream, good.domain, good.text) == (ackbus.Status.OK, "ORDERS", "hub", "")
+    assert (refused.status, refused.stream, refused.domain) == (ackbus.Status.WRONG_EXPECTATION, "", "")
+    assert "wrong last sequence" in refused.text
 
 
 def test_a_handler_of_reports_alone_gets_all(server: Server) -> None:

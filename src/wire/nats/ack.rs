@@ -24,8 +24,9 @@ pub(crate) struct Acks {
 impl Acks {
     /// The body of a reply without headers.
     pub(crate) fn parse<'a>(&'a mut self, body: &'a [u8]) -> Verdict<'a> {
-        if self.opening.is_empty() {
-            self.learn(body);
+        // Without an opening, what looks like the end of an ack would be one.
+        if self.opening.is_empty() && !self.learn(body) {
+            return self.parse_another(body);
         }
         match body.strip_prefix(&*self.opening).and_then(parse_end) {
             Some((seq, duplicate)) => Verdict::Stored { stream: &self.stream, domain: &self.domain, seq, duplicate },
@@ -33,12 +34,12 @@ impl Acks {
         }
     }
 
-    fn learn(&mut self, body: &[u8]) {
-        if let Some(ack) = parse_template(body) {
-            self.opening = ack.opening.into();
-            self.stream = ack.stream.into();
-            self.domain = ack.domain.into();
-        }
+    fn learn(&mut self, body: &[u8]) -> bool {
+        let Some(ack) = parse_template(body) else { return false };
+        self.opening = ack.opening.into();
+        self.stream = ack.stream.into();
+        self.domain = ack.domain.into();
+        true
     }
 
     /// What does not begin as the first ack did.

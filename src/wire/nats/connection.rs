@@ -15,7 +15,7 @@ use super::version::lacks;
 use crate::error::{Error, Status};
 use crate::ledger::Slot;
 use crate::message::subject_fault;
-use crate::wire::{Limits, Loss, Nanos, Token, Verdict, Violation};
+use crate::wire::{Denials, Limits, Loss, Nanos, Token, Verdict, Violation};
 
 /// The longest line: INFO is the only long one.
 const MAX_LINE: usize = 1 << 20;
@@ -135,12 +135,12 @@ pub(crate) enum Told<'a> {
     Fenced {
         mark: u64,
     },
+    /// What permissions refused under this mark.
     Denied {
-        subject: &'a str,
         mark: u64,
-        refusals: u32,
+        denials: Denials,
     },
-    /// A permission error was read.
+    /// A permission error was read, the first with this subject under its mark.
     PermissionError {
         subject: &'a str,
         text: &'a str,
@@ -243,12 +243,15 @@ impl Connection {
     /// Takes a frame. Its mark is the fence that will follow it.
     pub(crate) fn stage(&mut self, encoder: &Encoder, slot: &mut Slot) {
         slot.mark = self.fences.mark();
+        self.fences.note_silent(slot.ephemeral);
         slot.epoch = self.epoch;
         self.out.push_frame(encoder, slot);
     }
 
-    /// Publishes a question with a reply token of its own.
-    pub(crate) fn ask(&mut self, subject: &str, ask: u32, body: &[u8]) {
+    /// Publishes a question with a reply token of its own, between two fences: a permission error there is about this question, whatever the server calls it.
+    /// It has names of its own for the API: a domain's, an account's mappings. Returns the mark.
+    pub(crate) fn ask(&mut self, subject: &str, ask: u32, body: &[u8]) -> u64 {
+        self.part();
         let mut token = [0; TOKEN_LEN];
         frame::write_token(&mut token, Token { slot: frame::FIRST_ASK + (ask & 0xffff), id: u64::from(ask), attempt: 0 });
         self.out.push(b"PUB ");
@@ -259,8 +262,17 @@ impl Connection {
         self.out.push(format!(" {}\r\n", body.len()).as_bytes());
         self.out.push(body);
         self.out.push(b"\r\n");
-        // A permission error against the question must not wait for other traffic.
-        self.fences.mark();
+        let mark = self.fences.mark();
+        self.part();
+        mark
+    }
+
+    /// What is staged next has another mark than what was staged so far.
+    pub(crate) fn part(&mut self) {
+        if self.fences.is_open() {
+            self.ping();
+            self.fences.part();
+        }
     }
 
     pub(crate) fn want_fence(&mut self) {
@@ -413,11 +425,11 @@ impl Connection {
             }
             return;
         }
-        if let Some((mark, refusals)) = self.fences.close() {
+        if let Some((mark, denials)) = self.fences.close() {
             // Where a later PING ended is not remembered; this is behind it, and this very PONG is life.
             self.ping_end = self.out.staged();
-            for (subject, &refusals) in &refusals {
-                tell(Told::Denied { subject, mark, refusals });
+            if denials.total > 0 {
+                tell(Told::Denied { mark, denials });
             }
             tell(Told::Fenced { mark });
         }
@@ -449,11 +461,13 @@ impl Connection {
         let lower = text.to_ascii_lowercase();
         if let Some(rest) = lower.strip_prefix("permissions violation for ") {
             if rest.starts_with("publish") {
-                // A subject that we cannot have published to is not worth its memory (P9).
-                let subject = fences::quoted(said).filter(|subject| subject.len() <= LONGEST_SUBJECT && subject_fault(subject, false).is_none());
-                let Some(subject) = subject else { return Ok(()) };
-                self.fences.refused(&subject);
-                tell(Told::PermissionError { subject: &subject, text });
+                // A subject that we cannot have published to is not worth its memory (P9), and a reply subject is no name for a frame; both refuse one.
+                let is_subject = |subject: &String| subject.len() <= LONGEST_SUBJECT && subject_fault(subject, false).is_none();
+                let subject = if rest.starts_with("publish to") { fences::quoted(said).filter(is_subject) } else { None };
+                let subject = subject.unwrap_or_default();
+                if self.fences.refused(&subject, text) && !subject.is_empty() {
+                    tell(Told::PermissionError { subject: &subject, text });
+                }
                 return Ok(());
             }
             // Without the inbox no ack can ever arrive (ADR-40).
@@ -536,11 +550,15 @@ impl Connection {
     }
 
     fn raise(&mut self, now: Nanos) {
+        self.ping();
+        self.fences.raise(now);
+    }
+
+    fn ping(&mut self) {
         self.out.push(b"PING\r\n");
         if !self.fences.awaited() {
             self.ping_end = self.out.staged();
         }
-        self.fences.raise(now);
     }
 }
 

@@ -34,7 +34,11 @@ fn feed(connection: &mut Connection, bytes: &[u8], step: usize) -> Result<Vec<St
                 Told::Answer { ask, body } => format!("answer {ask} {:?}", body.map(String::from_utf8_lossy)),
                 Told::AlienReply => "alien".into(),
                 Told::Fenced { mark } => format!("fenced {mark}"),
-                Told::Denied { subject, mark, refusals } => format!("denied {subject} {mark} {refusals}"),
+                Told::Denied { mark, denials } => {
+                    let mut names: Vec<String> = denials.names.iter().map(|(name, named)| format!("{name} {}", named.count)).collect();
+                    names.sort();
+                    format!("denied {mark} {} of {} silent {names:?}", denials.total, denials.silent)
+                }
                 Told::PermissionError { subject, .. } => format!("permission {subject}"),
             });
         })?;
@@ -215,6 +219,13 @@ fn what_the_server_says_is_cut_and_clean() {
         assert_eq!(feed(&mut connection, refused(subject).as_bytes(), 4096).unwrap(), [""; 0], "{subject:.10}");
     }
     assert_eq!(feed(&mut connection, refused("a.b").as_bytes(), 4096).unwrap(), ["permission a.b"]);
+    // Yet they are counted.
+    connection.part();
+    staged(&mut connection);
+    connection.stage(&encoder(), &mut slot(b""));
+    connection.part();
+    let told = feed(&mut connection, (refused("a b") + "PONG\r\n").as_bytes(), 4096).unwrap();
+    assert_eq!(told, [r#"denied 0 6 of 1 silent [" 5", "a.b 1"]"#, "fenced 0"]);
 }
 
 #[test]
@@ -238,7 +249,25 @@ fn fences_prove_what_was_read() {
     connection.stage(&encoder(), &mut slot);
     assert_eq!(slot.mark, 1);
     let told = feed(&mut connection, b"-ERR 'Permissions Violation for Publish to \"a\"'\r\nPONG\r\n", 9).unwrap();
-    assert_eq!(told, ["permission a", "denied a 0 1", "fenced 0"]);
+    assert_eq!(told, ["permission a", r#"denied 0 1 of 1 silent ["a 1"]"#, "fenced 0"]);
+}
+
+#[test]
+fn a_question_has_a_mark_of_its_own() {
+    let mut connection = ready();
+    staged(&mut connection);
+    assert_eq!((connection.ask("q", 1, b""), connection.ask("q", 2, b"x")), (0, 1), "nothing stands before the first");
+    let mut slot = slot(b"");
+    connection.stage(&encoder(), &mut slot);
+    assert_eq!((slot.mark, connection.ask("q", 3, b"")), (2, 3));
+    let text = staged(&mut connection);
+    let lines: Vec<&str> = text.split("\r\n").map(|line| line.split(' ').next().unwrap_or_default()).filter(|word| !word.is_empty()).collect();
+    assert_eq!(lines, ["PUB", "PING", "PUB", "x", "PING", "PUB", "PING", "PUB", "PING"]);
+    let told = feed(&mut connection, b"PONG\r\n-ERR 'Permissions Violation for Publish to \"other\"'\r\nPONG\r\nPONG\r\n", 9).unwrap();
+    assert_eq!(told, ["fenced 0", "permission other", r#"denied 1 1 of 0 silent ["other 1"]"#, "fenced 1", "fenced 2"]);
+    // Nothing follows that needs another fence.
+    assert!(connection.tick(60_000_000, true).unwrap() > 60_000_000);
+    assert_eq!(staged(&mut connection), "");
 }
 
 #[test]

@@ -58,7 +58,8 @@ pub(crate) struct NatsWire {
     /// A connection that was leaving when the next one began to: nobody reads it any more.
     dropped: Option<Connection>,
     next_epoch: u32,
-    asked: HashMap<u32, (Question, String)>,
+    /// The questions under way, with epoch and mark: each has a mark of its own.
+    asked: HashMap<u32, (Question, (u32, u64))>,
     pub(crate) news: News,
 }
 
@@ -148,7 +149,13 @@ impl NatsWire {
                 receiver.verdict(token, verdict);
             }
             Told::Fenced { mark } => receiver.fenced(epoch, mark),
-            Told::Denied { subject, mark, refusals } => receiver.denied(subject, epoch, mark, refusals),
+            Told::Denied { mark, denials } => match asked.iter().find(|(_, (_, place))| *place == (epoch, mark)).map(|(&ask, _)| ask) {
+                Some(ask) => {
+                    asked.remove(&ask);
+                    receiver.answer(ask, StreamAnswer::Denied);
+                }
+                None => receiver.denied(epoch, mark, denials),
+            },
             Told::Answer { ask, body } => {
                 if let Some((question, _)) = asked.remove(&ask) {
                     let answer = match body {
@@ -158,14 +165,7 @@ impl NatsWire {
                     receiver.answer(ask, answer);
                 }
             }
-            Told::PermissionError { subject, text } => {
-                let refused: Vec<u32> = asked.iter().filter(|(_, (_, s))| s == subject).map(|(&ask, _)| ask).collect();
-                for ask in refused {
-                    asked.remove(&ask);
-                    receiver.answer(ask, StreamAnswer::Denied);
-                }
-                receiver.notice(Notice::Denied { topic: subject.to_owned(), text: text.to_owned() });
-            }
+            Told::PermissionError { subject, text } => receiver.notice(Notice::Denied { topic: subject.to_owned(), text: text.to_owned() }),
             Told::Limits(limits) => receiver.limits(limits),
             Told::AlienReply => receiver.notice(Notice::AlienReply),
             Told::Servers(servers) => news.servers.extend_from_slice(servers),
@@ -248,11 +248,17 @@ impl Wire for NatsWire {
         }
     }
 
+    fn part(&mut self) {
+        if let Some(connection) = &mut self.main {
+            connection.part();
+        }
+    }
+
     fn ask(&mut self, ask: u32, question: &Question) {
         let Some(connection) = self.main.as_mut().filter(|c| c.is_ready()) else { return };
         let Some((subject, body)) = api::request(&self.api_prefix, question) else { return };
-        connection.ask(&subject, ask, &body);
-        self.asked.insert(ask, (question.clone(), subject));
+        let mark = connection.ask(&subject, ask, &body);
+        self.asked.insert(ask, (question.clone(), (connection.epoch, mark)));
     }
 
     fn give_up(&mut self, epoch: u32, why: &str, receiver: &mut impl Receiver) {

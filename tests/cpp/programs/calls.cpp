@@ -105,7 +105,7 @@ void reports_are_polled()
     const ackbus::report report = *batch.begin();
     CHECK(report.status() == status::ok && report.persistence() == ackbus::persistence::persisted && report.text().empty() && report.server_code() == 0);
     CHECK(report.tag() == 7 && report.id() == 1 && report.topic() == "orders.created" && report.payload().text() == "{\"id\":1}" && report.msg_id() == "order-1");
-    CHECK(report.stream() == "MEMORY" && report.stream_seq() == 1 && !report.duplicate() && !report.ephemeral() && report.attempts() == 1);
+    CHECK(report.stream() == "MEMORY" && report.domain().empty() && report.stream_seq() == 1 && !report.duplicate() && !report.ephemeral() && report.attempts() == 1);
     CHECK(report.latency() > 0ns && report.native().tag == 7);
 
     ackbus::reports other(std::move(batch));
@@ -131,7 +131,7 @@ void the_outcome_can_be_waited_for()
 {
     const auto bus = ackbus::publisher::connect(memory().topic("metrics.>", "mode", "ephemeral"));
     ackbus::ack ack = bus.publish_wait("orders.created", "{}", 10s);
-    CHECK(ack.id == 1 && ack.stream == "MEMORY" && ack.stream_seq == 1 && !ack.duplicate && ack.attempts == 1 && ack.latency > 0ns);
+    CHECK(ack.id == 1 && ack.stream == "MEMORY" && ack.domain.empty() && ack.stream_seq == 1 && !ack.duplicate && ack.attempts == 1 && ack.latency > 0ns);
     ack = bus.publish_wait(ackbus::message("orders.created", "{}").expected_last_seq(1).expected_last_subject_seq(1).expected_stream("MEMORY").msg_id("two"));
     CHECK(ack.stream_seq == 2);
     ack = bus.publish_wait(ackbus::message("orders.created", "{}").expected_last_msg_id("two"));

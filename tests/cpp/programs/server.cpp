@@ -1,4 +1,4 @@
-// server URL: what only a real server shows: headers, duplicates, streams that are not there.
+// server URL: what only a real server shows: headers, duplicates, its domain (hub), streams that are not there.
 #include "check.hpp"
 
 #include <typeinfo>
@@ -16,9 +16,10 @@ int main(int, char **argv)
     CHECK(bus.publish_wait(one).stream_seq == 1);
     THROWS(ackbus::call_error, status::invalid_argument, bus.publish(message("orders.created", "").traceparent("no trace")));
     const ackbus::ack copy = bus.publish_wait(message("orders.created", "one").msg_id("id-1"));
-    CHECK(copy.duplicate && copy.stream == "ORDERS" && copy.stream_seq == 1);
+    CHECK(copy.duplicate && copy.stream == "ORDERS" && copy.domain == "hub" && copy.stream_seq == 1);
     auto future = bus.submit(message("orders.created", "two").expected_last_seq(1).expected_last_msg_id("id-1").expected_stream("ORDERS"));
-    CHECK(future.get().stream_seq == 2);
+    const ackbus::ack second = future.get();
+    CHECK(second.stream_seq == 2 && second.domain == "hub");
 
     auto nowhere = bus.submit("no.stream", "");
     try {

@@ -50,7 +50,7 @@ fn two_units_include_the_header() {
 
 #[test]
 fn a_real_server_stores_what_was_acknowledged() {
-    let server = Server::start();
+    let server = Server::options().jetstream("domain: hub").start();
     run(Command::new(build(GCC_17, &["tests/cpp/programs/server.cpp"], &[], "plain")).arg(server.url())).succeeded();
     let stored = Reader::connect(&server.url()).read_all("ORDERS");
     let payloads: Vec<_> = stored.iter().map(|message| message.payload.as_slice()).collect();

@@ -4,9 +4,10 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread::{self, JoinHandle};
 
-use crate::admission::{Patience, Request, Window};
+use crate::admission::{Bell, Patience, Request, Window};
 use crate::error::{Error, Result, Status};
 use crate::ledger::Slot;
+use crate::sync::Notify;
 
 fn request(bytes: usize) -> Request<'static> {
     Request { bytes, rule: 0, topic: "a" }
@@ -20,8 +21,46 @@ fn enter(window: &Window, bytes: usize) -> Result<Box<Slot>> {
     window.enter(request(bytes), Patience::NoLimit, None)
 }
 
-fn leave(window: &Window, slots: impl IntoIterator<Item = Box<Slot>>) -> bool {
-    window.leave(&mut slots.into_iter().collect())
+fn leave(window: &Window, slots: impl IntoIterator<Item = Box<Slot>>) {
+    window.leave(&mut slots.into_iter().collect());
+}
+
+/// What polls: it sleeps until the bell rings.
+#[derive(Default)]
+struct Poller(Notify);
+
+impl Bell for Poller {
+    fn ring(&self) {
+        self.0.notify_one();
+    }
+}
+
+impl Poller {
+    fn of(window: &Window) -> std::sync::Arc<Poller> {
+        let poller = std::sync::Arc::new(Poller::default());
+        let bell: std::sync::Weak<Poller> = std::sync::Arc::downgrade(&poller);
+        window.tell_room_to(bell);
+        poller
+    }
+
+    /// Tries, and tries again whenever the bell rings.
+    fn enter(&self, window: &Window, request: Request<'_>) -> Box<Slot> {
+        loop {
+            if let Ok(slot) = window.enter(request, Patience::Try, None) {
+                return slot;
+            }
+            self.0.wait();
+        }
+    }
+}
+
+/// A thread that polls: it enters and leaves.
+fn polling_visitor(window: &Arc<Window>, poller: &std::sync::Arc<Poller>, request: Request<'static>) -> JoinHandle<()> {
+    let (window, poller) = (Arc::clone(window), std::sync::Arc::clone(poller));
+    thread::spawn(move || {
+        let slot = poller.enter(&window, request);
+        leave(&window, [slot]);
+    })
 }
 
 /// A thread that enters, waiting if it must, and leaves.
@@ -168,17 +207,109 @@ pub fn a_gate_opens() {
     });
 }
 
-/// A poller was refused: it hears of room, or there was room. Nobody else does.
+/// A waiter is woken for a place, and before it looks its gate closes: the place is for the other, who sleeps.
+pub fn a_place_is_passed_on() {
+    loom::model(|| {
+        let window = Arc::new(Window::new(1, 2, 100, 50));
+        let [stays, goes] = [(); 2].map(|()| enter(&window, 1).unwrap());
+        let behind = visitor(&window, 1);
+        let other = {
+            let window = Arc::clone(&window);
+            thread::spawn(move || window.enter(Request { bytes: 1, rule: 1, topic: "b" }, Patience::NoLimit, None).unwrap())
+        };
+        leave(&window, [goes]);
+        window.close_rule(0, 1, true);
+        let other = other.join().unwrap();
+        window.close_rule(0, 1, false);
+        leave(&window, [stays, other]);
+        behind.join().unwrap();
+        is_empty(&window);
+    });
+}
+
+/// A waiter that is short of bytes goes before others, but not while its gate holds it: one that its own gate lets in gets in, whatever comes first.
+pub fn who_is_held_is_passed() {
+    loom::model(|| {
+        let window = Arc::new(Window::new(1, 3, 10, 34));
+        let stays = enter(&window, 6).unwrap();
+        let large = visitor(&window, 5);
+        let small = {
+            let window = Arc::clone(&window);
+            thread::spawn(move || window.enter(Request { bytes: 4, rule: 1, topic: "b" }, Patience::NoLimit, None).unwrap())
+        };
+        window.close_rule(0, 1, true);
+        let small = small.join().unwrap();
+        window.close_rule(0, 1, false);
+        leave(&window, [stays, small]);
+        large.join().unwrap();
+        is_empty(&window);
+    });
+}
+
+/// A report's place becomes the callback's own, so its gate's share is free: who waits for that gets in while the callback runs.
+pub fn a_loan_frees_the_share() {
+    loom::model(|| {
+        let window = Arc::new(Window::new(1, 2, 100, 50));
+        window.close_rule(0, 1, true);
+        let mut batch = vec![enter(&window, 1).unwrap()];
+        let behind = {
+            let window = Arc::clone(&window);
+            thread::spawn(move || enter(&window, 1).unwrap())
+        };
+        window.lend(&batch);
+        let behind = behind.join().unwrap();
+        window.settle_loan(&mut batch);
+        leave(&window, [behind]);
+        is_empty(&window);
+    });
+}
+
+/// A poller was refused: it hears of room, also when another takes the place first and leaves again.
 pub fn who_was_refused_hears_of_room() {
     loom::model(|| {
         let window = window(1, 100);
+        let poller = Poller::of(&window);
         let held = enter(&window, 1).unwrap();
-        let refused = {
+        let visitor = polling_visitor(&window, &poller, request(1));
+        let other = self::visitor(&window, 1);
+        leave(&window, [held]);
+        visitor.join().unwrap();
+        other.join().unwrap();
+        is_empty(&window);
+    });
+}
+
+/// One place of eight is room, though seven stay.
+pub fn one_place_is_room() {
+    loom::model(|| {
+        let window = window(8, 100);
+        let poller = Poller::of(&window);
+        let mut held: Vec<_> = (0..8).map(|_| enter(&window, 1).unwrap()).collect();
+        let visitor = polling_visitor(&window, &poller, request(1));
+        leave(&window, held.pop());
+        visitor.join().unwrap();
+        leave(&window, held);
+        is_empty(&window);
+    });
+}
+
+/// A poller was refused by a gate whose share is used up, at a full window: it hears of both, in either order.
+pub fn who_was_refused_by_a_gate_hears_of_it() {
+    loom::model(|| {
+        let window = Arc::new(Window::new(1, 2, 100, 50));
+        let poller = Poller::of(&window);
+        window.close_rule(0, 1, true);
+        let stays = enter(&window, 1).unwrap();
+        let goes = window.enter(Request { bytes: 1, rule: 1, topic: "b" }, Patience::Try, None).unwrap();
+        let visitor = polling_visitor(&window, &poller, request(1));
+        let other = {
             let window = Arc::clone(&window);
-            thread::spawn(move || window.enter(request(1), Patience::Try, None).map(|slot| leave(&window, [slot])).is_err())
+            thread::spawn(move || leave(&window, [goes]))
         };
-        let told = leave(&window, [held]);
-        assert_eq!(refused.join().unwrap(), told);
+        window.close_rule(0, 1, false);
+        visitor.join().unwrap();
+        other.join().unwrap();
+        leave(&window, [stays]);
         is_empty(&window);
     });
 }

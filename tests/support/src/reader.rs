@@ -133,8 +133,11 @@ impl Reader {
     pub fn read_all(&self, name: &str) -> Vec<StoredMsg> {
         self.retry(&format!("read stream {name}"), || async {
             let stream = self.context.get_stream(name).await?;
-            // A consumer on these would take the messages away, or is not allowed.
-            if stream.cached_info().config.retention == RetentionPolicy::Limits { consume(&stream).await } else { fetch_each(&stream).await }
+            // A consumer on these would take the messages away, or is not allowed. And async-nats cannot read what consumers deliver from a stream with a blank of
+            // Unicode in its name, such as NBSP: its parser takes lines apart there.
+            let readable = !name.chars().any(char::is_whitespace);
+            let consumable = readable && stream.cached_info().config.retention == RetentionPolicy::Limits;
+            if consumable { consume(&stream).await } else { fetch_each(&stream).await }
         })
     }
 

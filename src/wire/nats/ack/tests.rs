@@ -169,6 +169,9 @@ fn what_is_no_ack() {
         "null",
         "[]",
         "22",
+        // What ends as an ack does, and is none.
+        "22}",
+        r#"22,"duplicate": true}"#,
         r#""S""#,
         r#"{"stream":"","seq":1}"#,
         r#"{"stream":"S","seq":0}"#,

@@ -1,0 +1,362 @@
+//! Denials: what permission errors prove, and of which messages.
+//!
+//! A permission error names a subject and no message, and that subject need not be the topic: an account's mapping comes first, and the error has what it made.
+//! So errors are counted, per mark. A denied frame has no other answer; hence as many errors as frames without an answer prove that none of these was stored,
+//! whatever they are called. Acks come behind the PONG, so that is weighed again until it holds. It counts in all that was written under the mark: what never
+//! gets an answer (ephemeral messages), and what waits for none any more (settled meanwhile), may be what was denied.
+//!
+//! A topic in doubt gets marks of its own: fences stand around its frames, and every error between them is about it. That teaches its other name, too.
+
+mod permissions;
+
+use std::collections::HashMap;
+
+pub(crate) use self::permissions::Permissions;
+use self::permissions::{Account, Proof, Trouble, Word};
+use super::Core;
+use crate::error::Status;
+use crate::events::EventKind;
+use crate::ledger::{ID_MASK, Slot, Stage};
+use crate::settle::Ending;
+use crate::topic::Mode;
+use crate::wire::{Denials, Named, Nanos, Refusal, Retry, Token, nanos};
+
+/// How many marks are weighed at a time.
+const MOST_TROUBLES: usize = 256;
+/// A message's own name in an error is believed, although ephemeral messages may be meant, if no ack contradicts for so long.
+const GRACE: Nanos = 100_000_000;
+/// How many other names a text lists.
+const SHOWN: usize = 3;
+
+type Names = HashMap<Box<str>, Named>;
+
+impl Core {
+    /// Permissions refused frames under this mark.
+    pub(super) fn note_denials(&mut self, epoch: u32, mark: u64, mut denials: Denials) {
+        self.leave_ephemeral(epoch, mark, &mut denials);
+        if denials.total == 0 {
+            return;
+        }
+        if self.permissions.troubles.len() >= MOST_TROUBLES
+            && let Some((epoch, mark)) = self.permissions.troubles.first().map(|oldest| (oldest.epoch, oldest.mark))
+        {
+            self.judge_denials(epoch, mark);
+            self.permissions.take(epoch, mark);
+        }
+        let (now, given_up) = (self.now, self.permissions.take_given_up(epoch, mark));
+        self.permissions.weigh(Trouble { epoch, mark, denials, given_up, open: 0, weigh_at: 0, since: now, again_at: now + GRACE });
+        self.weigh(epoch, mark);
+        if self.permissions.doubt(epoch, mark) {
+            // Who waited for this fence to go again waits on: acks may come behind it.
+            let due = now.saturating_add(nanos(self.shared.settings.ack_wait));
+            for (slot, deadline) in self.under(epoch, mark, |s| (s.stage == Stage::Fencing).then_some((s.index, s.deadline))) {
+                self.deadlines.set(slot, due.min(deadline));
+            }
+        }
+    }
+
+    /// Errors with a name of an ephemeral topic are explained: nobody waits for an answer there.
+    fn leave_ephemeral(&mut self, epoch: u32, mark: u64, denials: &mut Denials) {
+        if let Some(topic) = self.permissions.sampled(epoch, mark).map(str::to_owned) {
+            for (name, Named { said, .. }) in &denials.names {
+                self.permissions.learn_ephemeral(name);
+                self.tell_denied(&topic, denied(&topic, name, said));
+            }
+            return denials.total = 0;
+        }
+        let rules = std::sync::Arc::clone(&self.rules);
+        let Denials { total, names, silent } = denials;
+        names.retain(|name, named| {
+            let is_own = rules.matching(name).mode == Mode::Ephemeral;
+            let explained = named.count <= *silent && (is_own || self.permissions.is_ephemeral(name));
+            if explained {
+                *silent -= named.count;
+                *total -= named.count;
+                if is_own {
+                    self.tell_denied(name, denied(name, name, &named.said));
+                }
+            }
+            !explained
+        });
+    }
+
+    /// What is to be said of the messages that wait for answers under this mark.
+    fn under<T>(&self, epoch: u32, mark: u64, say: impl Fn(&Slot) -> Option<T>) -> Vec<T> {
+        self.table.iter().filter(|s| s.epoch == epoch && s.mark == mark && s.stage.is_under_way() && !s.ephemeral).filter_map(say).collect()
+    }
+
+    /// A reply was read: whether it was an answer to the attempt under this mark shows in what became of the message.
+    pub(super) fn note_reply(&mut self, token: Token, epoch: u32, mark: u64) {
+        let waits = |s: &&Slot| s.id & ID_MASK == token.id && s.epoch == epoch && s.mark == mark && s.stage.is_under_way();
+        if self.table.get(token.slot).filter(waits).is_some() {
+            return;
+        }
+        let Some(trouble) = self.permissions.trouble_mut(epoch, mark) else { return };
+        trouble.open = trouble.open.saturating_sub(1);
+        if trouble.open <= trouble.weigh_at {
+            self.weigh(epoch, mark);
+        }
+    }
+
+    /// Weighs again what is due. Returns when the next is.
+    pub(super) fn tend_denials(&mut self) -> Nanos {
+        if !self.permissions.have_trouble() {
+            return Nanos::MAX;
+        }
+        let now = self.now;
+        let pause = nanos(self.shared.settings.ack_wait).max(GRACE);
+        let mut due = Vec::new();
+        for trouble in self.permissions.troubles.iter_mut().filter(|trouble| trouble.again_at <= now) {
+            trouble.again_at = now.saturating_add(pause);
+            due.push((trouble.epoch, trouble.mark));
+        }
+        for (epoch, mark) in due {
+            self.weigh(epoch, mark);
+        }
+        self.permissions.troubles.iter().map(|trouble| trouble.again_at).min().unwrap_or(Nanos::MAX)
+    }
+
+    /// Settles what the errors under this mark prove.
+    fn weigh(&mut self, epoch: u32, mark: u64) {
+        loop {
+            let permissions = &self.permissions;
+            let Some(trouble) = permissions.trouble(epoch, mark) else { return };
+            // With the name that the server may have for it; without, if an ack contradicts.
+            let mut open = self.under(epoch, mark, |s| {
+                let known = trouble.denials.names.get_key_value(permissions.name_of(s.topic())).map(|(name, _)| &**name);
+                Some((s.id, s.index, known.filter(|name| !name.is_empty() && !permissions.passes(s.topic()))))
+            });
+            if open.is_empty() {
+                return self.close_account(epoch, mark);
+            }
+            open.sort_unstable();
+            let mut counts: HashMap<&str, u64> = HashMap::new();
+            for name in open.iter().filter_map(|(.., name)| *name) {
+                *counts.entry(name).or_default() += 1;
+            }
+            let account = Account {
+                errors: u64::from(trouble.denials.total),
+                open: open.len() as u64,
+                given_up: u64::from(trouble.given_up),
+                silent: u64::from(trouble.denials.silent),
+                names: counts.into_iter().filter_map(|(name, open)| Some((name, u64::from(trouble.denials.names.get(name)?.count), open))).collect(),
+            };
+            let proof = account.proof(self.now >= trouble.since + GRACE);
+            let is_proven = |name: &str| match &proof {
+                Proof::All => true,
+                Proof::Names(names) => names.contains(&name),
+                Proof::After(_) => false,
+            };
+            if let Proof::After(answers) = proof {
+                let open = open.len();
+                return self.weigh_later(epoch, mark, open, answers);
+            }
+            let slots: Vec<u32> = open.iter().filter(|(.., name)| proof == Proof::All || name.is_some_and(is_proven)).map(|&(_, slot, _)| slot).collect();
+            let names: Names = trouble.denials.names.iter().filter(|(name, _)| is_proven(name)).map(|(name, named)| (name.clone(), named.clone())).collect();
+            self.deny(&slots, &names);
+            self.permissions.explain(epoch, mark, &names);
+            if !self.permissions.doubt(epoch, mark) {
+                // Others waited with these for their fence.
+                return self.resend_fenced();
+            }
+        }
+    }
+
+    /// Nothing is proven: topics that the errors may be about are in doubt from now on.
+    fn weigh_later(&mut self, epoch: u32, mark: u64, open: usize, answers: u64) {
+        let permissions = &self.permissions;
+        let Some(trouble) = permissions.trouble(epoch, mark) else { return };
+        let few = open as u64 <= u64::from(trouble.denials.total);
+        let is_named = |topic: &str| trouble.denials.names.contains_key(permissions.name_of(topic));
+        let topics = self.under(epoch, mark, |s| (few || is_named(s.topic())).then(|| s.topic().to_owned()));
+        for topic in topics {
+            self.permissions.suspect(&topic);
+        }
+        if let Some(trouble) = self.permissions.trouble_mut(epoch, mark) {
+            trouble.open = open as u32;
+            trouble.weigh_at = (open as u64).saturating_sub(answers) as u32;
+        }
+    }
+
+    /// Every message under the mark has its answer, and errors are left: they are about what has none.
+    fn close_account(&mut self, epoch: u32, mark: u64) {
+        let Some(trouble) = self.permissions.take(epoch, mark) else { return };
+        if trouble.denials.silent > 0 {
+            self.permissions.sample();
+        }
+        for (name, Named { said, .. }) in &trouble.denials.names {
+            if trouble.given_up > 0 {
+                self.permissions.suspect(name);
+            }
+            let who = if trouble.given_up == 0 { "ephemeral messages" } else { "messages that are settled, or ephemeral ones," };
+            self.tell_denied(name, format!("{who} are denied by the server's permissions: {said}"));
+        }
+    }
+
+    /// These messages, in the order of their ids, are all that errors with these names are about.
+    fn deny(&mut self, slots: &[u32], names: &Names) {
+        let mut topics: Vec<(&str, u32)> = Vec::new();
+        let mut places: HashMap<&str, usize> = HashMap::new();
+        let mut in_order = true;
+        // The error is about what the message asks for, and says nothing of its topic.
+        let asks_for = |s: &Slot| names.iter().find(|(name, _)| asks_for(s.content.headers(), name)).map(|(_, named)| &*named.said);
+        for s in slots.iter().filter_map(|&slot| self.table.get(slot)).filter(|s| asks_for(s).is_none()) {
+            // Who goes again was written in another order.
+            in_order &= s.attempt == 1;
+            let place = *places.entry(s.topic()).or_insert(topics.len());
+            match topics.get_mut(place) {
+                Some((_, count)) => *count += 1,
+                None => topics.push((s.topic(), 1)),
+            }
+        }
+        let mut by_order: Vec<(&str, &Named)> = names.iter().map(|(name, named)| (&**name, named)).collect();
+        by_order.sort_unstable_by_key(|(_, named)| named.place);
+        // One name for each topic: they came in the same order, and as often.
+        let in_pairs = in_order && by_order.len() == topics.len() && by_order.iter().zip(&topics).all(|((_, named), (_, count))| named.count == *count);
+        let all_said: Vec<&str> = by_order.iter().take(SHOWN).map(|(_, named)| &*named.said).collect();
+        let all_said = all_said.join("; ");
+        let learned: Vec<(String, String, String, u32)> = topics
+            .iter()
+            .enumerate()
+            .map(|(place, &(topic, count))| {
+                let name = match by_order.as_slice() {
+                    [(name, _)] => Some(*name),
+                    _ if names.contains_key(topic) => Some(topic),
+                    all if in_pairs => all.get(place).map(|(name, _)| *name),
+                    // Weights: it has several names.
+                    [(name, _), ..] if topics.len() == 1 => Some(*name),
+                    _ => Some(self.permissions.name_of(topic)).filter(|name| names.contains_key(*name)),
+                };
+                let said = name.and_then(|name| names.get(name)).map_or(&*all_said, |named| &named.said);
+                let name = name.unwrap_or_default();
+                (topic.to_owned(), name.to_owned(), denied(topic, name, said), count)
+            })
+            .collect();
+        let texts: HashMap<&str, &str> = learned.iter().map(|(topic, _, text, _)| (&**topic, &**text)).collect();
+        for (topic, name, text, count) in &learned {
+            self.tell_denied(topic, text.clone());
+            self.permissions.learn(topic, name, text, *count, self.now);
+        }
+        for &slot in slots {
+            let Some(s) = self.table.get(slot) else { continue };
+            let text = match (asks_for(s), texts.get(s.topic())) {
+                (Some(said), _) => format!("a header of this message is denied by the server's permissions: {said}"),
+                (None, text) => text.copied().unwrap_or_default().to_owned(),
+            };
+            self.refused(slot, Refusal { status: Status::Denied, definite: true, retry: Retry::No, server_code: 0, stream: None, text });
+        }
+    }
+
+    /// One event for each topic.
+    fn tell_denied(&mut self, topic: &str, text: String) {
+        if self.permissions.is_news(topic) {
+            self.event(EventKind::Denied, Status::Denied, 0, topic, text);
+        }
+    }
+
+    /// Permissions refuse this topic; one message a second tests whether they still do.
+    pub(super) fn is_denied(&mut self, slot: u32) -> bool {
+        let Some(s) = self.table.get(slot) else { return false };
+        let Some(Word::Denied(text)) = self.permissions.word_on(s.topic(), self.now) else { return false };
+        self.settle(slot, Ending::definite(Status::Denied, 0, text));
+        true
+    }
+
+    // ---- Without proof ----
+
+    /// `ack_wait`, or a message's time, is over. One that permission errors may be about is told so, and does not go again. Returns whether it has its outcome.
+    pub(crate) fn settle_suspect(&mut self, slot: u32) -> bool {
+        if !self.permissions.have_trouble() && self.table.get(slot).is_some_and(|s| !s.suspect) {
+            return false;
+        }
+        let Some(s) = self.table.get(slot).filter(|s| s.stage.is_under_way()) else { return false };
+        let (id, epoch, mark) = (s.id, s.epoch, s.mark);
+        self.judge_denials(epoch, mark);
+        let Some(s) = self.table.get(slot).filter(|s| s.id == id) else { return true };
+        if !s.suspect {
+            return false;
+        }
+        let (text, topic) = (self.suspicion(s), s.topic().to_owned());
+        self.tell_denied(&topic, text.clone());
+        self.permissions.suspect(&topic);
+        self.settle_unanswered(slot, Status::Denied, 0, &text);
+        true
+    }
+
+    /// A message that waited for its fence, and for acks behind it, waits no more.
+    pub(super) fn leave_fence(&mut self, slot: u32) {
+        if self.settle_suspect(slot) {
+            return;
+        }
+        let Some(s) = self.table.get(slot) else { return };
+        if Some(s.epoch) == self.epoch && s.mark < self.fenced {
+            return self.go_again(slot);
+        }
+        let deadline = s.deadline;
+        self.deadlines.set(slot, deadline);
+    }
+
+    /// The message goes again. Errors under the mark of its last attempt may still be about that.
+    pub(crate) fn go_again(&mut self, slot: u32) {
+        if self.permissions.have_trouble()
+            && let Some(s) = self.table.get(slot)
+            && self.permissions.doubt(s.epoch, s.mark)
+        {
+            let (epoch, mark) = (s.epoch, s.mark);
+            self.permissions.give_up(epoch, mark);
+        }
+        self.requeue(slot);
+    }
+
+    /// The time for proof is over: finds the messages under this mark that its errors may be about.
+    fn judge_denials(&mut self, epoch: u32, mark: u64) {
+        self.weigh(epoch, mark);
+        let permissions = &self.permissions;
+        let Some(trouble) = permissions.trouble(epoch, mark) else { return };
+        let names = &trouble.denials.names;
+        let mut counts: HashMap<&str, u32> = HashMap::new();
+        for name in self.under(epoch, mark, |s| names.get_key_value(permissions.name_of(s.topic())).map(|(name, _)| &**name)) {
+            *counts.entry(name).or_default() += 1;
+        }
+        // Errors beyond those may be about any message; least about topics that were acknowledged meanwhile.
+        let are_left = names.iter().any(|(name, named)| named.count > counts.get(&**name).copied().unwrap_or(0));
+        let suspects = self.under(epoch, mark, |s| {
+            let is_named = counts.contains_key(permissions.name_of(s.topic()));
+            (is_named || (are_left && !permissions.passes(s.topic()))).then_some(s.index)
+        });
+        if are_left && trouble.denials.silent > 0 {
+            self.permissions.sample();
+        }
+        for slot in suspects {
+            if let Some(s) = self.table.get_mut(slot) {
+                s.suspect = true;
+            }
+        }
+    }
+
+    fn suspicion(&self, slot: &Slot) -> String {
+        let topic = slot.topic();
+        let names = self.permissions.trouble(slot.epoch, slot.mark).map(|trouble| &trouble.denials.names);
+        let other = names.filter(|names| !names.contains_key(topic)).and_then(|names| {
+            let known = names.get(self.permissions.name_of(topic));
+            known.or_else(|| names.values().min_by_key(|named| named.place))
+        });
+        match other {
+            None => format!("the server reported permission errors for {topic:?} and did not acknowledge this message"),
+            Some(Named { said, .. }) => format!("the server reported permission errors and did not acknowledge this message to {topic:?}: {said}"),
+        }
+    }
+}
+
+/// Whether a header has this subject for its value.
+fn asks_for(headers: &[u8], subject: &str) -> bool {
+    let value =
+        |line: &[u8]| line.iter().position(|&byte| byte == b':').and_then(|at| line.get(at + 1..)).map(|value| value.trim_ascii() == subject.as_bytes());
+    !headers.is_empty() && !subject.is_empty() && headers.split(|&byte| byte == b'\n').any(|line| value(line) == Some(true))
+}
+
+/// What reports of a denied topic say.
+fn denied(topic: &str, name: &str, said: &str) -> String {
+    let denied = format!("publishing to {topic:?} is denied by the server's permissions");
+    if name == topic { denied } else { format!("{denied}, under another name: {said}") }
+}
