@@ -73,6 +73,8 @@ pub(crate) struct Held {
     pub(crate) no_jetstream: Option<String>,
     /// There is no stream, by the word of a server that could know, and messages wait for it: so many probes failed since.
     pub(crate) missing: Option<u32>,
+    /// A topic that this gate's stream takes, by the API's word: who takes none of its messages takes no others.
+    pub(crate) own: Option<String>,
     /// The topic of the last probe that found nobody, and how many in a row were of that topic.
     pub(crate) failed: Option<(String, u32)>,
 }
@@ -87,6 +89,11 @@ pub(crate) struct Absence {
 }
 
 impl Held {
+    /// The topic of the last probe that found nobody, unless the stream is known to take it.
+    pub(crate) fn stranger(&self) -> Option<&String> {
+        self.failed.as_ref().map(|(topic, _)| topic).filter(|topic| self.own.as_ref() != Some(topic))
+    }
+
     pub(crate) fn new(cause: Cause, now: Nanos, probe_at: Nanos) -> Self {
         Held {
             cause,
@@ -100,6 +107,7 @@ impl Held {
             alive: false,
             no_jetstream: None,
             missing: None,
+            own: None,
             failed: None,
         }
     }

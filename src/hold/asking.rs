@@ -492,12 +492,14 @@ impl Core {
         };
         match answer {
             StreamAnswer::Exists { ref name, .. } => {
+                let is_named = self.rules.get(rule).stream.is_some();
+                let is_other = own.is_some_and(|own| *own != **name);
                 if let Some(held) = self.gates.held_mut(gate) {
                     // It exists and has no leader: the probes go on.
                     held.alive = false;
+                    held.own = (!is_other).then(|| topic.clone());
                 }
-                let is_named = self.rules.get(rule).stream.is_some();
-                if own.is_some_and(|own| *own != **name) && !is_named {
+                if is_other && !is_named {
                     // Another stream's topic: what goes to this gate's stream need not wait for it.
                     self.isolate(gate, &topic);
                     self.go_on(gate);

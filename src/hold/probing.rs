@@ -51,13 +51,13 @@ impl Core {
         let topic_of_probe = self.table.get(slot).map(|s| s.topic().to_owned());
         let Some(gate) = self.take_probe(slot) else { return };
         self.probes.refund();
-        let (told, failed) = self.gates.held(gate).map_or((false, None), |held| (held.told, held.failed.clone()));
+        let (told, failed) = self.gates.held(gate).map_or((false, None), |held| (held.told, held.stranger().cloned()));
         let text = match self.gates.get(gate).map(|g| &g.key) {
             Some(Key::Stream(name)) => format!("{name} takes messages again"),
             Some(Key::Topic(topic)) => format!("{topic} is taken again"),
             Some(Key::Rule(_)) | None => "messages are taken again".to_owned(),
         };
-        if let Some((failed, _)) = failed.filter(|(failed, _)| Some(failed) != topic_of_probe.as_ref()) {
+        if let Some(failed) = failed.filter(|failed| Some(failed) != topic_of_probe.as_ref()) {
             self.isolate(gate, &failed);
         }
         self.open(gate);
@@ -224,11 +224,14 @@ impl Core {
     fn choose_probe(&self, gate: u32) -> Option<(u64, u32)> {
         let Gate { waiting, state: State::Held(held), key, .. } = self.gates.get(gate)? else { return None };
         let oldest = waiting.first_key_value().map(|(&id, &slot)| (id, slot))?;
-        let Some((failed, times)) = held.failed.as_ref().filter(|(_, times)| *times >= PATIENT_PROBES && times % 2 == 0) else { return Some(oldest) };
+        let (Some(failed), Some((_, times))) = (held.stranger(), &held.failed) else { return Some(oldest) };
+        if *times < PATIENT_PROBES || times % 2 != 0 {
+            return Some(oldest);
+        }
         if matches!(key, Key::Topic(_)) || held.cause != Cause::Trouble(Trouble::NobodyThere) {
             return Some(oldest);
         }
-        let (long, _) = (self.now.saturating_sub(held.since) > PATIENCE, times);
+        let long = self.now.saturating_sub(held.since) > PATIENCE;
         let another = |&(_, &slot): &(&u64, &u32)| self.table.get(slot).is_some_and(|s| s.topic() != failed && (long || s.attempt > 0));
         Some(waiting.iter().find(another).map_or(oldest, |(&id, &slot)| (id, slot)))
     }

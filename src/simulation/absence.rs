@@ -1,7 +1,7 @@
 //! When a message may end before its time without being stored: above all because no stream takes it.
 
 use super::check::{Case, Message, Report};
-use super::truth::{Asking, Says, Told};
+use super::truth::{Asking, Attempt, Says, Told};
 use super::words::{Said, said};
 use crate::error::Persistence;
 
@@ -50,7 +50,11 @@ impl Case<'_> {
         if seen.peek().is_some() {
             let gone = seen.any(|stream| of(stream, Says::Exists) && of(stream, Says::Absent));
             let refuted = self.truth.stream_of(&message.topic).is_some_and(|stream| self.truth.lives(stream, at));
-            return match (gone, refuted) {
+            // A topic that was never taken, under a rule whose streams the API described: it knows that no stream takes it.
+            let knows = !self.truth.mapped.contains(&message.topic)
+                && self.seen.before(message.rule, at).all(|stream| of(stream, Says::Exists))
+                && self.truth.questions.iter().any(|q| read(&q, Says::Absent) && q.words.starts_with("STREAM.NAMES"));
+            return match (gone || knows, refuted) {
                 (_, true) => Some("absence: NO_STREAM was told, although the stream exists and had acknowledged its rule"),
                 (false, false) => Some("absence: NO_STREAM was told, although the stream that had acknowledged was never described and then gone"),
                 (true, false) => None,
@@ -90,7 +94,8 @@ impl Case<'_> {
             if !at_deadline || deadline < healed.max(message.accepted_at) + TO_RECOVER || self.truth.mapped.contains(&message.topic) {
                 continue;
             }
-            let Some(stream) = self.truth.stream_of(&message.topic).filter(|stream| self.truth.lives(stream, healed) && self.truth.lives(stream, deadline)) else {
+            let Some(stream) = self.truth.stream_of(&message.topic).filter(|stream| self.truth.lives(stream, healed) && self.truth.lives(stream, deadline))
+            else {
                 continue;
             };
             let other = self.history.rules.named(message.rule, report.at).is_some_and(|named| named != stream);
@@ -117,11 +122,15 @@ impl Case<'_> {
     /// Before the deadline a silent message is given up only when it may not be sent again.
     fn no_reason_for_silence(&self, message: &Message, report: &Report) -> Option<&'static str> {
         let (limits, attempts) = (self.limits, self.attempts_of(message));
-        let Some(first) = attempts.iter().map(|attempt| attempt.last_byte).min() else { return Some("ACK_TIMEOUT was told of a message that was never sent") };
         let repeats = attempts.iter().all(|attempt| attempt.msg_id.is_some()) || limits.resend_without_msg_id;
         if !repeats || self.attempts_are_counted() {
             return None;
         }
+        let answers = |attempt: &Attempt, told: Told| self.answers(message, attempt).any(|said| said.told == told && said.read <= report.at);
+        let refused = |attempt: &Attempt| answers(attempt, Told::Refused) && !answers(attempt, Told::Unclear);
+        let Some(first) = attempts.iter().filter(|attempt| !refused(attempt)).map(|attempt| attempt.last_byte).min() else {
+            return Some("ACK_TIMEOUT was told, although every attempt was refused");
+        };
         let windows = self.truth.windows.values().flatten().map(|(_, window)| *window);
         let least = windows.chain([limits.duplicate_window]).min().unwrap_or(0);
         let until = limits.age(first) + least.saturating_sub(limits.ack_wait);

@@ -81,6 +81,8 @@ impl Model {
             Answer::Silence => return,
             Answer::Truth => (told, honest, None),
             Answer::Damaged(damage) => (Told::Nothing, honest, Some(damage)),
+            // Where another JetStream takes the topic, somebody is there.
+            Answer::Refusal(Refusal::NoResponders) if self.script.land.abroad.is_some() && self.abroad.takes(subject).is_some() => return,
             Answer::Refusal(Refusal::NoResponders) => return self.say_no_responders(now, subject, &asked),
             Answer::Refusal(refusal) => {
                 let told = if refusal.is_definite() { Told::Refused } else { Told::Unclear };

@@ -27,6 +27,7 @@ mod books;
 mod changes;
 mod check;
 mod check_tests;
+mod contract_tests;
 mod draw;
 mod frame;
 mod link;

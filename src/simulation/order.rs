@@ -87,7 +87,9 @@ impl<'a> Case<'a> {
         }
         let sent = self.stagings(early).first().copied().unwrap_or(0);
         // Its rule names a stream that was still to be asked for.
-        let waited = || !self.history.accepted.iter().any(|other| other.rule == late.rule && self.stagings(other).first().is_some_and(|at| *at < sent));
+        let since = rules.at(late.rule, late.accepted_at).map_or(0, |saying| saying.at);
+        let since_then = |other: &Message| other.rule == late.rule && self.stagings(other).first().is_some_and(|at| (since..sent).contains(at));
+        let waited = || !self.history.accepted.iter().any(since_then);
         if early.rule != late.rule && waited() {
             return true;
         }
@@ -95,7 +97,8 @@ impl<'a> Case<'a> {
         match known {
             // Nobody can tell that they go to one stream.
             _ if known != self.known_stream(early.rule, sent) => true,
-            Some(known) => known != stream,
+            // What was held before the stream was known waits where it is.
+            Some(known) => known != stream || (troubled && self.known_stream(late.rule, late.accepted_at) != Some(known)),
             None => troubled,
         }
     }
@@ -154,7 +157,7 @@ impl<'a> Case<'a> {
                 .client_pauses
                 .iter()
                 .fold(noticed + NOTICE, |from, &(begin, len)| if begin <= from { from.max(begin + len + NOTICE) } else { from });
-            let again = self.stagings(message).iter().copied().find(|at| *at >= attempt.last_byte).unwrap_or(u64::MAX);
+            let again = self.stagings(message).iter().copied().find(|at| *at > attempt.last_byte).unwrap_or(u64::MAX);
             let until = settled.min(again).min(answered);
             if from < until && answered > from && attempt.msg_id.is_some() && self.limits.max_attempts >= 1_000 {
                 barriers.push(Barrier { message, from, until, why: "it was silent, that was noticed, and its fence closed" });

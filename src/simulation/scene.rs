@@ -85,8 +85,8 @@ impl Twist {
         match rng.below(1000) {
             0..350 => Vec::new(),
             350..680 => vec![rng.pick(&usual)],
-            680..690 => vec![Twist::LongOutage],
-            690..710 => vec![Twist::ManyStreams, Twist::Windows],
+            680..684 => vec![Twist::LongOutage],
+            684..704 => vec![Twist::ManyStreams, Twist::Windows],
             _ => usual.into_iter().filter(|_| rng.chance(160)).collect(),
         }
     }
@@ -186,6 +186,8 @@ impl Plan {
                 }
                 Twist::ApiBlind => {
                     let trouble = match rng.below(4) {
+                        // A local JetStream that takes messages answers questions too.
+                        2 if self.script.land.abroad.is_some() => Trouble::ApiSilent,
                         0 => Trouble::ApiSilent,
                         1 => Trouble::ApiUnavailable,
                         2 => Trouble::NoJetStream,

@@ -162,7 +162,7 @@ impl Model {
         if !silent {
             let domain = domain.filter(|_| told == Told::Ack).map(Into::into);
             let delay = self.script.rng.below(land.delay + 1);
-            self.say_word(now + delay, asked, Word { told, stream: Some(stream), domain, nobody: false, read: None }, body);
+            self.say_word(now + delay, asked, Word { told, stream: Some(stream), domain, read: None }, body);
         }
         true
     }
@@ -179,7 +179,7 @@ impl Model {
             }
         };
         let delay = self.script.rng.below(delay + 1);
-        self.say_word(now + delay, asked, Word { told, stream, domain: None, nobody: false, read: None }, body);
+        self.say_word(now + delay, asked, Word { told, stream, domain: None, read: None }, body);
     }
 
     fn say_word(&mut self, now: u64, asked: &Asked, word: Word, body: Body) {

@@ -63,8 +63,6 @@ pub(crate) struct Word {
     pub(crate) told: Told,
     pub(crate) stream: Option<String>,
     pub(crate) domain: Option<String>,
-    /// It was said before any stream was asked.
-    pub(crate) nobody: bool,
     pub(crate) read: Option<u64>,
 }
 

@@ -130,7 +130,7 @@ impl World {
             self.shared.lanes.first().command(Command::Purge { what, ticket: Arc::clone(&ticket) });
             self.users.purges.push(ticket);
         }
-        let done = self.users.publishers.iter().all(|publisher| publisher.left == 0) && self.shared.stats().pending == 0 && self.handler.core.table.len() == 0;
+        let done = self.handler.core.table.len() == 0 && self.users.publishers.iter().all(|publisher| publisher.left == 0) && self.shared.pending() == 0;
         if !self.users.closed && (now >= self.plan.close_at || (done && self.plan.close_at == u64::MAX)) {
             self.users.closed = true;
             self.tell(|| format!("close within {} ms", self.plan.close_timeout / MS));
