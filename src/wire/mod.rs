@@ -120,6 +120,9 @@ pub(crate) struct Denials {
     pub(crate) silent: u32,
 }
 
+/// The header by which a message asks for something under a subject of its own. Denied, that subject is the name of the whole message.
+pub(crate) const SUBJECT_HEADER: &str = "Nats-Trace-Dest:";
+
 /// The refusals under one name.
 #[derive(Clone, Debug)]
 pub(crate) struct Named {
