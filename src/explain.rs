@@ -132,13 +132,13 @@ impl Core {
                 "no stream takes {topic:?}, yet the server did not say that nobody does (503): somebody else subscribes to it, took the message and acknowledges nothing"
             ),
             // Its leader alone answers for it; which stream takes a topic is told by any server.
-            StreamAnswer::Refused { text, .. } | StreamAnswer::Unavailable { text } | StreamAnswer::Disabled { text } if what == What::Condition => {
+            StreamAnswer::Refused { text, .. } | StreamAnswer::Unavailable { text } | StreamAnswer::Disabled { text, .. } if what == What::Condition => {
                 let stream = silence.stream.as_deref().unwrap_or_default();
                 format!("stream {stream:?} takes it, but nobody answers for it: it has no leader, or that one is down or busy ({text})")
             }
             StreamAnswer::None => "its stream was there a moment ago, and is gone".to_owned(),
             StreamAnswer::Denied => format!("the permissions do not allow to ask which stream takes {topic:?}, and how it fares"),
-            StreamAnswer::Disabled { text } => text,
+            StreamAnswer::Disabled { text, .. } => text,
             StreamAnswer::Refused { text, .. } | StreamAnswer::Unavailable { text } => format!("asked about the stream of {topic:?}, {text}"),
         };
         self.conclude(&key, text, good_for);

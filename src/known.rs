@@ -247,7 +247,9 @@ impl Core {
 
     pub(crate) fn learn_local(&mut self, topic: Box<str>, answer: &StreamAnswer) {
         let takes = match answer {
-            StreamAnswer::None | StreamAnswer::Disabled { .. } => false,
+            // A server with a domain has a JetStream: that nobody answers for it now proves nothing.
+            StreamAnswer::Disabled { nobody, .. } => *nobody && !self.known.domain.is_empty(),
+            StreamAnswer::None => false,
             StreamAnswer::Exists { .. } | StreamAnswer::Denied | StreamAnswer::Refused { .. } | StreamAnswer::Condition { .. } => true,
             StreamAnswer::Unavailable { .. } => {
                 self.known.local.remove(&topic);

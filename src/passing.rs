@@ -200,11 +200,12 @@ impl Core {
         let Some(s) = self.table.get(slot).filter(|s| !s.pausing) else { return };
         let id = s.id;
         let Some(index) = self.line_of(slot) else { return };
-        let Some(s) = self.table.get_mut(slot) else { return };
-        if s.counted && s.gate != index {
+        let before = self.table.get(slot).map_or(NO_GATE, |s| s.gate);
+        if before != index {
             // It passed another gate, that of its topic.
-            return;
+            self.uncount(slot);
         }
+        let Some(s) = self.table.get_mut(slot) else { return };
         s.gate = index;
         s.pausing = true;
         let counts = !std::mem::replace(&mut s.counted, true);
@@ -212,6 +213,14 @@ impl Core {
             g.in_flight += usize::from(counts);
             g.refused.insert(id);
         }
+        if before != index && before != NO_GATE {
+            self.let_pass(before);
+        }
+    }
+
+    /// A rule of this gate names its stream: then all that is new to it waits for what was refused (P10), whatever its topic.
+    pub(crate) fn is_named(&self, gate: u32) -> bool {
+        self.gates.get(gate).is_some_and(|g| g.rules.iter().any(|&rule| self.rules.get(rule).stream.is_some()))
     }
 
     /// A message fell silent: nothing new goes to its stream until the fence behind it closed, and it goes again first. Other silences meanwhile do not lengthen that.

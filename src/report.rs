@@ -66,6 +66,7 @@ impl<'a> Report<'a> {
 
     /// JetStream's `err_code`, or the status of a reply without body (503); 0 when there was none.
     #[must_use]
+    #[inline]
     pub fn server_code(&self) -> u32 {
         self.0.server_code()
     }
@@ -90,6 +91,7 @@ impl<'a> Report<'a> {
 
     /// The payload, as it was published.
     #[must_use]
+    #[inline]
     pub fn payload(&self) -> &'a [u8] {
         self.0.payload()
     }
@@ -120,30 +122,35 @@ impl<'a> Report<'a> {
 
     /// The topic with the NUL byte that follows it.
     #[must_use]
+    #[inline]
     pub fn topic_nul(&self) -> &'a [u8] {
         self.0.content.topic_nul()
     }
 
     /// The Msg-Id with the NUL byte that follows it.
     #[must_use]
+    #[inline]
     pub fn msg_id_nul(&self) -> &'a [u8] {
         self.0.content.msg_id_nul()
     }
 
     /// The stream with a NUL byte behind it.
     #[must_use]
+    #[inline]
     pub fn stream_nul(&self) -> &'a [u8] {
         self.0.outcome.stream.name_nul()
     }
 
     /// The domain with a NUL byte behind it.
     #[must_use]
+    #[inline]
     pub fn domain_nul(&self) -> &'a [u8] {
         self.0.outcome.stream.domain_nul()
     }
 
     /// The text with a NUL byte behind it.
     #[must_use]
+    #[inline]
     pub fn text_nul(&self) -> &'a [u8] {
         self.0.text().map_or(b"\0", str::as_bytes)
     }

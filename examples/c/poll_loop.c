@@ -1,7 +1,8 @@
 /* poll_loop [URL]: an event loop of the program's own, and no callback.
  *
  * Publishes orders and fetches their reports in one thread, with epoll on the publisher's wake fd. The window is small, so it is full most of the time: the
- * loop then stops publishing until the wake fd says that reports wait. */
+ * loop then stops publishing until the wake fd says that reports wait, whose places come back when they are freed, or that there is room. A loop that publishes to
+ * several streams keeps what was refused, and tries all of it: what waits for a stream that is held (ackbus_error_held_by is not 0) must not stop the others. */
 #include <ackbus.h>
 
 #include <inttypes.h>

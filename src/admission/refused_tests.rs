@@ -23,7 +23,7 @@ impl Rings {
     }
 
     /// How often it rang since the last look.
-    fn new(&self) -> u32 {
+    fn fresh(&self) -> u32 {
         self.0.swap(0, Ordering::Relaxed)
     }
 }
@@ -53,19 +53,19 @@ fn one_place_is_told_once() {
     let rings = Rings::of(&window);
     let mut held: Vec<_> = (0..100).map(|_| enter(&window, 0, 1)).collect();
     leave(&window, held.pop().unwrap());
-    assert_eq!(rings.new(), 0, "nobody was refused");
+    assert_eq!(rings.fresh(), 0, "nobody was refused");
     held.push(enter(&window, 0, 1));
     assert_eq!(refused(&window, 0, 1), 0);
     assert_eq!(refused(&window, 0, 1), 0);
-    assert_eq!(rings.new(), 0);
+    assert_eq!(rings.fresh(), 0);
     leave(&window, held.pop().unwrap());
-    assert_eq!(rings.new(), 1);
+    assert_eq!(rings.fresh(), 1);
     leave(&window, held.pop().unwrap());
-    assert_eq!(rings.new(), 0, "told once");
+    assert_eq!(rings.fresh(), 0, "told once");
     held.extend([enter(&window, 0, 1), enter(&window, 0, 1)]);
     assert_eq!(refused(&window, 0, 1), 0);
     leave(&window, held.pop().unwrap());
-    assert_eq!(rings.new(), 1, "and again for who was refused again");
+    assert_eq!(rings.fresh(), 1, "and again for who was refused again");
 }
 
 #[test]
@@ -76,18 +76,18 @@ fn places_without_bytes_are_no_room() {
     assert_eq!((refused(&window, 0, 50), refused(&window, 0, 30)), (0, 0));
     for _ in 0..2 {
         leave(&window, held.pop().unwrap());
-        assert_eq!(rings.new(), 0);
+        assert_eq!(rings.fresh(), 0);
     }
     leave(&window, held.pop().unwrap());
-    assert_eq!(rings.new(), 1, "the smaller one fits");
+    assert_eq!(rings.fresh(), 1, "the smaller one fits");
     let small = enter(&window, 0, 30);
     assert_eq!(refused(&window, 0, 50), 0, "the larger one says again that it waits");
     leave(&window, small);
-    assert_eq!(rings.new(), 0);
+    assert_eq!(rings.fresh(), 0);
     for _ in 0..2 {
         leave(&window, held.pop().unwrap());
     }
-    assert_eq!(rings.new(), 1);
+    assert_eq!(rings.fresh(), 1);
 }
 
 #[test]
@@ -100,26 +100,26 @@ fn a_share_that_is_used_up_is_waited_for_by_itself() {
     let number = refused(&window, 1, 1);
     assert!(number != 0 && refused(&window, 1, 9) == number, "the share has a number");
     leave(&window, others.pop().unwrap());
-    assert_eq!(rings.new(), 0, "places of others do not help it");
+    assert_eq!(rings.fresh(), 0, "places of others do not help it");
     leave(&window, behind.pop().unwrap());
-    assert_eq!(rings.new(), 1, "one of its own does");
+    assert_eq!(rings.fresh(), 1, "one of its own does");
     behind.push(enter(&window, 1, 1));
 
     assert_eq!(refused(&window, 1, 1), number);
     window.close_rule(1, 2, true);
     window.close_rule(1, 1, false);
-    assert_eq!(rings.new(), 0, "closed in another lane");
+    assert_eq!(rings.fresh(), 0, "closed in another lane");
     window.close_rule(1, 2, false);
-    assert_eq!(rings.new(), 1, "its gate opens");
+    assert_eq!(rings.fresh(), 1, "its gate opens");
 
     // Both stand in the way: the share and the window.
     window.close_rule(1, 1, true);
     others.extend((0..3).map(|_| enter(&window, 0, 1)));
     assert_eq!((window.usage().0, refused(&window, 1, 1), refused(&window, 0, 1)), (8, number, 0));
     window.close_rule(1, 1, false);
-    assert_eq!(rings.new(), 0, "the window is full");
+    assert_eq!(rings.fresh(), 0, "the window is full");
     leave(&window, others.pop().unwrap());
-    assert_eq!(rings.new(), 1);
+    assert_eq!(rings.fresh(), 1);
     drop(behind);
 }
 
@@ -133,13 +133,13 @@ fn topics_without_a_rules_gate_have_shares_too() {
     assert!(numbers[0] != numbers[1] && !numbers.contains(&0), "{numbers:?}");
     window.close_topic("c", true);
     window.close_topic("c", false);
-    assert_eq!(rings.new(), 0);
+    assert_eq!(rings.fresh(), 0);
     // Told of the second lane's trouble with it, it is still noted.
     window.close_topic("a", true);
     window.close_topic("a", false);
-    assert_eq!(rings.new(), 1);
+    assert_eq!(rings.fresh(), 1);
     window.close_topic("b", false);
-    assert_eq!(rings.new(), 1);
+    assert_eq!(rings.fresh(), 1);
 }
 
 #[test]
@@ -150,14 +150,14 @@ fn a_callback_makes_room_at_both_ends() {
     let mut batch = vec![enter(&window, 1, 1)];
     assert_ne!(refused(&window, 1, 1), 0);
     window.lend(&batch);
-    assert_eq!(rings.new(), 1, "the report's place is the callback's now, and none of the share");
+    assert_eq!(rings.fresh(), 1, "the report's place is the callback's now, and none of the share");
     leave_callback_thread();
     let other = enter(&window, 1, 1);
     assert_eq!(refused(&window, 0, 1), 0);
     CALLBACK.with(|c| c.set(Some(Credit { window: 1, messages: 1, bytes: 1 })));
     window.settle_loan(&mut batch);
     leave_callback_thread();
-    assert_eq!(rings.new(), 1);
+    assert_eq!(rings.fresh(), 1);
     drop(other);
 }
 
@@ -169,14 +169,14 @@ fn the_end_and_new_rules_are_told() {
     let held = enter(&window, 1, 1);
     assert_ne!(refused(&window, 1, 1), 0);
     window.rules_changed();
-    assert_eq!(rings.new(), 1, "its topic may have another rule now");
+    assert_eq!(rings.fresh(), 1, "its topic may have another rule now");
     window.rules_changed();
-    assert_eq!(rings.new(), 0);
+    assert_eq!(rings.fresh(), 0);
     assert_eq!(refused(&window, 0, 1), 0);
     window.shut(Error::new(Status::Closed, "closed"));
-    assert_eq!(rings.new(), 1, "it would hear of the end");
+    assert_eq!(rings.fresh(), 1, "it would hear of the end");
     window.shut(Error::new(Status::Closed, "closed"));
-    assert_eq!(rings.new(), 0);
+    assert_eq!(rings.fresh(), 0);
     drop(held);
 }
 
@@ -191,7 +191,7 @@ fn who_gave_way_to_a_waiter_hears_when_that_is_gone() {
         wait_for_waiters(window, 1);
         assert_eq!(refused(window, 0, 10), 0);
         assert_eq!(large.join().unwrap().unwrap_err().status(), Status::QueueFull);
-        assert_eq!(rings.new(), 1, "it gave up");
+        assert_eq!(rings.fresh(), 1, "it gave up");
 
         let own = enter(window, 1, 1);
         let long = Instant::now() + std::time::Duration::from_secs(60);
@@ -200,14 +200,14 @@ fn who_gave_way_to_a_waiter_hears_when_that_is_gone() {
         assert_eq!(refused(window, 0, 10), 0);
         // Held by its gate, it holds up nobody.
         window.close_rule(1, 1, true);
-        assert_eq!(rings.new(), 1);
+        assert_eq!(rings.fresh(), 1);
         let other = enter(window, 0, 10);
         window.close_rule(1, 1, false);
         assert_eq!(refused(window, 0, 10), 0, "it waits for bytes again");
         [own, other].into_iter().for_each(|slot| leave(window, slot));
-        assert_eq!(rings.new(), 0);
+        assert_eq!(rings.fresh(), 0);
         leave(window, held);
         leave(window, large.join().unwrap());
-        assert!(rings.new() >= 1, "it went in");
+        assert!(rings.fresh() >= 1, "it went in");
     });
 }

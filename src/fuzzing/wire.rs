@@ -69,7 +69,7 @@ pub fn answer(data: &[u8]) {
     };
     match api::answer(&question, input.rest()) {
         StreamAnswer::None | StreamAnswer::Denied => {}
-        StreamAnswer::Unavailable { text } | StreamAnswer::Disabled { text } | StreamAnswer::Refused { text, .. } | StreamAnswer::Condition { text } => {
+        StreamAnswer::Unavailable { text } | StreamAnswer::Disabled { text, .. } | StreamAnswer::Refused { text, .. } | StreamAnswer::Condition { text } => {
             is_presentable(&text);
         }
         StreamAnswer::Exists { name, differences, risks, .. } => {

@@ -19,7 +19,7 @@ use crate::events::EventKind;
 use crate::ledger::{ID_MASK, Slot, Stage};
 use crate::settle::Ending;
 use crate::topic::Mode;
-use crate::wire::{Denials, Named, Nanos, Refusal, Retry, Token, nanos};
+use crate::wire::{Denials, Named, Nanos, Refusal, Retry, SUBJECT_HEADER, Token, nanos};
 
 /// How many marks are weighed at a time.
 const MOST_TROUBLES: usize = 256;
@@ -151,10 +151,15 @@ impl Core {
                 let open = open.len();
                 return self.weigh_later(epoch, mark, open, answers);
             }
-            let slots: Vec<u32> = open.iter().filter(|(.., name)| proof == Proof::All || name.is_some_and(is_proven)).map(|&(_, slot, _)| slot).collect();
+            let is_all = proof == Proof::All;
+            let slots: Vec<u32> = open.iter().filter(|(.., name)| is_all || name.is_some_and(is_proven)).map(|&(_, slot, _)| slot).collect();
             let names: Names = trouble.denials.names.iter().filter(|(name, _)| is_proven(name)).map(|(name, named)| (name.clone(), named.clone())).collect();
             self.deny(&slots, &names);
-            self.permissions.explain(epoch, mark, &names);
+            if is_all {
+                self.permissions.take(epoch, mark);
+            } else {
+                self.permissions.explain(epoch, mark, &names);
+            }
             if !self.permissions.doubt(epoch, mark) {
                 // Others waited with these for their fence.
                 return self.resend_fenced();
@@ -199,7 +204,7 @@ impl Core {
         let mut places: HashMap<&str, usize> = HashMap::new();
         let mut in_order = true;
         // The error is about what the message asks for, and says nothing of its topic.
-        let asks_for = |s: &Slot| names.iter().find(|(name, _)| asks_for(s.content.headers(), name)).map(|(_, named)| &*named.said);
+        let asks_for = |s: &Slot| names.iter().find(|(name, _)| &***name != s.topic() && asks_for(s.content.headers(), name)).map(|(_, named)| &*named.said);
         for s in slots.iter().filter_map(|&slot| self.table.get(slot)).filter(|s| asks_for(s).is_none()) {
             // Who goes again was written in another order.
             in_order &= s.attempt == 1;
@@ -348,11 +353,10 @@ impl Core {
     }
 }
 
-/// Whether a header has this subject for its value.
+/// Whether the message asks for something under this subject.
 fn asks_for(headers: &[u8], subject: &str) -> bool {
-    let value =
-        |line: &[u8]| line.iter().position(|&byte| byte == b':').and_then(|at| line.get(at + 1..)).map(|value| value.trim_ascii() == subject.as_bytes());
-    !headers.is_empty() && !subject.is_empty() && headers.split(|&byte| byte == b'\n').any(|line| value(line) == Some(true))
+    let value = |line: &[u8]| line.strip_prefix(SUBJECT_HEADER.as_bytes()).is_some_and(|value| value.trim_ascii() == subject.as_bytes());
+    headers.split(|&byte| byte == b'\n').any(value)
 }
 
 /// What reports of a denied topic say.

@@ -263,9 +263,14 @@ impl Core {
     /// No stream, by the word of a server that could know. The next probe's 503 confirms it; with `gone` the stream that took the messages is gone, and nothing more is asked.
     fn no_stream(&mut self, gate: u32, absence: Absence, gone: bool) {
         let topic = absence.topic.clone().unwrap_or_default();
-        if self.create(gate, &topic) {
-            return;
+        if !self.create(gate, &topic) {
+            self.no_taker(gate, absence, gone);
         }
+    }
+
+    /// The same, where creating a stream would not help.
+    fn no_taker(&mut self, gate: u32, absence: Absence, gone: bool) {
+        let topic = absence.topic.clone().unwrap_or_default();
         let names_stream = matches!(self.gates.get(gate).map(|g| &g.key), Some(Key::Stream(_)));
         if self.shared.settings.on_no_stream == OnNoStream::Wait {
             if absence.topic.is_none() && names_stream {
@@ -350,11 +355,11 @@ impl Core {
             // Nothing can be known: the window is assumed (P4), the messages go.
             StreamAnswer::Denied => self.open(gate),
             // Nothing can be known of a stream behind an import either, or there is no JetStream at all: the first message tells.
-            StreamAnswer::Disabled { text } => {
+            StreamAnswer::Disabled { text, nobody } => {
                 self.shared.log(crate::trace::Level::Debug, || format!("no answer about a stream: {text}"));
                 self.try_unanswered(gate);
                 if let Some(held) = self.gates.held_mut(gate) {
-                    held.no_jetstream = Some(text);
+                    held.no_jetstream = Some((text, nobody));
                 }
             }
             StreamAnswer::Refused { text, .. } => {
@@ -422,7 +427,7 @@ impl Core {
                 self.reset(gate, checking);
             }
             // Lost, cut, or not now: asked again.
-            StreamAnswer::Unavailable { text } | StreamAnswer::Disabled { text } => {
+            StreamAnswer::Unavailable { text } | StreamAnswer::Disabled { text, .. } => {
                 self.shared.log(crate::trace::Level::Debug, || format!("no answer to the creation of a stream: {text}"));
                 if checking {
                     self.check_later(gate);
@@ -445,7 +450,7 @@ impl Core {
                 // The stream is there, and its leader answers. By its own subjects it does not take the topic.
                 if self.could_know(rule) {
                     let text = format!("{}, although stream {name:?} exists; look at its subjects", nobody_takes(&topic));
-                    return self.no_stream(gate, Absence { topic: Some(topic), server_code: NO_RESPONDERS, text }, false);
+                    return self.no_taker(gate, Absence { topic: Some(topic), server_code: NO_RESPONDERS, text }, false);
                 }
                 if let Some(held) = self.gates.held_mut(gate) {
                     held.alive = true;
@@ -467,7 +472,7 @@ impl Core {
                 }
             }
             StreamAnswer::Denied if unanswered => self.open_if_nobody_probes(gate),
-            StreamAnswer::Disabled { text } => self.tell_no_jetstream(gate, &topic, text),
+            StreamAnswer::Disabled { text, nobody } => self.tell_no_jetstream(gate, &topic, text, nobody),
             StreamAnswer::Denied | StreamAnswer::Refused { .. } | StreamAnswer::Unavailable { .. } if !unanswered => {
                 self.tell_held(gate, &topic);
                 self.explain_held(key, &topic, answer);
@@ -521,7 +526,7 @@ impl Core {
                     self.explain_held(key, &topic, answer);
                 }
             },
-            StreamAnswer::Disabled { text } => self.tell_no_jetstream(gate, &topic, text),
+            StreamAnswer::Disabled { text, nobody } => self.tell_no_jetstream(gate, &topic, text, nobody),
             StreamAnswer::Denied | StreamAnswer::Refused { .. } | StreamAnswer::Unavailable { .. } => {
                 self.tell_held(gate, &topic);
                 self.explain_held(key, &topic, answer);
@@ -531,7 +536,7 @@ impl Core {
     }
 
     /// A message and the question about it found nobody: the commonest mistake of beginners, said in those words. Said once, whatever the number of topics.
-    pub(super) fn tell_no_jetstream(&mut self, gate: u32, topic: &str, text: String) {
+    pub(super) fn tell_no_jetstream(&mut self, gate: u32, topic: &str, text: String, nobody: bool) {
         let rule = self.rule_of(gate, topic);
         let acked = !self.gates.rule(rule).takers.are_none();
         let Some(Gate { state: State::Held(held), key, .. }) = self.gates.get_mut(gate) else { return };
@@ -539,14 +544,14 @@ impl Core {
         held.no_jetstream = None;
         // Who was acknowledged before made no mistake.
         let text =
-            if acked { format!("nobody answers JetStream here any more: the leaf connection to it is down, or it was switched off ({text})") } else { text };
+            if acked && nobody { "nobody answers JetStream here any more: the leaf connection to it is down, or it was switched off".to_owned() } else { text };
         if !std::mem::replace(&mut held.told, true) {
             self.lane.counters.gates_held.bump(1);
         }
         if self.shared.desk.set_standing(Some(text.clone())) {
             self.event(EventKind::GateHeld, Status::Unavailable, 0, topic, format!("{topic}: {text}; messages wait and one at a time is tried"));
         }
-        self.explain_held(key, topic, StreamAnswer::Disabled { text });
+        self.explain_held(key, topic, StreamAnswer::Disabled { text, nobody });
     }
 
     /// For a moment each further 503 is proof enough: a service that publishes 3,000 messages a second to no stream must not ask as often. The messages still go,

@@ -57,7 +57,7 @@ impl Core {
             Some(Key::Topic(topic)) => format!("{topic} is taken again"),
             Some(Key::Rule(_)) | None => "messages are taken again".to_owned(),
         };
-        if let Some(failed) = failed.filter(|failed| Some(failed) != topic_of_probe.as_ref()) {
+        if let Some(failed) = failed.filter(|failed| Some(failed) != topic_of_probe.as_ref() && !self.is_named(gate)) {
             self.isolate(gate, &failed);
         }
         self.open(gate);
@@ -75,7 +75,7 @@ impl Core {
 
     /// The probe found nobody, or a stream with too much to do.
     pub(super) fn probe_refused(&mut self, gate: u32, trouble: Trouble, topic: String) {
-        let now = self.now;
+        let (now, named) = (self.now, self.is_named(gate));
         let Some(held) = self.gates.held_mut(gate) else { return };
         held.cause = Cause::Trouble(trouble);
         if trouble != Trouble::NobodyThere {
@@ -85,12 +85,11 @@ impl Core {
         if let Some(absence) = held.absence.take_if(|absence| absence.topic.as_ref().is_none_or(|asked| *asked == topic)) {
             return self.conclude_absence(gate, absence);
         }
-        if let Some(text) = held.no_jetstream.take() {
-            self.tell_no_jetstream(gate, &topic, text);
+        if let Some((text, nobody)) = held.no_jetstream.take() {
+            self.tell_no_jetstream(gate, &topic, text, nobody);
             return self.probe_failed(gate);
         }
-        if held.alive {
-            held.alive = false;
+        if std::mem::take(&mut held.alive) && !named {
             self.isolate(gate, &topic);
             return self.go_on(gate);
         }
@@ -110,9 +109,11 @@ impl Core {
 
     /// The next probe comes after a longer pause.
     pub(super) fn probe_failed(&mut self, gate: u32) {
-        let Some((since, missing)) = self.gates.held(gate).map(|held| (held.since, held.missing)) else { return };
+        let Some((since, missing, cause)) = self.gates.held(gate).map(|held| (held.since, held.missing, held.cause)) else { return };
         // An election ends by itself, and soon; a stream that is not there is made by somebody.
         let pause = match missing {
+            // Each probe is work for a server that has too much of it.
+            None if cause == Cause::Trouble(Trouble::Overloaded) => self.probe_pause(since).max(self.backoff(0)),
             None => self.probe_pause(since),
             Some(failures) => self.backoff(failures),
         };
@@ -219,7 +220,7 @@ impl Core {
         }
     }
 
-    /// The oldest that waits. After some failures of one topic every other probe is another topic's oldest: first of those that were sent before, which may overtake
+    /// The oldest that waits. Where no rule names the stream: after some failures of one topic every other probe is another topic's oldest: first of those that were sent before, which may overtake
     /// it anyway; if that goes on for long, of any.
     fn choose_probe(&self, gate: u32) -> Option<(u64, u32)> {
         let Gate { waiting, state: State::Held(held), key, .. } = self.gates.get(gate)? else { return None };
@@ -228,7 +229,7 @@ impl Core {
         if *times < PATIENT_PROBES || times % 2 != 0 {
             return Some(oldest);
         }
-        if matches!(key, Key::Topic(_)) || held.cause != Cause::Trouble(Trouble::NobodyThere) {
+        if matches!(key, Key::Topic(_)) || self.is_named(gate) || held.cause != Cause::Trouble(Trouble::NobodyThere) {
             return Some(oldest);
         }
         let long = self.now.saturating_sub(held.since) > PATIENCE;

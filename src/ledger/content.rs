@@ -40,6 +40,7 @@ impl Content {
         }
     }
 
+    #[inline]
     fn part(&self, start: usize, len: usize) -> &[u8] {
         self.bytes().get(start..start + len).unwrap_or_default()
     }
@@ -92,6 +93,7 @@ impl Content {
     }
 
     /// With the NUL byte.
+    #[inline]
     pub(crate) fn topic_nul(&self) -> &[u8] {
         self.part(0, self.headers_at())
     }
@@ -101,6 +103,7 @@ impl Content {
         self.part(self.headers_at(), self.headers as usize)
     }
 
+    #[inline]
     pub(crate) fn payload(&self) -> &[u8] {
         self.part(self.payload_at(), self.payload as usize)
     }
@@ -124,6 +127,7 @@ impl Content {
     }
 
     /// With the NUL byte; nothing but that without one.
+    #[inline]
     pub(crate) fn msg_id_nul(&self) -> &[u8] {
         if self.has_msg_id() { self.part(self.msg_id_at(), usize::from(self.msg_id) + 1) } else { b"\0" }
     }

@@ -52,16 +52,15 @@ impl Default for Outcome {
 /// Which stream stored a message: its name, and the domain that its ack named. Behind both is a NUL byte, as behind all text that goes to reports.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct StreamId {
-    /// `name\0domain\0`
-    text: Box<str>,
-    /// The length of the name.
-    name: usize,
+    // With their NUL bytes. Each report reads both, so neither is a part of the other's text, whose bounds would have to be looked at.
+    name: Box<str>,
+    domain: Box<str>,
 }
 
 impl StreamId {
     /// Neither of them has a NUL byte; the domain is empty when it is not known.
     pub(crate) fn new(name: &str, domain: &str) -> Self {
-        StreamId { text: format!("{name}\0{domain}\0").into(), name: name.len() }
+        StreamId { name: format!("{name}\0").into(), domain: format!("{domain}\0").into() }
     }
 
     /// The shared one without a name.
@@ -71,28 +70,25 @@ impl StreamId {
     }
 
     pub(crate) fn name(&self) -> &str {
-        self.text.get(..self.name).unwrap_or_default()
+        self.name.strip_suffix('\0').unwrap_or_default()
     }
 
     pub(crate) fn domain(&self) -> &str {
-        self.text.get(self.name + 1..self.text.len().saturating_sub(1)).unwrap_or_default()
+        self.domain.strip_suffix('\0').unwrap_or_default()
     }
 
     pub(crate) fn name_nul(&self) -> &[u8] {
-        self.text.as_bytes().get(..=self.name).unwrap_or(b"\0")
+        self.name.as_bytes()
     }
 
     pub(crate) fn domain_nul(&self) -> &[u8] {
-        self.text.as_bytes().get(self.name + 1..).unwrap_or(b"\0")
+        self.domain.as_bytes()
     }
 
     /// Asked for each ack.
     pub(crate) fn is(&self, name: &str, domain: &str) -> bool {
-        let bytes = self.text.as_bytes();
-        bytes.len() == name.len() + domain.len() + 2
-            && self.name == name.len()
-            && bytes.starts_with(name.as_bytes())
-            && (domain.is_empty() || self.domain() == domain)
+        let same = |own: &str, other: &str| own.len() == other.len() + 1 && own.as_bytes().starts_with(other.as_bytes());
+        same(&self.name, name) && same(&self.domain, domain)
     }
 }
 
@@ -242,11 +238,13 @@ impl Slot {
     }
 
     /// The report's text, NUL-terminated; `None`: there is nothing to say.
+    #[inline]
     pub(crate) fn text(&self) -> Option<&str> {
         self.words.as_ref()?.text.as_deref()
     }
 
     /// The report's code of the server; 0: there is none.
+    #[inline]
     pub(crate) fn server_code(&self) -> u32 {
         self.words.as_ref().map_or(0, |words| words.server_code)
     }

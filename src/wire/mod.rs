@@ -104,7 +104,8 @@ pub(crate) enum StreamAnswer {
     /// The permissions do not allow the question.
     Denied,
     /// JetStream is not there: nobody answers its requests, or it is not enabled for the account or on the server.
-    Disabled { text: String },
+    /// `nobody`: the request found nobody at all.
+    Disabled { text: String, nobody: bool },
     /// No usable answer now: no leader, or silence.
     Unavailable { text: String },
 }
@@ -119,6 +120,9 @@ pub(crate) struct Denials {
     /// So many frames under the mark have no answer but a refusal: the ephemeral ones.
     pub(crate) silent: u32,
 }
+
+/// The header by which a message asks for something under a subject of its own. Denied, that subject is the name of the whole message.
+pub(crate) const SUBJECT_HEADER: &str = "Nats-Trace-Dest:";
 
 /// The refusals under one name.
 #[derive(Clone, Debug)]

@@ -109,6 +109,42 @@ static void marks_come_back(void)
     IS(ACKBUS_OK, ackbus_publisher_free(bus));
 }
 
+/* One place of eight is room: who was refused hears of it, once, and again when it was refused again. */
+static void room_is_told(void)
+{
+    ackbus_publisher *bus = connect_and_free(memory_config(OPTIONS("max_pending", "8", "on_full", "fail", "report", "all")));
+    struct pollfd wake = {.fd = ackbus_publisher_wake_fd(bus), .events = POLLIN};
+    ackbus_events *events = NULL;
+    ERR(ACKBUS_OK, ackbus_publisher_poll_events(bus, 10, -1, &events, &error));
+    ackbus_events_free(events);
+    ackbus_reports *held = NULL, *batch = NULL;
+    for (int i = 0; i < 8; i++)
+        ERR(ACKBUS_OK, ackbus_publisher_publish(bus, "a", 1, NULL, 0, 0, NULL, &error));
+    ERR(ACKBUS_OK, ackbus_publisher_flush(bus, -1, &error));
+    for (int round = 0; round < 3; round++) {
+        ackbus_error *full = NULL;
+        IS(ACKBUS_ERR_QUEUE_FULL, ackbus_publisher_publish(bus, "a", 1, NULL, 0, 0, NULL, &full));
+        CHECK(ackbus_error_held_by(full) == 0);
+        ackbus_error_free(full);
+        ERR(ACKBUS_OK, ackbus_publisher_poll(bus, 1, 0, &batch, &error));
+        CHECK(!ackbus_reports_has_room(batch));
+        if (round == 0) { /* the other seven stay in hand */
+            ERR(ACKBUS_OK, ackbus_publisher_poll(bus, 7, 0, &held, &error));
+            CHECK(poll(&wake, 1, 0) == 0);
+        }
+        ackbus_reports_free(batch);
+        CHECK(poll(&wake, 1, 0) == 1);
+        ERR(ACKBUS_OK, ackbus_publisher_poll(bus, 1, 0, &batch, &error));
+        CHECK(ackbus_reports_has_room(batch));
+        ackbus_reports_free(batch);
+        CHECK(poll(&wake, 1, 0) == 0);
+        ERR(ACKBUS_OK, ackbus_publisher_publish(bus, "a", 1, NULL, 0, 0, NULL, &error));
+        ERR(ACKBUS_OK, ackbus_publisher_flush(bus, -1, &error));
+    }
+    ackbus_reports_free(held);
+    IS(ACKBUS_OK, ackbus_publisher_free(bus));
+}
+
 static void poll_without_reports(void)
 {
     ackbus_publisher *bus = connect_and_free(memory_config(NULL));
@@ -280,6 +316,7 @@ int main(void)
     config_reads_back();
     polled_reports();
     marks_come_back();
+    room_is_told();
     poll_without_reports();
     wait_for_the_outcome();
     batches();

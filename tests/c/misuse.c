@@ -51,10 +51,10 @@ static void errors(void)
     for (size_t i = 0; i < 2; i++) {
         IS(ACKBUS_ERR_INVALID_ARGUMENT, ackbus_error_status(wrong[i]));
         CHECK(ackbus_error_message(wrong[i]).len == 0 && ackbus_error_message(wrong[i]).data[0] == '\0');
-        CHECK(ackbus_error_server_code(wrong[i]) == 0 && !ackbus_error_is_retriable(wrong[i]) && !ackbus_error_is_fatal(wrong[i]));
+        CHECK(ackbus_error_server_code(wrong[i]) == 0 && ackbus_error_held_by(wrong[i]) == 0 && !ackbus_error_is_retriable(wrong[i]) && !ackbus_error_is_fatal(wrong[i]));
     }
     IS(ACKBUS_OK, ackbus_error_status(NULL));
-    CHECK(ackbus_error_message(NULL).data[0] == '\0' && ackbus_error_server_code(NULL) == 0);
+    CHECK(ackbus_error_message(NULL).data[0] == '\0' && ackbus_error_server_code(NULL) == 0 && ackbus_error_held_by(NULL) == 0);
     CHECK(!ackbus_error_is_retriable(NULL) && !ackbus_error_is_fatal(NULL));
     ackbus_error_free(NULL);
     ackbus_error_free(NOT_A(ackbus_error));

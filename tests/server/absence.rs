@@ -66,8 +66,8 @@ fn a_stream_that_was_described_and_is_gone_is_told_in_milliseconds() {
         bus.reported(10);
         wait_for("a description of the stream", PATIENCE, || (described.load(Ordering::Relaxed) > 0).then_some(()));
         reader.delete_stream("ORDERS");
-        no_stream_at_once(&bus, "orders.x", "a deleted stream");
-        no_stream_at_once(&bus, "orders.y", "a deleted stream, by another topic");
+        no_stream_at_once(&bus, "orders.x", &format!("a deleted stream, with {rules:?}"));
+        no_stream_at_once(&bus, "orders.y", &format!("the same by another topic, with {rules:?}"));
         reader.create_stream("ORDERS", &["orders.>"]);
         let after = bus.series("orders.x", 10);
         let books = bus.finish();

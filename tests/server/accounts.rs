@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use ackbus::{Persistence, Status};
 use ackbus_test_support::async_nats::jetstream::stream::DiscardPolicy;
-use ackbus_test_support::{Options, Reader, Server, StreamConfig, wait_for};
+use ackbus_test_support::{Options, Proxy, Reader, Server, StreamConfig, wait_for};
 
-use crate::common::{Books, Bus, PATIENCE, Rules};
+use crate::common::{Books, Bus, PATIENCE, Rules, Seen};
 
 /// Longer than a test may wait.
 const NEVER: (&str, &str) = ("delivery_timeout_ms", "3600000");
@@ -218,4 +218,62 @@ fn an_account_without_jetstream_for_a_while_loses_nothing() {
         stored += books.reports.len();
     }
     assert_eq!(reader.message_count("ORD"), stored as u64, "one copy of each");
+}
+
+/// The connection is lost with acks on their way. Nobody here can say what the stream's window is: it is assumed, and what is in doubt goes again.
+#[test]
+fn a_reconnect_behind_an_import_sends_what_is_in_doubt_again() {
+    let server = accounts().start();
+    let reader = owner(&server);
+    reader.create_stream("ORD", &["ord.>"]);
+    for (user, topic, rules) in [("pub", "ord.1", &[][..]), ("pub", "ord.2", NAMED), ("pjs", "ord.3", &[]), ("pjs", "ord.4", NAMED), ("own", "in.5", &[])] {
+        let proxy = Proxy::start(server.address());
+        let bus = Bus::connect(&proxy.url(), &[("user", user), ("password", "pw"), NEVER], rules);
+        bus.series(topic, 20);
+        bus.reported(20);
+        for _ in 0..2 {
+            proxy.hold_replies();
+            let before = bus.publisher().stats().attempts;
+            let ids = bus.series(topic, 200);
+            wait_for("all attempts", PATIENCE, || (bus.publisher().stats().attempts >= before + 200).then_some(()));
+            proxy.reset();
+            proxy.resume();
+            let last = bus.report_within(ids[199], Duration::from_secs(3));
+            assert!(last.as_ref().is_some_and(Seen::is_persisted), "{user} by {topic} with {rules:?}: {last:?}");
+        }
+        let books = bus.finish();
+        books.all_persisted();
+        let stored: Vec<_> = reader.read_all("ORD").into_iter().filter(|message| message.subject == mapped(topic)).collect();
+        assert_eq!(stored.len(), 420, "one copy of each: {user} by {topic} with {rules:?}");
+        books.in_order(&stored);
+    }
+}
+
+/// The whole server's JetStream is off for three seconds.
+#[test]
+fn a_server_without_jetstream_for_a_while_loses_nothing() {
+    let server = Server::start();
+    let reader = Reader::connect(&server.url());
+    reader.create_stream("ORD", &["ord.>"]);
+    let ways: [(&str, Rules<'_>); 2] = [("ord.any", &[]), ("ord.named", NAMED)];
+    let buses = ways.map(|(_, rules)| Bus::connect(&server.url(), &[("ack_wait_ms", "1000"), NEVER], rules));
+    for (bus, (topic, _)) in buses.iter().zip(ways) {
+        bus.series(topic, 10);
+        bus.reported(10);
+    }
+    server.reload(Server::options().without_jetstream());
+    for _ in 0..30 {
+        for (bus, (topic, _)) in buses.iter().zip(ways) {
+            bus.series(topic, 1);
+        }
+        std::thread::sleep(Duration::from_millis(100)); // Three seconds are the fault.
+    }
+    server.reload(Server::options());
+    for (bus, (topic, rules)) in buses.into_iter().zip(ways) {
+        bus.series(topic, 10);
+        let books = bus.finish();
+        let lost = books.reports.values().find(|seen| !seen.is_persisted());
+        assert!(lost.is_none(), "{topic} with {rules:?}: {lost:?}, events: {:#?}", books.events);
+    }
+    assert_eq!(reader.message_count("ORD"), 100, "one copy of each");
 }

@@ -136,7 +136,6 @@ fn messages_wait_for_a_hub_that_is_away() {
         if let Some(seen) = books.reports.values().find(|seen| !seen.is_persisted()) {
             lost.push(format!("{} {options:?} {rules:?}: {seen:?}", leaf.name()));
         }
-        assert!(books.events.iter().all(|event| !event.text.contains("not enabled")), "{}: {:?}", leaf.name(), books.events);
     }
     assert!(lost.is_empty(), "{lost:#?}");
     assert_eq!(reader.message_count("HO"), sent as u64, "one copy of each");

@@ -24,6 +24,7 @@ class Waiting:
     topic: str
     payload: Payload
     more: MessageOptions
+    #: Its place in the order of coming, as long as it waits; else 0.
     number: int = 0
 
 
@@ -36,10 +37,8 @@ class _Topic:
     """Those of one topic, in the order of their coming, and what the first of them waits for."""
 
     queue: int
+    first: Waiting
     waiting: OrderedDict[int, Waiting] = field(default_factory=OrderedDict)
-
-    def first(self) -> Waiting:
-        return next(iter(self.waiting.values()))
 
 
 class Line:
@@ -69,20 +68,27 @@ class Line:
         self._count += 1
         topic = self._topics.get(waiting.topic)
         if topic is None:
-            topic = self._topics[waiting.topic] = _Topic(held_by)
+            topic = self._topics[waiting.topic] = _Topic(held_by, waiting)
+            self._push(held_by, waiting)
         topic.waiting[waiting.number] = waiting
-        if len(topic.waiting) == 1:
-            self._push(topic.queue, waiting)
 
     def leave(self, waiting: Waiting, enter: Enter) -> None:
         """This one gives up, if it has not gone already. Those behind it may go now: they may need fewer bytes."""
-        topic = self._topics.get(waiting.topic)
-        if topic is None or waiting.number not in topic.waiting:
+        if waiting.number == 0:
             return
-        was_first = self._first_of(topic.queue) is waiting
-        self._remove(waiting)
-        if was_first:
+        topic = self._topics[waiting.topic]
+        if self._first_of(topic.queue) is waiting:
+            self._pop(waiting)
             self.admit(enter)
+            return
+        del topic.waiting[waiting.number]
+        waiting.number = 0
+        self._count -= 1
+        if not topic.waiting:
+            del self._topics[waiting.topic]
+        elif topic.first is waiting:
+            topic.first = next(iter(topic.waiting.values()))
+            self._push(topic.queue, topic.first)
 
     def admit(self, enter: Enter) -> None:
         """Lets in who may go now."""
@@ -90,7 +96,7 @@ class Line:
         while (first := self._first(refused)) is not None:
             held_by = enter(first)
             if held_by is None:
-                self._remove(first)
+                self._pop(first)
                 continue
             topic = self._topics[first.topic]
             if topic.queue != held_by:
@@ -105,44 +111,47 @@ class Line:
         for topic in self._topics.values():
             for waiting in topic.waiting.values():
                 enter(waiting)
+                waiting.number = 0
         self._topics.clear()
         self._queues.clear()
         self._count = 0
 
     def _first(self, refused: set[int]) -> Waiting | None:
+        if len(self._queues) == 1 and WINDOW in self._queues:
+            return self._first_of(WINDOW)
         firsts = (self._first_of(queue) for queue in list(self._queues) if queue not in refused)
         return min((first for first in firsts if first is not None), key=lambda first: first.number, default=None)
 
     def _first_of(self, queue: int) -> Waiting | None:
         numbers = self._queues.get(queue)
         while numbers:
-            if (first := self._current(queue, *numbers[0])) is not None:
-                return first
+            number, name = numbers[0]
+            topic = self._topics.get(name)
+            if topic is not None and topic.first.number == number and topic.queue == queue:
+                return topic.first
             heapq.heappop(numbers)
         self._queues.pop(queue, None)
         return None
-
-    def _current(self, queue: int, number: int, name: str) -> Waiting | None:
-        """The first of the topic, if this number is still about it."""
-        topic = self._topics.get(name)
-        if topic is None or topic.queue != queue or (first := topic.first()).number != number:
-            return None
-        return first
 
     def _push(self, queue: int, first: Waiting) -> None:
         numbers = self._queues.setdefault(queue, [])
         if len(numbers) > 2 * len(self._topics) + 16:
             # Most of them are gone.
-            numbers[:] = [entry for entry in numbers if self._current(queue, *entry) is not None]
+            numbers[:] = [(topic.first.number, topic.first.topic) for topic in self._topics.values() if topic.queue == queue]
             heapq.heapify(numbers)
+            return
         heapq.heappush(numbers, (first.number, first.topic))
 
-    def _remove(self, waiting: Waiting) -> None:
-        topic = self._topics[waiting.topic]
-        was_first = topic.first() is waiting
-        del topic.waiting[waiting.number]
+    def _pop(self, first: Waiting) -> None:
+        """Takes out the first of its queue, whose number is on top."""
+        topic = self._topics[first.topic]
+        waiting, numbers = topic.waiting, self._queues[topic.queue]
+        del waiting[first.number]
+        first.number = 0
         self._count -= 1
-        if not topic.waiting:
-            del self._topics[waiting.topic]
-        elif was_first:
-            self._push(topic.queue, topic.first())
+        if waiting:
+            topic.first = following = next(iter(waiting.values()))
+            heapq.heapreplace(numbers, (following.number, following.topic))
+        else:
+            heapq.heappop(numbers)
+            del self._topics[first.topic]

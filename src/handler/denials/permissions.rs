@@ -1,6 +1,6 @@
 //! What is known of permissions, and what the figures of a mark prove.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use crate::ledger::Slot;
 use crate::wire::{Denials, Named, Nanos};
@@ -38,8 +38,8 @@ pub(crate) struct Permissions {
     run: Option<Box<str>>,
     /// So many ephemeral messages get a mark of their own: errors are about some of them, under another name.
     samples: u32,
-    /// Those that are under way, by epoch and mark.
-    sampled: Vec<((u32, u64), Box<str>)>,
+    /// Marks that a topic has for itself, the oldest first.
+    runs: VecDeque<Run>,
     /// The other names of ephemeral topics.
     ephemeral: HashSet<Box<str>>,
 }
@@ -73,6 +73,15 @@ pub(super) struct Trouble {
     pub(super) since: Nanos,
     /// When it is weighed again at the latest.
     pub(super) again_at: Nanos,
+}
+
+/// A mark that a topic has for itself.
+#[derive(Debug)]
+struct Run {
+    epoch: u32,
+    mark: u64,
+    topic: Box<str>,
+    ephemeral: bool,
 }
 
 /// What is to be said of a denied topic.
@@ -166,8 +175,13 @@ impl Permissions {
         if !self.given_up.is_empty() {
             self.given_up.retain(|&(e, m), _| e != epoch || m > mark);
         }
-        if !self.sampled.is_empty() {
-            self.sampled.retain(|((e, m), _)| *e != epoch || *m > mark);
+        while self.runs.front().is_some_and(|run| run.epoch == epoch && run.mark <= mark)
+            && let Some(run) = self.runs.pop_front()
+        {
+            // Without an error under a mark of its own the topic is not what errors are about.
+            if !run.ephemeral && !self.doubt(run.epoch, run.mark) && self.doubtful.remove(&run.topic) {
+                self.listen();
+            }
         }
         if std::mem::take(&mut self.hear) {
             self.forget_passing();
@@ -192,7 +206,7 @@ impl Permissions {
     pub(crate) fn retain(&mut self, keep: impl Fn(u32) -> bool) {
         self.given_up.retain(|&(epoch, _), _| keep(epoch));
         self.troubles.retain(|trouble| keep(trouble.epoch));
-        self.sampled.retain(|((epoch, _), _)| keep(*epoch));
+        self.runs.retain(|run| keep(run.epoch));
     }
 
     /// Permissions may be others now. What was denied before gets marks of its own, so its first errors prove everything.
@@ -287,25 +301,23 @@ impl Permissions {
     /// Whether a fence must stand before this message.
     pub(crate) fn part(&mut self, slot: &Slot) -> bool {
         let topic = slot.topic();
-        if slot.ephemeral && self.samples > 0 {
+        let is_sample = slot.ephemeral && self.samples > 0;
+        if is_sample {
             self.samples -= 1;
-            self.run = Some("".into());
-            return true;
-        }
-        if slot.ephemeral || !(self.topics.contains_key(topic) || self.doubtful.contains(topic)) {
+        } else if slot.ephemeral || !(self.topics.contains_key(topic) || self.doubtful.contains(topic)) {
             return self.end_run();
-        }
-        if self.run.as_deref() == Some(topic) {
+        } else if self.run.as_deref() == Some(topic) {
             return false;
         }
         self.run = Some(topic.into());
         true
     }
 
-    /// The message was staged. An ephemeral one that has a mark of its own is remembered: it will be settled before that has its fence.
+    /// The message was staged: its topic has this mark for itself, if it has one.
     pub(crate) fn note_staged(&mut self, slot: &Slot) {
-        if slot.ephemeral && self.run.as_deref() == Some("") {
-            self.sampled.push(((slot.epoch, slot.mark), slot.topic().into()));
+        let is_known = self.runs.back().is_some_and(|run| run.epoch == slot.epoch && run.mark == slot.mark);
+        if let Some(topic) = self.run.as_ref().filter(|_| !is_known) {
+            self.runs.push_back(Run { epoch: slot.epoch, mark: slot.mark, topic: topic.clone(), ephemeral: slot.ephemeral });
         }
     }
 
@@ -316,7 +328,7 @@ impl Permissions {
 
     /// The ephemeral topic that has this mark for itself.
     pub(super) fn sampled(&self, epoch: u32, mark: u64) -> Option<&str> {
-        self.sampled.iter().find(|(place, _)| *place == (epoch, mark)).map(|(_, topic)| &**topic)
+        self.runs.iter().find(|run| run.ephemeral && run.epoch == epoch && run.mark == mark).map(|run| &*run.topic)
     }
 
     /// An ephemeral topic has this other name.
@@ -337,7 +349,7 @@ impl Permissions {
     #[cfg(any(test, fuzzing))]
     pub(crate) fn sizes(&self) -> [usize; 8] {
         let sets = [&self.doubtful, &self.passing, &self.told, &self.ephemeral].map(HashSet::len);
-        [self.troubles.len(), self.given_up.len(), self.topics.len(), self.sampled.len(), sets[0], sets[1], sets[2], sets[3]]
+        [self.troubles.len(), self.given_up.len(), self.topics.len(), self.runs.len(), sets[0], sets[1], sets[2], sets[3]]
     }
 
     /// The topics and names that are remembered.

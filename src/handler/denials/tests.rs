@@ -137,6 +137,33 @@ fn topics_in_doubt_have_marks_of_their_own() {
 }
 
 #[test]
+fn a_topic_without_an_error_under_its_own_mark_is_in_doubt_no_more() {
+    let mut permissions = Permissions::default();
+    let staged = |permissions: &mut Permissions, topic: &str, mark: u64, ephemeral| {
+        let mut slot = slot(topic, ephemeral);
+        (slot.epoch, slot.mark) = (1, mark);
+        permissions.part(&slot);
+        permissions.note_staged(&slot);
+    };
+    permissions.suspect("a");
+    permissions.suspect("b");
+    permissions.sample();
+    for (topic, mark, ephemeral) in [("a", 1, false), ("a", 1, false), ("b", 2, false), ("e", 3, true), ("c", 4, false)] {
+        staged(&mut permissions, topic, mark, ephemeral);
+    }
+    assert_eq!([1, 2, 3, 4].map(|mark| permissions.sampled(1, mark).map(str::to_owned)), [None, None, Some("e".to_owned()), None]);
+    permissions.close(1, 0);
+    assert!(permissions.doubtful.contains("a"));
+    let trouble = Trouble { epoch: 1, mark: 2, denials: Denials::default(), given_up: 0, open: 1, weigh_at: 0, since: 0, again_at: 0 };
+    permissions.weigh(trouble);
+    permissions.close(1, 1);
+    permissions.close(1, 2);
+    assert_eq!((permissions.doubtful.contains("a"), permissions.doubtful.contains("b")), (false, true));
+    permissions.close(1, 4);
+    assert!(permissions.runs.is_empty());
+}
+
+#[test]
 fn what_is_given_up_counts_under_its_mark() {
     let mut permissions = Permissions::default();
     permissions.give_up(1, 5);

@@ -68,7 +68,8 @@ impl Acks {
         // A name that no stream can have is none: whoever sends it would have it kept, and shown.
         let stream = reply.stream.and_then(json::string).filter(|stream| is_stream_name(stream));
         if let Some(error) = reply.error {
-            return error.verdict(stream.as_deref());
+            // An error without a number is nobody's answer to a publish.
+            return if error.is_none() { Verdict::Alien } else { error.verdict(stream.as_deref()) };
         }
         let duplicate = reply.duplicate.is_some_and(json::is_true);
         match (reply.seq.and_then(json::number::<u64>), stream) {
@@ -167,6 +168,10 @@ impl<'a> ReplyError<'a> {
             _ => {}
         })?;
         Some(error)
+    }
+
+    fn is_none(&self) -> bool {
+        self.code == 0 && self.err_code == 0
     }
 
     fn verdict(&self, stream: Option<&str>) -> Verdict<'static> {

@@ -71,7 +71,7 @@ pub(crate) fn answer(question: &Question, body: &[u8]) -> StreamAnswer {
 /// Nobody took the question.
 pub(crate) fn nobody_answers() -> StreamAnswer {
     let text = "nobody answers JetStream here: it is not enabled on this server or account, or the leaf connection to it is down";
-    StreamAnswer::Disabled { text: text.into() }
+    StreamAnswer::Disabled { text: text.into(), nobody: true }
 }
 
 /// The parts of all replies that matter here.
@@ -231,7 +231,7 @@ fn refusal(question: &Question, error: &ApiError) -> StreamAnswer {
         (Question::Condition { stream }, code) if LEADERLESS.contains(&code) => StreamAnswer::Condition { text: leaderless(stream) },
         // Somebody created it in the meantime, with another configuration: ask again, and use it as it is.
         (Question::Create { .. }, STREAM_NAME_EXISTS) => StreamAnswer::Unavailable { text },
-        (_, code) if NOT_ENABLED.contains(&code) => StreamAnswer::Disabled { text: format!("JetStream is not enabled here: {text}") },
+        (_, code) if NOT_ENABLED.contains(&code) => StreamAnswer::Disabled { text: format!("JetStream is not enabled here: {text}"), nobody: false },
         (_, code) if LATER.contains(&code) => StreamAnswer::Unavailable { text },
         (_, 0) if (500..600).contains(&error.code) => StreamAnswer::Unavailable { text },
         (_, server_code) => StreamAnswer::Refused { server_code, text },

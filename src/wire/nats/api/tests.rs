@@ -226,12 +226,14 @@ fn no_jetstream_is_told_apart_from_a_refusal() {
     for question in [who_takes(), describe(None), created, Question::Condition { stream: "ORDERS".to_owned() }] {
         for (err_code, words) in [(10039, "JetStream not enabled for account"), (10076, "JetStream not enabled")] {
             match answer(&question, &refused(503, err_code, words)) {
-                StreamAnswer::Disabled { text } => assert_eq!(text, format!("JetStream is not enabled here: {words} (code 503, error {err_code})")),
+                StreamAnswer::Disabled { text, nobody: false } => {
+                    assert_eq!(text, format!("JetStream is not enabled here: {words} (code 503, error {err_code})"))
+                }
                 other => panic!("{err_code}: {other:?}"),
             }
         }
     }
-    assert!(matches!(nobody_answers(), StreamAnswer::Disabled { text } if text.contains("nobody answers JetStream here: it is not enabled")));
+    assert!(matches!(nobody_answers(), StreamAnswer::Disabled { text, nobody: true } if text.contains("nobody answers JetStream here: it is not enabled")));
 }
 
 #[test]
