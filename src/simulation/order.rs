@@ -136,6 +136,11 @@ impl<'a> Case<'a> {
             return false;
         }
         let known = self.known_stream(barrier.message.rule, barrier.from);
+        // By the subjects of the known stream this one goes to another, if a rule does not name it.
+        let named = self.history.rules.named(new.rule, new.accepted_at).is_some();
+        if !named && self.truth.stream_of(&new.topic).is_some_and(|stream| known.is_some_and(|known| known != stream)) {
+            return false;
+        }
         known.is_some() && known == self.known_stream(barrier.message.rule, at) && known == self.known_stream(new.rule, at)
     }
 

@@ -277,6 +277,9 @@ fn plainly(body: &str) -> Said {
     if let Some(error) = reply.get("error").filter(|error| !error.is_null()) {
         let Some(error) = error.as_object() else { return Said::Alien };
         let code = |key| error.get(key).and_then(Value::as_u64).and_then(|code| u32::try_from(code).ok()).unwrap_or(0);
+        if code("err_code") == 0 && code("code") == 0 {
+            return Said::Alien;
+        }
         let description = error.get("description").and_then(Value::as_str).unwrap_or_default();
         return said(Verdict::Refused(codes::refusal(code("err_code"), code("code"), description, name)));
     }
