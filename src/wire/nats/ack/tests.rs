@@ -193,6 +193,7 @@ fn what_is_no_ack() {
         // No JSON.
         "{\"stream\":\"S\u{1b}[31m\",\"seq\":1}",
         "{\"stream\":\"S\",\"k\u{0}\":1,\"seq\":1}",
+        "{\"stream\":\"S\",\"k\t\":1,\"seq\":1}",
         r#"{"stream":"S","domain":"\x4g","seq":1}"#,
         r#"{"stream":"S\q","seq":1}"#,
         r#"{"stream":"S","domain":"d"seq":1}"#,
