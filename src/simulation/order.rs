@@ -138,7 +138,7 @@ impl<'a> Case<'a> {
         let known = self.known_stream(barrier.message.rule, barrier.from);
         // By the subjects of the known stream this one goes to another, if a rule does not name it.
         let named = self.history.rules.named(new.rule, new.accepted_at).is_some();
-        if !named && self.truth.stream_of(&new.topic).is_some_and(|stream| known.is_some_and(|known| known != stream)) {
+        if !named && self.truth.stream_of(&new.topic) != known {
             return false;
         }
         known.is_some() && known == self.known_stream(barrier.message.rule, at) && known == self.known_stream(new.rule, at)
@@ -150,7 +150,9 @@ impl<'a> Case<'a> {
         for attempt in self.attempts_of(message) {
             let answers = self.answers(message, attempt).filter(|said| matches!(said.told, Told::Refused | Told::Unclear));
             // That nobody took it may be this topic's trouble alone, where the rule names no stream.
-            let refused = answers.filter(|said| named || said.stream.is_some()).map(|said| said.read).min();
+            // Behind ack_wait the attempt is over, and its message goes again as a silent one.
+            let in_time = attempt.last_byte.saturating_add(self.limits.ack_wait);
+            let refused = answers.filter(|said| (named || said.stream.is_some()) && said.read <= in_time).map(|said| said.read).min();
             if let Some(from) = refused.filter(|from| *from < settled) {
                 barriers.push(Barrier { message, from, until: settled, why: "it was refused and is not settled" });
             }

@@ -352,7 +352,7 @@ fn every_shape_of_json_reads_as_a_plain_reading_does() {
     let mut draw = Draw(14);
     let mut seen = [0; 3];
     let mut acks = Acks::default();
-    for _ in 0..40_000 {
+    for _ in 0..60_000 {
         let body = draw.object(3);
         let expected = plainly(&body);
         seen[match expected {
@@ -364,5 +364,5 @@ fn every_shape_of_json_reads_as_a_plain_reading_does() {
         // The same by a reader that knows a stream.
         assert_eq!(said(acks.parse(body.as_bytes())), expected, "{body}");
     }
-    assert!(seen.iter().all(|&count| count > 500), "{seen:?}");
+    assert!(seen.iter().all(|&count| count > 300), "{seen:?}");
 }
