@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::{Case, Message, time};
 use super::truth::{Attempt, Effect, Told};
-use super::words::said;
+use super::words::{Said, said};
 
 /// How late a turn may notice what is due, and how late its fence may be followed.
 const NOTICE: u64 = 20_000_000;
@@ -136,9 +136,10 @@ impl<'a> Case<'a> {
             return false;
         }
         let known = self.known_stream(barrier.message.rule, barrier.from);
-        // By the subjects of the known stream this one goes to another, if a rule does not name it.
-        let named = self.history.rules.named(new.rule, new.accepted_at).is_some();
-        if !named && self.truth.stream_of(&new.topic) != known {
+        // By the subjects of the known stream one of them goes to another, if its rule names none.
+        let elsewhere =
+            |message: &Message| self.history.rules.named(message.rule, message.accepted_at).is_none() && self.truth.stream_of(&message.topic) != known;
+        if elsewhere(new) || elsewhere(barrier.message) {
             return false;
         }
         known.is_some() && known == self.known_stream(barrier.message.rule, at) && known == self.known_stream(new.rule, at)
@@ -146,13 +147,18 @@ impl<'a> Case<'a> {
 
     fn barriers(&self, message: &'a Message) -> Vec<Barrier<'a>> {
         let (settled, mut barriers) = (self.settled_at(message), Vec::new());
-        let named = self.history.rules.named(message.rule, message.accepted_at).is_some();
+        let named = self.history.rules.named(message.rule, message.accepted_at);
         for attempt in self.attempts_of(message) {
             let answers = self.answers(message, attempt).filter(|said| matches!(said.told, Told::Refused | Told::Unclear));
             // That nobody took it may be this topic's trouble alone, where the rule names no stream.
+            // Another stream's refusal is nobody's.
+            let counts = |said: &Said<'_>| match named {
+                Some(named) => said.stream.is_none_or(|stream| stream == named),
+                None => said.stream.is_some(),
+            };
             // Behind ack_wait the attempt is over, and its message goes again as a silent one.
             let in_time = attempt.last_byte.saturating_add(self.limits.ack_wait);
-            let refused = answers.filter(|said| (named || said.stream.is_some()) && said.read <= in_time).map(|said| said.read).min();
+            let refused = answers.filter(|said| counts(said) && said.read <= in_time).map(|said| said.read).min();
             if let Some(from) = refused.filter(|from| *from < settled) {
                 barriers.push(Barrier { message, from, until: settled, why: "it was refused and is not settled" });
             }
