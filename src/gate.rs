@@ -152,7 +152,8 @@ impl Gate {
         self.is_open() && self.in_flight < self.ramp.unwrap_or(usize::MAX) && !(fresh && self.pauses(id))
     }
 
-    fn pauses(&self, id: u64) -> bool {
+    /// Something older than this new message must go again before it.
+    pub(crate) fn pauses(&self, id: u64) -> bool {
         self.silent.is_some() || self.refused.first().is_some_and(|&first| first < id)
     }
 

@@ -48,6 +48,7 @@ impl Core {
             self.shared.desk.set_standing(None);
             self.ask_windows_of(gate);
         }
+        self.join_lines(gate);
         self.let_pass(gate);
     }
 

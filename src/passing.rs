@@ -26,7 +26,8 @@ impl Core {
         }
         let own = own.or_else(|| self.make_rule_gate(rule));
         // A topic that is in trouble alone waits alone, whatever its rule's stream does.
-        let gate = self.table.get(slot).and_then(|s| self.gates.of_message(s)).or(own);
+        let in_trouble = |gate: &u32| self.gates.get(*gate).is_some_and(|g| own.is_none() || !g.is_open() || !g.waiting.is_empty());
+        let gate = self.table.get(slot).and_then(|s| self.gates.of_message(s)).filter(in_trouble).or(own);
         let Some(index) = gate else { return true };
         let Some(gate) = self.gates.get(index) else { return true };
         let may_pass = gate.is_next(id) && gate.passes(id, fresh) && self.may_take_place(slot);
@@ -190,6 +191,25 @@ impl Core {
         }
         if counted || placed || pausing {
             self.let_pass(gate);
+        }
+    }
+
+    /// A topic's trouble is over: what waited there waits in the line of its stream, where that is known by now.
+    pub(crate) fn join_lines(&mut self, gate: u32) {
+        let Some(Gate { key: Key::Topic(_), waiting, .. }) = self.gates.get(gate) else { return };
+        let waiting: Vec<(u64, u32)> = waiting.iter().map(|(&id, &slot)| (id, slot)).collect();
+        let mut lines = Vec::new();
+        for (id, slot) in waiting {
+            let Some(rule) = self.table.get(slot).map(|s| s.rule) else { continue };
+            if let Some(line) = self.line_of(slot).filter(|&line| line != gate) {
+                self.move_waiting(slot, id, rule, gate, line);
+                if !lines.contains(&line) {
+                    lines.push(line);
+                }
+            }
+        }
+        for line in lines {
+            self.let_pass(line);
         }
     }
 

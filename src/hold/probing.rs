@@ -191,8 +191,9 @@ impl Core {
                     self.open(gate);
                     return Ok(());
                 };
-                if !self.may_take_place(slot) {
-                    // All places of its rule are taken by messages that nobody answered yet: they go again first.
+                let is_paused = self.gates.get(gate).is_some_and(|g| g.pauses(id)) && self.table.get(slot).is_some_and(|s| s.attempt == 0);
+                if is_paused || !self.may_take_place(slot) {
+                    // An older one was refused and is out again, or all places of its rule are taken by messages that nobody answered yet: they go first.
                     let pause = self.probe_pause(now);
                     self.gates.wake(gate, now + pause);
                     return Ok(());

@@ -154,7 +154,9 @@ impl<'a> Case<'a> {
             let own = |said: &Said<'_>| Some(said.read) == attempt.answered && said.told == attempt.told;
             let answers = self.answers(message, attempt).filter(|said| matches!(said.told, Told::Refused | Told::Unclear) && own(said));
             // That nobody took it may be this topic's trouble alone, where the rule names no stream.
-            let refused = answers.filter(|said| named || said.stream.is_some()).map(|said| said.read).min();
+            // Behind ack_wait the attempt is over, and its message goes again as a silent one.
+            let in_time = attempt.last_byte.saturating_add(self.limits.ack_wait);
+            let refused = answers.filter(|said| (named || said.stream.is_some()) && said.read <= in_time).map(|said| said.read).min();
             if let Some(from) = refused.filter(|from| *from < settled) {
                 barriers.push(Barrier { message, from, until: settled, why: "it was refused and is not settled" });
             }

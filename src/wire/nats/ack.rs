@@ -144,11 +144,11 @@ impl<'a> Reply<'a> {
         let mut reply = Reply::default();
         let mut error = None;
         json::members(text, |name, value| match name {
-            b"stream" => reply.stream = Some(value),
-            b"domain" => reply.domain = Some(value),
-            b"seq" => reply.seq = Some(value),
-            b"duplicate" => reply.duplicate = Some(value),
-            b"error" => error = Some(value),
+            "stream" => reply.stream = Some(value),
+            "domain" => reply.domain = Some(value),
+            "seq" => reply.seq = Some(value),
+            "duplicate" => reply.duplicate = Some(value),
+            "error" => error = Some(value),
             _ => {}
         })?;
         if let Some(error) = error.filter(|error| *error != "null") {
@@ -162,9 +162,9 @@ impl<'a> ReplyError<'a> {
     fn read(text: &'a str) -> Option<Self> {
         let mut error = ReplyError::default();
         json::members(text, |name, value| match name {
-            b"code" => error.code = json::number(value).unwrap_or(0),
-            b"err_code" => error.err_code = json::number(value).unwrap_or(0),
-            b"description" => error.description = json::string(value).unwrap_or_default(),
+            "code" => error.code = json::number(value).unwrap_or(0),
+            "err_code" => error.err_code = json::number(value).unwrap_or(0),
+            "description" => error.description = json::string(value).unwrap_or_default(),
             _ => {}
         })?;
         Some(error)

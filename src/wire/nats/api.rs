@@ -88,10 +88,10 @@ impl<'a> Reply<'a> {
         let mut reply = Reply::default();
         let mut error = None;
         json::members(text, |name, value| match name {
-            b"error" => error = Some(value),
-            b"config" => reply.config = Described::read(value),
-            b"cluster" => reply.cluster = Cluster::read(value),
-            b"streams" => reply.streams = Some(value),
+            "error" => error = Some(value),
+            "config" => reply.config = Described::read(value),
+            "cluster" => reply.cluster = Cluster::read(value),
+            "streams" => reply.streams = Some(value),
             _ => {}
         })?;
         if let Some(error) = error.filter(|error| *error != "null") {
@@ -112,9 +112,9 @@ impl ApiError {
     fn read(text: &str) -> Option<Self> {
         let mut error = ApiError::default();
         json::members(text, |name, value| match name {
-            b"code" => error.code = json::number(value).unwrap_or(0),
-            b"err_code" => error.err_code = json::number(value).unwrap_or(0),
-            b"description" => error.description = json::string(value).unwrap_or_default().into_owned(),
+            "code" => error.code = json::number(value).unwrap_or(0),
+            "err_code" => error.err_code = json::number(value).unwrap_or(0),
+            "description" => error.description = json::string(value).unwrap_or_default().into_owned(),
             _ => {}
         })?;
         Some(error)
@@ -163,20 +163,20 @@ impl Described {
         };
         json::members(text, |name, value| match (name, value) {
             (_, "null") => {}
-            (b"name", _) => config.name = word(value),
-            (b"subjects", _) => config.subjects = json::list(value).map(|all| all.into_iter().filter_map(word).collect()),
-            (b"storage", _) => config.storage = word(value),
-            (b"retention", _) => config.retention = word(value),
-            (b"discard", _) => config.discard = word(value),
-            (b"num_replicas", _) => config.replicas = json::number(value),
-            (b"max_msgs", _) => config.max_messages = json::number(value),
-            (b"max_bytes", _) => config.max_bytes = json::number(value),
-            (b"max_msgs_per_subject", _) => config.max_messages_per_subject = json::number(value),
-            (b"max_age", _) => config.max_age = time(value),
-            (b"duplicate_window", _) => config.duplicate_window = time(value),
-            (b"no_ack", _) => config.no_ack = json::is_true(value),
-            (b"sealed", _) => config.sealed = json::is_true(value),
-            (b"discard_new_per_subject", _) => config.discard_new_per_subject = json::is_true(value),
+            ("name", _) => config.name = word(value),
+            ("subjects", _) => config.subjects = json::list(value).map(|all| all.into_iter().filter_map(word).collect()),
+            ("storage", _) => config.storage = word(value),
+            ("retention", _) => config.retention = word(value),
+            ("discard", _) => config.discard = word(value),
+            ("num_replicas", _) => config.replicas = json::number(value),
+            ("max_msgs", _) => config.max_messages = json::number(value),
+            ("max_bytes", _) => config.max_bytes = json::number(value),
+            ("max_msgs_per_subject", _) => config.max_messages_per_subject = json::number(value),
+            ("max_age", _) => config.max_age = time(value),
+            ("duplicate_window", _) => config.duplicate_window = time(value),
+            ("no_ack", _) => config.no_ack = json::is_true(value),
+            ("sealed", _) => config.sealed = json::is_true(value),
+            ("discard_new_per_subject", _) => config.discard_new_per_subject = json::is_true(value),
             _ => {}
         })?;
         Some(config)
@@ -194,8 +194,8 @@ impl Cluster {
     fn read(text: &str) -> Option<Self> {
         let mut cluster = Cluster::default();
         json::members(text, |name, value| match name {
-            b"leader" => cluster.leader = json::string(value).unwrap_or_default().into_owned(),
-            b"replicas" => cluster.replicas = json::list(value).unwrap_or_default().into_iter().filter_map(Replica::read).collect(),
+            "leader" => cluster.leader = json::string(value).unwrap_or_default().into_owned(),
+            "replicas" => cluster.replicas = json::list(value).unwrap_or_default().into_iter().filter_map(Replica::read).collect(),
             _ => {}
         })?;
         Some(cluster)
@@ -214,10 +214,10 @@ impl Replica {
     fn read(text: &str) -> Option<Self> {
         let mut replica = Replica::default();
         json::members(text, |name, value| match name {
-            b"name" => replica.name = json::string(value).unwrap_or_default().into_owned(),
-            b"current" => replica.current = json::is_true(value),
-            b"offline" => replica.offline = json::is_true(value),
-            b"lag" => replica.lag = json::number(value).unwrap_or(0),
+            "name" => replica.name = json::string(value).unwrap_or_default().into_owned(),
+            "current" => replica.current = json::is_true(value),
+            "offline" => replica.offline = json::is_true(value),
+            "lag" => replica.lag = json::number(value).unwrap_or(0),
             _ => {}
         })?;
         Some(replica)

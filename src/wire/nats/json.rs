@@ -4,15 +4,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Gives the name of each member of an object, unescaped, and the text of its value. A name may come twice. `None`: the text is no JSON object.
-pub(super) fn members<'a>(text: &'a str, take: impl FnMut(&[u8], &'a str)) -> Option<()> {
-    // What reads names as bytes lets these pass; no JSON text has them.
-    if text.bytes().any(|byte| byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r')) {
-        return None;
-    }
+/// Gives the name of each member of an object, unescaped, and the text of its value. A name may come twice; one that is no text, as half a surrogate is none,
+/// is not given. `None`: the text is no JSON object.
+pub(super) fn members<'a>(text: &'a str, take: impl FnMut(&str, &'a str)) -> Option<()> {
     let mut json = serde_json::Deserializer::from_str(text);
     (&mut json).deserialize_map(Members(take)).ok()?;
     json.end().ok()
@@ -75,7 +72,7 @@ pub(crate) fn from_go(text: &str) -> Option<String> {
 
 struct Members<F>(F);
 
-impl<'a, F: FnMut(&[u8], &'a str)> Visitor<'a> for Members<F> {
+impl<'a, F: FnMut(&str, &'a str)> Visitor<'a> for Members<F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,36 +80,11 @@ impl<'a, F: FnMut(&[u8], &'a str)> Visitor<'a> for Members<F> {
     }
 
     fn visit_map<A: MapAccess<'a>>(mut self, mut map: A) -> Result<(), A::Error> {
-        let mut name = Vec::new();
-        while map.next_key_seed(Name(&mut name))?.is_some() {
-            let value: &RawValue = map.next_value()?;
-            (self.0)(&name, value.get());
+        while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+            if let Some(name) = string(name.get()) {
+                (self.0)(&name, value.get());
+            }
         }
-        Ok(())
-    }
-}
-
-/// The name of a member, as bytes: a half surrogate is no text, and yet legal.
-struct Name<'n>(&'n mut Vec<u8>);
-
-impl<'a> DeserializeSeed<'a> for Name<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_bytes(self)
-    }
-}
-
-impl Visitor<'_> for Name<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<(), E> {
-        self.0.clear();
-        self.0.extend_from_slice(bytes);
         Ok(())
     }
 }
@@ -124,7 +96,7 @@ mod tests {
 
     fn read(text: &str) -> Option<Vec<(String, String)>> {
         let mut found = Vec::new();
-        members(text, |name, value| found.push((String::from_utf8_lossy(name).into_owned(), value.to_owned())))?;
+        members(text, |name, value| found.push((name.to_owned(), value.to_owned())))?;
         Some(found)
     }
 
@@ -144,12 +116,26 @@ mod tests {
             let text = format!(" {{ \"{name}\"\t:\r\n {value} , \"z\":0}}\n");
             assert_eq!(read(&text).unwrap()[0], (name.replace("\\u0061", "a"), value.to_owned()), "{}", &text[..20.min(text.len())]);
         }
-        assert_eq!(read(r#"{"\ud800":1}"#).unwrap().len(), 1);
+        assert_eq!(read(r#"{"\ud800":1,"a":2}"#).unwrap(), [("a".to_owned(), "2".to_owned())]);
         assert_eq!(read(r#"{"a":1,"a":2}"#).unwrap().len(), 2);
         assert_eq!(read("{}").unwrap().len(), 0);
-        for text in
-            ["", "1", "[]", "null", "{", "{}}", "{\"a\":01}", "{\"a\":tru}", "{\"a\u{1}\":1}", "{\"a\":\"\u{1}\"}", "{\"a\":\"\\x41\"}", "{a:1}", "{\"a\":1,}"]
-        {
+        for text in [
+            "",
+            "1",
+            "[]",
+            "null",
+            "{",
+            "{}}",
+            "{\"a\":01}",
+            "{\"a\":tru}",
+            "{\"a\u{1}\":1}",
+            "{\"a\t\":1}",
+            "{\"a\n\":1}",
+            "{\"a\":\"\u{1}\"}",
+            "{\"a\":\"\\x41\"}",
+            "{a:1}",
+            "{\"a\":1,}",
+        ] {
             assert_eq!(read(text), None, "{text:?}");
         }
     }

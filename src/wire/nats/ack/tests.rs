@@ -193,6 +193,7 @@ fn what_is_no_ack() {
         // No JSON.
         "{\"stream\":\"S\u{1b}[31m\",\"seq\":1}",
         "{\"stream\":\"S\",\"k\u{0}\":1,\"seq\":1}",
+        "{\"stream\":\"S\",\"k\t\":1,\"seq\":1}",
         r#"{"stream":"S","domain":"\x4g","seq":1}"#,
         r#"{"stream":"S\q","seq":1}"#,
         r#"{"stream":"S","domain":"d"seq":1}"#,
@@ -277,6 +278,9 @@ fn plainly(body: &str) -> Said {
     if let Some(error) = reply.get("error").filter(|error| !error.is_null()) {
         let Some(error) = error.as_object() else { return Said::Alien };
         let code = |key| error.get(key).and_then(Value::as_u64).and_then(|code| u32::try_from(code).ok()).unwrap_or(0);
+        if code("err_code") == 0 && code("code") == 0 {
+            return Said::Alien;
+        }
         let description = error.get("description").and_then(Value::as_str).unwrap_or_default();
         return said(Verdict::Refused(codes::refusal(code("err_code"), code("code"), description, name)));
     }
@@ -348,7 +352,7 @@ fn every_shape_of_json_reads_as_a_plain_reading_does() {
     let mut draw = Draw(14);
     let mut seen = [0; 3];
     let mut acks = Acks::default();
-    for _ in 0..40_000 {
+    for _ in 0..60_000 {
         let body = draw.object(3);
         let expected = plainly(&body);
         seen[match expected {
@@ -360,5 +364,5 @@ fn every_shape_of_json_reads_as_a_plain_reading_does() {
         // The same by a reader that knows a stream.
         assert_eq!(said(acks.parse(body.as_bytes())), expected, "{body}");
     }
-    assert!(seen.iter().all(|&count| count > 500), "{seen:?}");
+    assert!(seen.iter().all(|&count| count > 300), "{seen:?}");
 }
