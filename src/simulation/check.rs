@@ -53,6 +53,8 @@ pub(crate) struct History {
     /// When each message was given to the wire, time by time.
     pub(crate) stagings: BTreeMap<u64, Vec<u64>>,
     pub(crate) rules: RuleBook,
+    /// When the gates of streams were told to have opened.
+    pub(crate) gates_opened: Vec<(u64, String)>,
 }
 
 /// What was configured. Times in nanoseconds.

@@ -136,20 +136,23 @@ impl<'a> Case<'a> {
             return false;
         }
         let known = self.known_stream(barrier.message.rule, barrier.from);
-        // By the subjects of the known stream one of them goes to another, if its rule names none.
-        let elsewhere =
-            |message: &Message| self.history.rules.named(message.rule, message.accepted_at).is_none() && self.truth.stream_of(&message.topic) != known;
-        if elsewhere(new) || elsewhere(barrier.message) {
-            return false;
-        }
-        known.is_some() && known == self.known_stream(barrier.message.rule, at) && known == self.known_stream(new.rule, at)
+        // One that goes to several, of which the rule names one, is silent or refused by turns.
+        let goes_there = |message: &Message| {
+            let mut takers = self.truth.takers(&message.topic, at);
+            takers.next() == known && takers.next().is_none()
+        };
+        let known_still = known == self.known_stream(barrier.message.rule, at) && known == self.known_stream(new.rule, at);
+        // A topic that goes elsewhere waits for no other stream; whether it does is asked.
+        known.is_some() && known_still && ((goes_there(new) && goes_there(barrier.message)) || self.truth.lives.is_empty())
     }
 
     fn barriers(&self, message: &'a Message) -> Vec<Barrier<'a>> {
         let (settled, mut barriers) = (self.settled_at(message), Vec::new());
         let named = self.history.rules.named(message.rule, message.accepted_at);
         for attempt in self.attempts_of(message) {
-            let answers = self.answers(message, attempt).filter(|said| matches!(said.told, Told::Refused | Told::Unclear));
+            // Where others take the topic too, what they refuse may be no answer.
+            let own = |said: &Said<'_>| Some(said.read) == attempt.answered && said.told == attempt.told;
+            let answers = self.answers(message, attempt).filter(|said| matches!(said.told, Told::Refused | Told::Unclear) && own(said));
             // That nobody took it may be this topic's trouble alone, where the rule names no stream.
             // Another stream's refusal is nobody's.
             let counts = |said: &Said<'_>| match named {

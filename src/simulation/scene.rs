@@ -3,7 +3,7 @@
 use super::plan::{BUSY, Plan};
 use super::reply::Refusal;
 use super::rng::Rng;
-use super::script::{Happening, MS, Phase, Trouble};
+use super::script::{Fault, Happening, MS, Phase, Trouble};
 use super::store::StreamSpec;
 use super::takers::{Abroad, Creation, Liar, Lie, Way};
 
@@ -287,6 +287,16 @@ impl Plan {
                 let window = rng.pick(&[ack_wait, ack_wait * 2, ack_wait * 4, 4_000 * MS, 60_000 * MS]);
                 self.script.happenings.push_back((rng.below(BUSY), Happening::Window { stream: stream.clone(), window }));
             }
+        }
+        if rng.chance(700) {
+            // All connections end and none is made for a while: what is in doubt then goes again when the window is another.
+            let from = rng.between(BUSY / 4, BUSY);
+            self.script.odds.insert(Fault::LoseAck, rng.pick(&[30, 200, 600]));
+            self.script.happenings.push_back((from, Happening::LameDuck { grace: MS }));
+            self.strike(from, from + rng.between(ack_wait / 2, ack_wait * 6), Trouble::Refusing);
+            let stream = self.stream_names()[0].clone();
+            let window = rng.pick(&[ack_wait, ack_wait * 2, ack_wait * 4]);
+            self.script.happenings.push_back((from + rng.below(ack_wait), Happening::Window { stream, window }));
         }
         // Different from the beginning, too.
         for spec in &mut self.streams {

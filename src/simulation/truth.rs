@@ -160,14 +160,13 @@ impl Truth {
         self.streams.iter().find(|(_, patterns)| patterns.iter().any(|pattern| matches(pattern, subject))).map(|(name, _)| name.as_str())
     }
 
-    /// Whether a stream that exists at this time takes this topic.
-    pub(crate) fn is_taken(&self, topic: &str, at: u64) -> bool {
-        let takes = |subject: &str| {
-            let patterns = self.streams.iter().filter(|(_, patterns)| patterns.iter().any(|pattern| matches(pattern, subject)));
-            patterns.map(|(stream, _)| stream).any(|stream| self.lives(stream, at))
-        };
+    /// The streams that take this topic at this time.
+    pub(crate) fn takers<'a>(&'a self, topic: &'a str, at: u64) -> impl Iterator<Item = &'a str> {
         let way = self.mapped.iter().rfind(|(mapped, from, _)| mapped == topic && *from <= at);
-        way.map_or_else(|| takes(topic), |(_, _, targets)| targets.iter().any(|target| takes(target)))
+        let plain = way.is_none().then_some(topic);
+        let subjects: Vec<&str> = way.into_iter().flat_map(|(_, _, targets)| targets.iter().map(String::as_str)).chain(plain).collect();
+        let takes = move |patterns: &[String]| patterns.iter().any(|pattern| subjects.iter().any(|subject| matches(pattern, subject)));
+        self.streams.iter().filter(move |(stream, patterns)| takes(patterns) && self.lives(stream, at)).map(|(stream, _)| stream.as_str())
     }
 
     /// Records that the client had read this. The first time counts.

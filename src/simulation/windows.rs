@@ -117,7 +117,11 @@ impl Case<'_> {
     /// The largest window that this stream may be believed to have: what holds since the connection began, if the API tells it or is still to be waited for; else
     /// whatever was known before.
     fn believed_of(&self, stream: &str, conn: u64, opened: u64, at: u64) -> u64 {
+        // A gate that opens has its window asked for again.
+        let gates = self.history.gates_opened.iter().filter(|(opened, name)| name == stream && *opened <= at).map(|(opened, _)| *opened);
+        let opened = gates.max().unwrap_or(0).max(opened);
         let asked = self.truth.questions.iter().filter(|question| question.conn == conn && is_about(question, stream) && question.asked <= at);
+        let asked = asked.filter(|question| question.read.is_none_or(|read| read >= opened));
         let (mut asked_at, mut told, mut deaf) = (None, false, false);
         for question in asked {
             asked_at.get_or_insert(question.asked);

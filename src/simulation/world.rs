@@ -20,6 +20,7 @@ use super::users::Users;
 use super::words::first_ack;
 use crate::dispatch::{Handlers, Sink};
 use crate::error::Persistence;
+use crate::events::EventKind;
 use crate::handler::{Core, Handler};
 use crate::shared::{Clock, Shared};
 use crate::stats::{Counters, Failures};
@@ -180,9 +181,12 @@ impl World {
         Ok((busy, next))
     }
 
-    fn tell_events(&self) {
+    fn tell_events(&mut self) {
         let events = self.shared.desk.poll_events(usize::MAX, Some(Duration::ZERO)).unwrap_or_default();
         for event in events {
+            if let (EventKind::GateOpened, Some(stream)) = (event.kind, event.text.strip_suffix(" takes messages again")) {
+                self.history.gates_opened.push((self.now, stream.to_owned()));
+            }
             self.tell(|| format!("event {:?} {} {}: {}", event.kind, event.status, event.topic, event.text));
         }
     }
