@@ -25,11 +25,12 @@ fn owner(server: &Server) -> Reader {
     Reader::connect(&server.url_of("own"))
 }
 
+/// Each round has a server of its own: a stream that is deleted and made again at once can have its old messages (seen with 2.15.1).
 #[test]
 fn an_imported_stream_takes_messages_with_a_rule_and_without() {
-    let server = accounts().start();
-    let reader = owner(&server);
     for (user, rules) in [("pub", &[][..]), ("pub", NAMED), ("pub", CREATED), ("pjs", &[]), ("pjs", NAMED)] {
+        let server = accounts().start();
+        let reader = owner(&server);
         reader.create_stream("ORD", &["ord.>"]);
         let bus = Bus::connect(&server.url_of(user), &[NEVER], rules);
         let ids = bus.series("ord.a", 100);
@@ -40,7 +41,6 @@ fn an_imported_stream_takes_messages_with_a_rule_and_without() {
         let books = bus.finish();
         let stored = books.compare(&reader, &["ORD"]);
         books.in_order(&stored);
-        reader.delete_stream("ORD");
     }
 }
 
@@ -65,9 +65,9 @@ fn a_creation_beside_an_import_leaves_no_message_without_a_stream() {
 
 #[test]
 fn a_mapped_topic_is_stored_under_its_other_name() {
-    let server = accounts().start();
-    let reader = owner(&server);
     for rules in [&[][..], &[("in.>", "stream", "ORD")]] {
+        let server = accounts().start();
+        let reader = owner(&server);
         reader.create_stream("ORD", &["ord.>"]);
         let bus = Bus::connect(&server.url_of("own"), &[NEVER], rules);
         bus.series("in.a", 100);
@@ -75,7 +75,6 @@ fn a_mapped_topic_is_stored_under_its_other_name() {
         books.all_persisted();
         let stored = books.compare_as(&reader, &["ORD"], mapped);
         books.in_order(&stored);
-        reader.delete_stream("ORD");
     }
 }
 
@@ -134,9 +133,9 @@ fn payloads_are_as_told(books: &Books, reader: &Reader, streams: &[&str]) {
 /// The subjects go over from one stream to another while messages are published. Those in between wait, or are told as not stored; none is told wrongly.
 #[test]
 fn a_topic_that_moves_to_another_stream_is_taken_there() {
-    let server = Server::start();
-    let reader = Reader::connect(&server.url());
     for options in [&[NEVER][..], &[NEVER, ("on_no_stream", "wait")]] {
+        let server = Server::start();
+        let reader = Reader::connect(&server.url());
         reader.create_stream("FIRST", &["t.>"]);
         let bus = Bus::connect(&server.url(), options, &[]);
         let before = bus.series("t.x", 50);
@@ -168,8 +167,6 @@ fn a_topic_that_moves_to_another_stream_is_taken_there() {
             refused.first()
         );
         books.compare(&reader, &["FIRST", "SECOND"]);
-        reader.delete_stream("FIRST");
-        reader.delete_stream("SECOND");
     }
 }
 
