@@ -274,3 +274,45 @@ fn a_server_without_jetstream_for_a_while_loses_nothing() {
     }
     assert_eq!(reader.message_count("ORD"), 100, "one copy of each");
 }
+
+/// JetStream goes and comes back in the midst of a flow. While it ends its streams, and while it recovers them, it says for a moment that there is none,
+/// which is no more true than an election.
+#[test]
+fn a_stream_that_is_being_ended_or_recovered_is_waited_for() {
+    let options = |jetstream: &str| Server::options().account("OWN", jetstream).account("OTHER", "jetstream: enabled");
+    let server = options("jetstream: enabled").start();
+    let reader = owner(&server);
+    for n in 0..50 {
+        let config = serde_json::json!({ "name": format!("A{n}"), "subjects": [format!("a.{n}")] });
+        reader.api(&format!("STREAM.CREATE.A{n}"), &config).unwrap();
+    }
+    reader.create_stream("ORD", &["ord.>"]);
+    let ways: [Rules<'_>; 2] = [&[], NAMED];
+    let buses: Vec<_> = (0..8).map(|n| Bus::connect(&server.url_of("own"), &[("ack_wait_ms", "1000"), NEVER], ways[n % 2])).collect();
+    for bus in &buses {
+        bus.series("ord.x", 2_000);
+        bus.reported(2_000);
+    }
+    std::thread::scope(|scope| {
+        let done = scope.spawn(|| {
+            for _ in 0..6 {
+                server.reload(options(""));
+                std::thread::sleep(Duration::from_millis(400)); // So long is the fault, and some probes go.
+                server.reload(options("jetstream: enabled"));
+                let last = buses[0].series("ord.last", 1)[0];
+                assert!(buses[0].report(last).is_persisted());
+            }
+        });
+        while !done.is_finished() {
+            for bus in &buses {
+                bus.series("ord.x", 1);
+            }
+            std::thread::sleep(Duration::from_millis(1)); // A steady flow, whatever happens.
+        }
+    });
+    for (n, bus) in buses.into_iter().enumerate() {
+        let (rules, books) = (ways[n % 2], bus.finish());
+        let lost: Vec<_> = books.reports.values().filter(|seen| !seen.is_persisted()).collect();
+        assert!(lost.is_empty(), "{rules:?}: {} of {}, such as {:?}", lost.len(), books.reports.len(), lost[0]);
+    }
+}
