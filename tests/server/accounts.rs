@@ -1,10 +1,11 @@
 //! Streams of another account, reached through an import, and topics that an account maps to other subjects.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ackbus::{Persistence, Status};
 use ackbus_test_support::async_nats::jetstream::stream::DiscardPolicy;
-use ackbus_test_support::{Options, Proxy, Reader, Server, StreamConfig, wait_for};
+use ackbus_test_support::{Action, Options, Proxy, Reader, Server, StreamConfig, Verb, choose, wait_for};
 
 use crate::common::{Books, Bus, PATIENCE, Rules, Seen};
 
@@ -275,44 +276,62 @@ fn a_server_without_jetstream_for_a_while_loses_nothing() {
     assert_eq!(reader.message_count("ORD"), 100, "one copy of each");
 }
 
-/// JetStream goes and comes back in the midst of a flow. While it ends its streams, and while it recovers them, it says for a moment that there is none,
-/// which is no more true than an election.
+/// What a server says while its JetStream is off, and while it comes back.
+#[derive(Clone, Copy, PartialEq)]
+enum Phase {
+    On,
+    Off,
+    Recovering,
+}
+
+/// JetStream that comes back recovers one stream after the other, a large one in seconds. Until it has a stream it says that there is none (seen with
+/// 2.15.1: 10059, and no name for the subject, for 20 to 140 ms with 30,000 messages). That is no more true than an election.
 #[test]
-fn a_stream_that_is_being_ended_or_recovered_is_waited_for() {
-    let options = |jetstream: &str| Server::options().account("OWN", jetstream).account("OTHER", "jetstream: enabled");
-    let server = options("jetstream: enabled").start();
-    let reader = owner(&server);
-    for n in 0..50 {
-        let config = serde_json::json!({ "name": format!("A{n}"), "subjects": [format!("a.{n}")] });
-        reader.api(&format!("STREAM.CREATE.A{n}"), &config).unwrap();
-    }
+fn a_stream_that_is_being_recovered_is_waited_for() {
+    let server = Server::start();
+    let reader = Reader::connect(&server.url());
     reader.create_stream("ORD", &["ord.>"]);
-    let ways: [Rules<'_>; 2] = [&[], NAMED];
-    let buses: Vec<_> = (0..8).map(|n| Bus::connect(&server.url_of("own"), &[("ack_wait_ms", "1000"), NEVER], ways[n % 2])).collect();
-    for bus in &buses {
-        bus.series("ord.x", 2_000);
-        bus.reported(2_000);
-    }
-    std::thread::scope(|scope| {
-        let done = scope.spawn(|| {
-            for _ in 0..6 {
-                server.reload(options(""));
-                std::thread::sleep(Duration::from_millis(400)); // So long is the fault, and some probes go.
-                server.reload(options("jetstream: enabled"));
-                let last = buses[0].series("ord.last", 1)[0];
-                assert!(buses[0].report(last).is_persisted());
+    let proxy = Proxy::start(server.address());
+    let phase = Arc::new(Mutex::new(Phase::On));
+    let now = Arc::clone(&phase);
+    proxy.filter_up(move |verb, frame| {
+        let (phase, asks) = (*now.lock().unwrap(), choose::subject(frame).is_some_and(|subject| subject.starts_with("$JS.API.")));
+        match (phase, choose::reply_subject(frame)) {
+            (Phase::On, _) | (_, None) => Action::Pass,
+            _ if verb != Verb::Pub => Action::Pass,
+            // The bus has one subscription: that of its inbox.
+            (_, Some(inbox)) if !asks => Action::Answer(format!("HMSG {inbox} 1 16 16\r\nNATS/1.0 503\r\n\r\n\r\n").into_bytes()),
+            (Phase::Off, _) => api_error(503, 10039, "JetStream not enabled for account"),
+            _ if choose::subject(frame) == Some("$JS.API.STREAM.NAMES") => {
+                Action::Reply(br#"{"type":"io.nats.jetstream.api.v1.stream_names_response","total":0,"offset":0,"limit":1024,"streams":null}"#.to_vec())
             }
-        });
-        while !done.is_finished() {
-            for bus in &buses {
-                bus.series("ord.x", 1);
-            }
-            std::thread::sleep(Duration::from_millis(1)); // A steady flow, whatever happens.
+            _ => api_error(404, 10059, "stream not found"),
         }
     });
-    for (n, bus) in buses.into_iter().enumerate() {
-        let (rules, books) = (ways[n % 2], bus.finish());
-        let lost: Vec<_> = books.reports.values().filter(|seen| !seen.is_persisted()).collect();
-        assert!(lost.is_empty(), "{rules:?}: {} of {}, such as {:?}", lost.len(), books.reports.len(), lost[0]);
+    let ways: [(&str, Rules<'_>); 2] = [("ord.any", &[]), ("ord.named", NAMED)];
+    let buses = ways.map(|(_, rules)| Bus::connect(&proxy.url(), &[("ack_wait_ms", "1000"), NEVER], rules));
+    for (bus, (topic, _)) in buses.iter().zip(ways) {
+        bus.series(topic, 100);
+        bus.reported(100);
     }
+    for (next, time) in [(Phase::Off, 1_500), (Phase::Recovering, 1_500), (Phase::On, 0)] {
+        *phase.lock().unwrap() = next;
+        for (bus, (topic, _)) in buses.iter().zip(ways) {
+            bus.series(topic, 20);
+        }
+        std::thread::sleep(Duration::from_millis(time)); // So long is the phase.
+    }
+    for (bus, (topic, rules)) in buses.into_iter().zip(ways) {
+        let books = bus.finish();
+        let lost: Vec<_> = books.reports.values().filter(|seen| !seen.is_persisted()).collect();
+        assert!(lost.is_empty(), "{topic} with {rules:?}: {} of {}, such as {:?}", lost.len(), books.reports.len(), lost[0]);
+    }
+    assert_eq!(reader.message_count("ORD"), 320, "one copy of each");
+}
+
+fn api_error(code: u32, err_code: u32, text: &str) -> Action {
+    let body = format!(
+        "{{\"type\":\"io.nats.jetstream.api.v1.stream_info_response\",\"error\":{{\"code\":{code},\"err_code\":{err_code},\"description\":\"{text}\"}}}}"
+    );
+    Action::Reply(body.into_bytes())
 }
