@@ -121,7 +121,7 @@ impl Core {
         if !self.permissions.are_quiet() {
             self.permissions.passed(s.topic());
         }
-        if seq % REACHED_EVERY == 0 {
+        if seq.is_multiple_of(REACHED_EVERY) {
             self.note_reached(slot, rule, stream);
         }
         let stream = self.learn(slot, rule, stream, domain);

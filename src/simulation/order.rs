@@ -30,7 +30,8 @@ impl<'a> Case<'a> {
     /// P10: per stream and thread. Only what was refused or swallowed may be overtaken.
     pub(super) fn order_is_kept(&self) -> Result<(), String> {
         let place: BTreeMap<u64, usize> = self.history.accepted.iter().enumerate().map(|(place, message)| (message.id, place)).collect();
-        let mut lines: BTreeMap<(&str, u64, u32), Vec<(&Message, u64)>> = BTreeMap::new();
+        type Line<'m> = Vec<(&'m Message, u64)>;
+        let mut lines: BTreeMap<(&str, u64, u32), Line<'_>> = BTreeMap::new();
         let mut seen: BTreeSet<u64> = BTreeSet::new();
         for copy in self.truth.copies.iter().filter(|copy| !copy.abroad) {
             let Some(message) = self.messages.get(&copy.payload[..]) else { continue };
