@@ -41,6 +41,8 @@ pub(crate) struct Known {
     described: HashMap<Box<str>, Description>,
     /// Streams that acknowledged a second time what another had acknowledged before, and no message first: some rule has two takers.
     second: Vec<Arc<StreamId>>,
+    /// A JetStream that was not there a moment ago recovers its streams first, and says meanwhile that there are none: until then its word does not count.
+    pub(crate) unsure_until: Nanos,
     /// The domain that the server says it belongs to; empty: none.
     pub(crate) domain: String,
     /// Whether the JetStream of the server that we are connected to takes these topics too. `None`: it was asked.
