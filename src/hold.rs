@@ -59,10 +59,8 @@ impl Core {
         let Some(s) = self.table.get(slot) else { return };
         let topic = s.topic().to_owned();
         let probed = self.take_probe(slot);
-        if trouble == Trouble::NobodyThere {
-            if probed.is_none() && self.nobody_takes(&topic) {
-                return self.settle(slot, Ending::definite(Status::NoStream, NO_RESPONDERS, nobody_takes(&topic)));
-            }
+        if trouble == Trouble::NobodyThere && probed.is_none() && self.nobody_takes(&topic) {
+            return self.settle(slot, Ending::definite(Status::NoStream, NO_RESPONDERS, nobody_takes(&topic)));
         }
         let gate = probed.unwrap_or_else(|| self.gate_in_trouble(slot, trouble));
         self.wait_at(slot, gate);

@@ -164,6 +164,16 @@ impl Core {
         }
     }
 
+    /// This stream answered for this message. If the topic is none of its subjects, it is reached under another name.
+    pub(crate) fn note_reached(&mut self, slot: u32, rule: u32, stream: &str) {
+        let Some(topic) = self.table.get(slot).map(|s| s.topic().to_owned()) else { return };
+        if self.goes_elsewhere(rule, &topic)
+            && let Some(taker) = self.gates.rule(rule).takers.only().filter(|taker| taker.stream.name() == stream).cloned()
+        {
+            self.gates.rule(rule).takers.mark_indirect(&taker.stream);
+        }
+    }
+
     // ---- Descriptions ----
 
     /// The domain whose JetStream is asked, if that is known.

@@ -13,6 +13,9 @@ use crate::wire::{Refusal, Retry};
 /// As reports say it, and slots keep it.
 const DUPLICATE: u8 = REPORT_DUPLICATE as u8;
 const EPHEMERAL: u8 = REPORT_EPHEMERAL as u8;
+/// Of so many acks one is looked at: is its topic one of its stream's subjects? A mapping can reach a stream by some topics of a rule alone.
+const REACHED_EVERY: u64 = 64;
+
 /// How a message ends, but for the doubt that earlier attempts left.
 pub(crate) struct Ending {
     status: Status,
@@ -118,6 +121,9 @@ impl Core {
         if !self.permissions.are_quiet() {
             self.permissions.passed(s.topic());
         }
+        if seq.is_multiple_of(REACHED_EVERY) {
+            self.note_reached(slot, rule, stream);
+        }
         let stream = self.learn(slot, rule, stream, domain);
         self.gate_acked(gate);
         if probe {
@@ -134,9 +140,13 @@ impl Core {
             if let Some(whose) = self.foreign(rule, stream, "") {
                 return self.hear_foreign(slot, format!("stream {stream:?} refused it ({}), and {whose}", refusal.text));
             }
-            if refusal.definite {
+            let stream = stream.clone();
+            self.note_reached(slot, rule, &stream);
+            if refusal.definite
+                && let Some(s) = self.table.get(slot)
+            {
                 let topic = s.topic().to_owned();
-                refusal.definite = self.is_only_taker(rule, stream) && self.has_one_jetstream(&topic);
+                refusal.definite = self.is_only_taker(rule, &stream) && self.has_one_jetstream(&topic);
             }
         }
         let Some(s) = self.table.get_mut(slot) else { return };

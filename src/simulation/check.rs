@@ -176,6 +176,7 @@ impl<'a> Case<'a> {
         self.copies.get(&message.payload[..]).map_or(&[], Vec::as_slice)
     }
 
+    #[allow(clippy::type_complexity, reason = "one list of tests")]
     const PROMISES: [fn(&Self) -> Result<(), String>; 14] = [
         Self::protocol,
         Self::one_report_each,

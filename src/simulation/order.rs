@@ -30,7 +30,8 @@ impl<'a> Case<'a> {
     /// P10: per stream and thread. Only what was refused or swallowed may be overtaken.
     pub(super) fn order_is_kept(&self) -> Result<(), String> {
         let place: BTreeMap<u64, usize> = self.history.accepted.iter().enumerate().map(|(place, message)| (message.id, place)).collect();
-        let mut lines: BTreeMap<(&str, u64, u32), Vec<(&Message, u64)>> = BTreeMap::new();
+        type Line<'m> = Vec<(&'m Message, u64)>;
+        let mut lines: BTreeMap<(&str, u64, u32), Line<'_>> = BTreeMap::new();
         let mut seen: BTreeSet<u64> = BTreeSet::new();
         for copy in self.truth.copies.iter().filter(|copy| !copy.abroad) {
             let Some(message) = self.messages.get(&copy.payload[..]) else { continue };
@@ -151,15 +152,20 @@ impl<'a> Case<'a> {
 
     fn barriers(&self, message: &'a Message) -> Vec<Barrier<'a>> {
         let (settled, mut barriers) = (self.settled_at(message), Vec::new());
-        let named = self.history.rules.named(message.rule, message.accepted_at).is_some();
+        let named = self.history.rules.named(message.rule, message.accepted_at);
         for attempt in self.attempts_of(message) {
             // Where others take the topic too, what they refuse may be no answer.
             let own = |said: &Said<'_>| Some(said.read) == attempt.answered && said.told == attempt.told;
             let answers = self.answers(message, attempt).filter(|said| matches!(said.told, Told::Refused | Told::Unclear) && own(said));
             // That nobody took it may be this topic's trouble alone, where the rule names no stream.
+            // Another stream's refusal is nobody's.
+            let counts = |said: &Said<'_>| match named {
+                Some(named) => said.stream.is_none_or(|stream| stream == named),
+                None => said.stream.is_some(),
+            };
             // Behind ack_wait the attempt is over, and its message goes again as a silent one.
             let in_time = attempt.last_byte.saturating_add(self.limits.ack_wait);
-            let refused = answers.filter(|said| (named || said.stream.is_some()) && said.read <= in_time).map(|said| said.read).min();
+            let refused = answers.filter(|said| counts(said) && said.read <= in_time).map(|said| said.read).min();
             // Behind a leaf node nobody can tell who refuses: that is no answer.
             if let Some(from) = refused.filter(|from| *from < settled && self.limits.domain.is_none()) {
                 barriers.push(Barrier { message, from, until: settled, why: "it was refused and is not settled" });

@@ -6,7 +6,7 @@ python_drivers := $(CURDIR)/tests/faults/drivers/python
 play := "$(target)/debug/ackbus-faults"
 
 .PHONY: test-faults
-test-faults: fault-drivers server ## The fault suite, as far as it is short: its drivers, and seven faults for ackbus in each language
+test-faults: fault-drivers server ## The fault suite, as far as it is short: its drivers, and eleven faults for ackbus in each language
 	$(timed)
 	ACKBUS_FAULT_DRIVERS="$(faults)" cargo test --locked -p ackbus-faults
 	cargo build --locked -p ackbus-faults --bin ackbus-faults
