@@ -46,7 +46,7 @@ impl Case<'_> {
         let saying = self.history.rules.at(message.rule, at);
         let read = |question: &&Asking, says: Says| question.says == says && question.read.is_some_and(|read| read <= at);
         // Whoever acknowledged before may be reached in ways that the API does not know: then only a stream that is really gone may be told to be.
-        if self.seen.before(message.rule, at).next().is_some() && self.truth.takers(&message.topic, at).next().is_some() {
+        if self.seen.before(message.rule, at).any(|stream| self.truth.lives(stream, at)) && self.truth.takers(&message.topic, at).next().is_some() {
             return Some("absence: NO_STREAM was told, although a stream takes the topic and one had acknowledged the rule");
         }
         if saying.is_some_and(|saying| saying.create) && !self.creation_was_refused(at) {
@@ -111,6 +111,13 @@ impl Case<'_> {
         (!self.creation_was_refused(report.at)).then_some("absence: CREATE_FAILED was told, although nobody refused to create the stream")
     }
 
+    /// Whether an acknowledgement of another stream was read for any message of the rule, be it late.
+    fn may_have_seen_another(&self, rule: u32, stream: &str, at: u64) -> bool {
+        let messages = self.history.accepted.iter().filter(|message| message.rule == rule);
+        let answers = messages.flat_map(|message| self.attempts_of(message)).flat_map(|attempt| said(self.truth, attempt));
+        answers.into_iter().any(|said| said.told == Told::Ack && said.read <= at && said.stream.is_some_and(|other| other != stream))
+    }
+
     /// Before the deadline a silent message is given up only when it may not be sent again.
     fn no_reason_for_silence(&self, message: &Message, report: &Report) -> Option<&'static str> {
         let (limits, attempts) = (self.limits, self.attempts_of(message));
@@ -120,9 +127,11 @@ impl Case<'_> {
         }
         // What was silent stays in doubt, and so does what one of several streams refused.
         let proves = |attempt: &Attempt, said: &Said<'_>| {
-            let alone = said.stream.is_none_or(|stream| self.seen.before(message.rule, said.read).all(|seen| seen == stream));
             let named = self.history.rules.named(message.rule, said.read).is_some();
-            said.told == Told::Refused && said.read <= report.at.min(attempt.last_byte + limits.ack_wait) && (named || alone)
+            let alone = || said.stream.is_none_or(|stream| !self.may_have_seen_another(message.rule, stream, said.read));
+            let in_time = said.read <= report.at.min(attempt.last_byte + limits.ack_wait);
+            // Behind a leaf node nobody can tell who refuses.
+            said.told == Told::Refused && in_time && limits.domain.is_none() && (named || alone())
         };
         let refused = |attempt: &Attempt| {
             self.answers(message, attempt).any(|said| proves(attempt, &said)) && !self.answers(message, attempt).any(|said| said.told == Told::Unclear)

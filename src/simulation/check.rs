@@ -143,10 +143,14 @@ impl<'a> Case<'a> {
         let mut case = Self { history, truth, limits, messages, reports, copies, attempts, seen: Seen::default() };
         let mut seen = Seen::default();
         for message in &history.accepted {
-            if case.report_of(message).is_some_and(|report| report.persistence == Persistence::Persisted)
-                && let Some((at, stream)) = words::first_ack(&history.rules, truth, limits, message, case.attempts_of(message))
-            {
-                seen.note(message, stream, at);
+            let Some(report) = case.report_of(message).filter(|report| report.persistence == Persistence::Persisted) else { continue };
+            let first = words::first_ack(&history.rules, truth, limits, message, case.attempts_of(message));
+            // Of two that were read at once the report says which came first.
+            let others = case.attempts_of(message).iter().any(|attempt| !attempt.words.is_empty());
+            match first {
+                Some((at, _)) if !report.stream.is_empty() => seen.note(message, &report.stream, at),
+                Some((at, stream)) if !others => seen.note(message, stream, at),
+                _ => {}
             }
         }
         case.seen = seen;

@@ -142,7 +142,10 @@ impl<'a> Case<'a> {
             let mut takers = self.truth.takers(&message.topic, at);
             takers.next() == known && takers.next().is_none()
         };
-        let known_still = known == self.known_stream(barrier.message.rule, at) && known == self.known_stream(new.rule, at);
+        // What was held before its stream was known, or named, waits where it is.
+        let known_still = known == self.known_stream(barrier.message.rule, at)
+            && known == self.known_stream(new.rule, at)
+            && known == self.known_stream(new.rule, new.accepted_at);
         // A topic that goes elsewhere waits for no other stream; whether it does is asked.
         known.is_some() && known_still && ((goes_there(new) && goes_there(barrier.message)) || self.truth.lives.is_empty())
     }
@@ -163,7 +166,8 @@ impl<'a> Case<'a> {
             // Behind ack_wait the attempt is over, and its message goes again as a silent one.
             let in_time = attempt.last_byte.saturating_add(self.limits.ack_wait);
             let refused = answers.filter(|said| counts(said) && said.read <= in_time).map(|said| said.read).min();
-            if let Some(from) = refused.filter(|from| *from < settled) {
+            // Behind a leaf node nobody can tell who refuses: that is no answer.
+            if let Some(from) = refused.filter(|from| *from < settled && self.limits.domain.is_none()) {
                 barriers.push(Barrier { message, from, until: settled, why: "it was refused and is not settled" });
             }
             let answered = self.answers(message, attempt).map(|said| said.read).min().unwrap_or(u64::MAX);
@@ -192,13 +196,20 @@ impl<'a> Case<'a> {
         Ok(())
     }
 
+    /// Whether an attempt until then was not refused: the message keeps its place.
+    fn is_in_doubt(&self, message: &Message, at: u64) -> bool {
+        let refused = |attempt: &Attempt| self.answers(message, attempt).any(|said| said.told == Told::Refused && said.read <= at);
+        self.attempts_of(message).iter().any(|attempt| attempt.first_byte < at && !refused(attempt))
+    }
+
     fn in_flight_of(&self, rule: u32) -> Result<(), String> {
         // Ends come before beginnings of the same time: what is answered makes room.
         let mut steps: Vec<(u64, bool, &Message)> = Vec::new();
         for message in self.history.accepted.iter().filter(|message| message.rule == rule) {
             steps.extend(self.stagings(message).iter().map(|at| (*at, true, message)));
             let answers = self.attempts_of(message).iter().flat_map(|attempt| self.answers(message, attempt));
-            steps.extend(answers.filter(|said| said.told == Told::Refused).map(|said| (said.read, false, message)));
+            let ends = answers.filter(|said| said.told == Told::Refused && !self.is_in_doubt(message, said.read));
+            steps.extend(ends.map(|said| (said.read, false, message)));
             steps.push((self.settled_at(message), false, message));
         }
         steps.sort_by_key(|(at, begins, message)| (*at, *begins, message.id));
