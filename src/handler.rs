@@ -378,6 +378,9 @@ impl Core {
             self.settle_unanswered(slot, Status::Rejected, 0, &text);
             return false;
         }
+        if s.tainted().is_some() {
+            self.ask_window_before(slot);
+        }
         if self.known.delays() && self.waits_for_window(slot, id) {
             return false;
         }
