@@ -391,7 +391,7 @@ impl Core {
         if self.permissions.deny() && self.is_denied(slot) {
             return false;
         }
-        self.pass_gate(slot) && self.begin(slot)
+        (self.needs_no_gate(slot) || self.pass_gate(slot)) && self.begin(slot)
     }
 
     /// The next attempt begins.
