@@ -114,13 +114,6 @@ impl Case<'_> {
         (!self.creation_was_refused(report.at)).then_some("absence: CREATE_FAILED was told, although nobody refused to create the stream")
     }
 
-    /// Whether an acknowledgement of another stream was read for any message of the rule, be it late.
-    fn may_have_seen_another(&self, rule: u32, stream: &str, at: u64) -> bool {
-        let messages = self.history.accepted.iter().filter(|message| message.rule == rule);
-        let answers = messages.flat_map(|message| self.attempts_of(message)).flat_map(|attempt| said(self.truth, attempt));
-        answers.into_iter().any(|said| said.told == Told::Ack && said.read <= at && said.stream.is_some_and(|other| other != stream))
-    }
-
     /// Before the deadline a silent message is given up only when it may not be sent again.
     fn no_reason_for_silence(&self, message: &Message, report: &Report) -> Option<&'static str> {
         let (limits, attempts) = (self.limits, self.attempts_of(message));
@@ -128,13 +121,12 @@ impl Case<'_> {
         if !repeats || self.attempts_are_counted() {
             return None;
         }
-        // What was silent stays in doubt, and so does what one of several streams refused.
+        // What was silent stays in doubt, and so does what one refused where the rule names none.
         let proves = |attempt: &Attempt, said: &Said<'_>| {
             let named = self.history.rules.named(message.rule, said.read).is_some();
-            let alone = || said.stream.is_none_or(|stream| !self.may_have_seen_another(message.rule, stream, said.read));
             let in_time = said.read <= report.at.min(attempt.last_byte + limits.ack_wait);
             // Behind a leaf node nobody can tell who refuses.
-            said.told == Told::Refused && in_time && limits.domain.is_none() && (named || alone())
+            said.told == Told::Refused && in_time && limits.domain.is_none() && (named || said.stream.is_none())
         };
         let refused = |attempt: &Attempt| {
             self.answers(message, attempt).any(|said| proves(attempt, &said)) && !self.answers(message, attempt).any(|said| said.told == Told::Unclear)
