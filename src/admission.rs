@@ -288,6 +288,7 @@ impl Window {
         }
     }
 
+    #[inline]
     fn room_for(&self, state: &State, request: Request<'_>, waiter: u64) -> Result<(), Full> {
         if let Some(share) = self.held(state, request.rule, request.topic) {
             return Err(Full::Share(share));
@@ -302,6 +303,7 @@ impl Window {
     }
 
     /// The share that this message would have to wait for: that of a closed gate.
+    #[inline(always)]
     fn held(&self, state: &State, rule: u32, topic: &str) -> Option<Share> {
         if let Some(rule) = state.rules.get(rule as usize)
             && self.share_is_used(rule)
@@ -316,8 +318,14 @@ impl Window {
     }
 
     /// Whether an earlier waiter gets the bytes first. One that its gate would not let in holds up nobody.
+    #[inline(always)]
     fn goes_after_another(&self, state: &State, waiter: u64) -> bool {
-        !state.short_of_bytes.is_empty() && state.short_of_bytes.range(..waiter).any(|(_, short)| self.held(state, short.rule, &short.topic).is_none())
+        !state.short_of_bytes.is_empty() && self.goes_after_one_of(state, waiter)
+    }
+
+    #[cold]
+    fn goes_after_one_of(&self, state: &State, waiter: u64) -> bool {
+        state.short_of_bytes.range(..waiter).any(|(_, short)| self.held(state, short.rule, &short.topic).is_none())
     }
 
     #[cold]

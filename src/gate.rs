@@ -242,6 +242,12 @@ impl Gates {
         self.rules.iter_mut().enumerate().map(|(index, rule)| (index as u32, rule))
     }
 
+    /// No topic has a gate of its own.
+    #[inline(always)]
+    pub(crate) fn have_no_topics(&self) -> bool {
+        self.topics == 0
+    }
+
     /// The gate of a topic in trouble.
     pub(crate) fn of_topic(&self, topic: &str) -> Option<u32> {
         self.by_key.get(&Key::Topic(topic.into())).copied()

@@ -378,6 +378,9 @@ impl Core {
             self.settle_unanswered(slot, Status::Rejected, 0, &text);
             return false;
         }
+        if s.tainted().is_some() {
+            self.ask_window_before(slot);
+        }
         if self.known.delays() && self.waits_for_window(slot, id) {
             return false;
         }
@@ -388,7 +391,7 @@ impl Core {
         if self.permissions.deny() && self.is_denied(slot) {
             return false;
         }
-        self.pass_gate(slot) && self.begin(slot)
+        (self.needs_no_gate(slot) || self.pass_gate(slot)) && self.begin(slot)
     }
 
     /// The next attempt begins.

@@ -41,10 +41,14 @@ pub(crate) struct Known {
     described: HashMap<Box<str>, Description>,
     /// Streams that acknowledged a second time what another had acknowledged before, and no message first: some rule has two takers.
     second: Vec<Arc<StreamId>>,
+    /// A JetStream that was not there a moment ago recovers its streams first, and says meanwhile that there are none: until then its word does not count.
+    pub(crate) unsure_until: Nanos,
     /// The domain that the server says it belongs to; empty: none.
     pub(crate) domain: String,
     /// Whether the JetStream of the server that we are connected to takes these topics too. `None`: it was asked.
     local: HashMap<Box<str>, Option<bool>>,
+    /// Streams whose windows were asked for on this connection, or told.
+    asked: HashSet<Box<str>>,
     /// Streams whose windows were asked for, and until when what is in doubt waits.
     awaited: HashMap<Box<str>, Nanos>,
     /// What waits for them, by id.
@@ -81,7 +85,7 @@ impl Known {
     /// The largest of its lists that a server's words can make grow (P9).
     #[cfg(any(test, fuzzing))]
     pub(crate) fn size(&self) -> usize {
-        [self.ids.len(), self.described.len(), self.local.len(), self.awaited.len(), self.again.len()].into_iter().max().unwrap_or(0)
+        [self.ids.len(), self.described.len(), self.local.len(), self.asked.len(), self.awaited.len(), self.again.len()].into_iter().max().unwrap_or(0)
     }
 }
 
@@ -208,6 +212,7 @@ impl Core {
             return;
         }
         let window = window.map(nanos);
+        self.known.asked.insert(name.into());
         let subjects = (subjects.len() <= MOST_SUBJECTS).then(|| subjects.to_vec());
         let before = self.known.described.insert(name.into(), Description { window, subjects }).and_then(|before| before.window);
         let assumed = nanos(self.shared.settings.assume_duplicate_window);
@@ -219,6 +224,7 @@ impl Core {
     /// Another server, perhaps of another domain: what it could know is not known.
     pub(crate) fn enter_domain(&mut self, domain: &str) {
         self.known.local.clear();
+        self.known.asked.clear();
         for (_, rule) in self.gates.rules_mut() {
             rule.met = false;
         }
@@ -342,11 +348,22 @@ impl Core {
         if self.epoch.is_none() || self.known.awaited.contains_key(&stream) {
             return;
         }
+        self.known.asked.insert(stream.clone());
         let until = self.now + PATIENCE;
         if waits {
             self.known.awaited.insert(stream.clone(), until);
         }
         self.ask_for_window(stream, until);
+    }
+
+    /// A message in doubt goes again. The window that was told on an earlier connection may have become smaller.
+    pub(crate) fn ask_window_before(&mut self, slot: u32) {
+        let Some(rule) = self.table.get(slot).filter(|s| s.has_msg_id()).map(|s| s.rule) else { return };
+        let Some(state) = self.gates.rule_if_used(rule) else { return };
+        let unasked: Vec<Box<str>> = self.streams_of(rule, state).into_iter().filter(|stream| !self.known.asked.contains(*stream)).map(Box::from).collect();
+        for stream in unasked {
+            self.ask_window(stream, true);
+        }
     }
 
     /// Whether this message must wait until the window of its stream is known. If so, it does.

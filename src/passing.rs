@@ -12,6 +12,14 @@ use crate::ledger::{NO_GATE, Stage, StreamId};
 use crate::topic::Rules;
 
 impl Core {
+    /// Whether nothing stands before this message: its rule has no gate, and no topic is in trouble.
+    #[inline(always)]
+    pub(crate) fn needs_no_gate(&self, slot: u32) -> bool {
+        let Some(s) = self.table.get(slot) else { return false };
+        let is_free = |state: &crate::rule_state::RuleState| state.plain && state.met && state.gate.is_none();
+        !s.counted && self.gates.have_no_topics() && self.gates.rule_if_used(s.rule).is_some_and(is_free)
+    }
+
     /// May this message pass its gate now? If not, it waits there.
     pub(crate) fn pass_gate(&mut self, slot: u32) -> bool {
         let Some(s) = self.table.get(slot) else { return false };
@@ -443,6 +451,7 @@ impl Core {
             let rule = self.rules.get(index);
             let (limit, named) = (rule.in_flight.map(|n| n as usize), rule.stream.is_some());
             let was_named = (index as usize) < before.len() && before.get(index).stream.is_some();
+            self.gates.rule(index).plain = !named && limit.is_none();
             if self.gates.rule(index).limit != limit {
                 self.change_limit(index, limit);
             }

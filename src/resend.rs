@@ -292,6 +292,7 @@ impl Core {
     }
 
     /// The message is settled: nothing is held against it any more.
+    #[inline(always)]
     pub(crate) fn acquit(&mut self, id: u64) {
         if !self.quarantine.suspects.is_empty() {
             self.quarantine.suspects.remove(&id);

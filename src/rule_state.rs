@@ -27,6 +27,8 @@ pub(crate) struct RuleState {
     pub(crate) reached_otherwise: bool,
     /// Its first message on this connection was seen.
     pub(crate) met: bool,
+    /// It names neither a stream nor a limit: without trouble its messages pass no gate.
+    pub(crate) plain: bool,
     /// Somebody was told that the window is not known.
     pub(crate) told_unknown: bool,
 }
@@ -78,6 +80,7 @@ impl Takers {
         self.several
     }
 
+    #[inline(always)]
     pub(crate) fn find(&self, stream: &str, domain: &str) -> Option<&Taker> {
         self.list.iter().find(|taker| taker.stream.is(stream, domain))
     }

@@ -14,7 +14,7 @@ use crate::wire::{Refusal, Retry};
 const DUPLICATE: u8 = REPORT_DUPLICATE as u8;
 const EPHEMERAL: u8 = REPORT_EPHEMERAL as u8;
 /// Of so many acks one is looked at: is its topic one of its stream's subjects? A mapping can reach a stream by some topics of a rule alone.
-const REACHED_EVERY: u64 = 64;
+const REACHED_EVERY: u64 = 512;
 
 /// How a message ends, but for the doubt that earlier attempts left.
 pub(crate) struct Ending {
@@ -187,8 +187,14 @@ impl Core {
     }
 
     /// Whose word it is: `None` if this stream's counts for the rule's messages, else what is wrong with it. Refusals name no domain.
+    #[inline(always)]
     fn foreign(&self, rule: u32, stream: &str, domain: &str) -> Option<String> {
         let named = self.rules.get(rule).stream.as_deref()?;
+        if named == stream && (domain.is_empty() || self.shared.settings.jetstream_domain.is_none()) { None } else { self.whose_word(named, stream, domain) }
+    }
+
+    #[cold]
+    fn whose_word(&self, named: &str, stream: &str, domain: &str) -> Option<String> {
         if named != stream {
             return Some(format!("the rule names {named:?}"));
         }

@@ -28,6 +28,8 @@ const NOBODY_FOR: Nanos = 250_000_000;
 const MOST_NOBODY: usize = 1024;
 /// Without a usable answer about its stream for so long, a gate's oldest message goes as a probe.
 pub(crate) const PATIENCE: Nanos = 1_000_000_000;
+/// For so long after JetStream was not there its word that a stream is not there does not count: with many messages its recovery takes seconds.
+const RECOVERY: Nanos = 5_000_000_000;
 /// Questions that are with the server at a time: a thousand streams after a reconnect must not come at once.
 const MOST_OPEN: usize = 16;
 
@@ -263,7 +265,12 @@ impl Core {
     /// No stream, by the word of a server that could know. The next probe's 503 confirms it; with `gone` the stream that took the messages is gone, and nothing more is asked.
     fn no_stream(&mut self, gate: u32, absence: Absence, gone: bool) {
         let topic = absence.topic.clone().unwrap_or_default();
-        if !self.create(gate, &topic) {
+        if self.now < self.known.unsure_until {
+            match self.gates.held(gate) {
+                Some(_) => self.tell_held(gate, &topic),
+                None => self.check_later(gate),
+            }
+        } else if !self.create(gate, &topic) {
             self.no_taker(gate, absence, gone);
         }
     }
@@ -308,6 +315,9 @@ impl Core {
         {
             self.learn_description(name, *duplicate_window, subjects);
             self.warn_about(name, *duplicate_window, differences, risks);
+        }
+        if matches!(answer, StreamAnswer::Disabled { .. }) {
+            self.known.unsure_until = self.now + RECOVERY;
         }
         let (gate, key, topic, rule) = match asked.about {
             About::Gate { gate, key, topic, rule } => (gate, key, topic, rule),
@@ -378,7 +388,7 @@ impl Core {
     /// At a check: the stream that the rule names is not there, by the word of the server that was asked.
     fn missing(&mut self, gate: u32) {
         let Some(Key::Stream(name)) = self.gates.get(gate).map(|g| g.key.clone()) else { return };
-        if self.create(gate, &self.oldest_topic(gate)) {
+        if self.now >= self.known.unsure_until && self.create(gate, &self.oldest_topic(gate)) {
             return;
         }
         let rules = self.gates.get(gate).map(|g| g.rules.clone()).unwrap_or_default();

@@ -194,6 +194,7 @@ impl Slot {
         self.content.topic()
     }
 
+    #[inline]
     pub(crate) fn payload(&self) -> &[u8] {
         self.content.payload()
     }

@@ -46,7 +46,10 @@ impl Case<'_> {
         let saying = self.history.rules.at(message.rule, at);
         let read = |question: &&Asking, says: Says| question.says == says && question.read.is_some_and(|read| read <= at);
         // Whoever acknowledged before may be reached in ways that the API does not know: then only a stream that is really gone may be told to be.
-        if self.seen.before(message.rule, at).any(|stream| self.truth.lives(stream, at)) && self.truth.takers(&message.topic, at).next().is_some() {
+        // One that is gone is told, also where a mapping gives some of the topic's messages to another.
+        let own_lives = self.truth.stream_of(&message.topic).is_none_or(|own| self.truth.lives(own, at));
+        if own_lives && self.seen.before(message.rule, at).any(|stream| self.truth.lives(stream, at)) && self.truth.takers(&message.topic, at).next().is_some()
+        {
             return Some("absence: NO_STREAM was told, although a stream takes the topic and one had acknowledged the rule");
         }
         if saying.is_some_and(|saying| saying.create) && !self.creation_was_refused(at) {

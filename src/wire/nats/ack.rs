@@ -23,6 +23,7 @@ pub(crate) struct Acks {
 
 impl Acks {
     /// The body of a reply without headers.
+    #[inline(always)]
     pub(crate) fn parse<'a>(&'a mut self, body: &'a [u8]) -> Verdict<'a> {
         // Without an opening, what looks like the end of an ack would be one.
         if self.opening.is_empty() && !self.learn(body) {
@@ -43,6 +44,7 @@ impl Acks {
     }
 
     /// What does not begin as the first ack did.
+    #[inline(never)]
     fn parse_another<'a>(&'a mut self, body: &'a [u8]) -> Verdict<'a> {
         match parse_template(body) {
             Some(Template { stream: Cow::Borrowed(stream), domain: Cow::Borrowed(domain), seq, duplicate, .. }) => {
