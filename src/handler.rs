@@ -82,8 +82,6 @@ pub(crate) struct Core {
     pub(crate) nobody: HashMap<Box<str>, Nanos>,
     /// In line for the wire.
     pub(crate) questions: VecDeque<(u32, Question)>,
-    /// No question is given up before this time.
-    pub(crate) asks_due: Nanos,
     /// Questions that the wire has.
     pub(crate) open_asks: usize,
     pub(crate) probes: Budget,
@@ -137,7 +135,6 @@ impl Core {
             next_ask: 1,
             nobody: HashMap::new(),
             questions: VecDeque::new(),
-            asks_due: Nanos::MAX,
             open_asks: 0,
             probes: Budget::default(),
             known: Known::default(),

@@ -128,14 +128,8 @@ impl Core {
 
     /// The message leaves the line at the gate.
     pub(crate) fn leave_gate(&mut self, gate: u32, id: u64) {
-        let share = self.shared.window.share();
-        let Some(g) = self.gates.get_mut(gate) else { return };
-        g.waiting.remove(&id);
-        if let Gate { key: Key::Topic(topic), share_used: used @ true, waiting, .. } = g
-            && waiting.len() < share
-        {
-            *used = false;
-            self.shared.window.close_topic(topic, false);
+        if let Some(g) = self.gates.get_mut(gate) {
+            g.waiting.remove(&id);
         }
     }
 

@@ -101,7 +101,6 @@ impl Core {
         let ask = self.next_ask;
         self.next_ask = self.next_ask.wrapping_add(1).max(1);
         self.asks.insert(ask, Asked { what, about, give_up_at, open: false });
-        self.asks_due = self.asks_due.min(give_up_at);
         self.questions.push_back((ask, question));
         ask
     }
@@ -620,23 +619,21 @@ impl Core {
 
     /// Questions that nobody answered in time. Returns when the next one's time is over.
     pub(super) fn give_up_questions(&mut self) -> Nanos {
-        let now = self.now;
-        if now < self.asks_due {
-            return self.asks_due;
+        if self.asks.is_empty() {
+            return Nanos::MAX;
         }
+        let now = self.now;
         let over: Vec<u32> = self.asks.iter().filter(|(_, asked)| asked.give_up_at <= now).map(|(&ask, _)| ask).collect();
         for ask in over {
             self.answered(ask, StreamAnswer::Unavailable { text: "the server did not answer in time".into() });
         }
-        self.asks_due = self.asks.values().map(|asked| asked.give_up_at).min().unwrap_or(Nanos::MAX);
-        self.asks_due
+        self.asks.values().map(|asked| asked.give_up_at).min().unwrap_or(Nanos::MAX)
     }
 
     /// The connection is gone, and with it whoever was asked.
     pub(crate) fn forget_questions(&mut self) {
         self.asks = HashMap::new();
         self.open_asks = 0;
-        self.asks_due = Nanos::MAX;
         self.questions.clear();
         self.forget_silences();
         self.forget_windows_asked();

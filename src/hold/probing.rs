@@ -186,13 +186,13 @@ impl Core {
                 self.gates.wake(gate, at);
             }
             Some(State::Held(Held { probe: None, .. })) => {
-                let Some((id, slot)) = self.choose_probe(gate) else {
+                let Some((id, slot, may_overtake)) = self.choose_probe(gate) else {
                     // Everybody who waited has gone: the next message finds out.
                     self.open(gate);
                     return Ok(());
                 };
                 let is_paused = self.gates.get(gate).is_some_and(|g| g.pauses(id)) && self.table.get(slot).is_some_and(|s| s.attempt == 0);
-                if is_paused || !self.may_take_place(slot) {
+                if (is_paused && !may_overtake) || !self.may_take_place(slot) {
                     // An older one was refused and is out again, or all places of its rule are taken by messages that nobody answered yet: they go first.
                     let pause = self.probe_pause(now);
                     self.gates.wake(gate, now + pause);
@@ -223,9 +223,11 @@ impl Core {
 
     /// The oldest that waits. Where no rule names the stream: after some failures of one topic every other probe is another topic's oldest: first of those that were sent before, which may overtake
     /// it anyway; if that goes on for long, of any.
-    fn choose_probe(&self, gate: u32) -> Option<(u64, u32)> {
+    ///
+    /// Also tells whether it may go before what was refused.
+    fn choose_probe(&self, gate: u32) -> Option<(u64, u32, bool)> {
         let Gate { waiting, state: State::Held(held), key, .. } = self.gates.get(gate)? else { return None };
-        let oldest = waiting.first_key_value().map(|(&id, &slot)| (id, slot))?;
+        let oldest = waiting.first_key_value().map(|(&id, &slot)| (id, slot, false))?;
         let (Some(failed), Some((_, times))) = (held.stranger(), &held.failed) else { return Some(oldest) };
         if *times < PATIENT_PROBES || times % 2 != 0 {
             return Some(oldest);
@@ -235,7 +237,7 @@ impl Core {
         }
         let long = self.now.saturating_sub(held.since) > PATIENCE;
         let another = |&(_, &slot): &(&u64, &u32)| self.table.get(slot).is_some_and(|s| s.topic() != failed && (long || s.attempt > 0));
-        Some(waiting.iter().find(another).map_or(oldest, |(&id, &slot)| (id, slot)))
+        Some(waiting.iter().find(another).map_or(oldest, |(&id, &slot)| (id, slot, true)))
     }
 
     fn send_probe(&mut self, gate: u32, slot: u32, id: u64) {
