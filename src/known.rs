@@ -170,10 +170,10 @@ impl Core {
 
     /// This stream answered for this message. If the topic is none of its subjects, it is reached under another name.
     pub(crate) fn note_reached(&mut self, slot: u32, rule: u32, stream: &str) {
-        let Some(topic) = self.table.get(slot).map(|s| s.topic().to_owned()) else { return };
-        if self.goes_elsewhere(rule, &topic)
-            && let Some(taker) = self.gates.rule(rule).takers.only().filter(|taker| taker.stream.name() == stream).cloned()
-        {
+        if !self.table.get(slot).is_some_and(|s| self.goes_elsewhere(rule, s.topic())) {
+            return;
+        }
+        if let Some(taker) = self.gates.rule(rule).takers.only().filter(|taker| taker.stream.name() == stream).cloned() {
             self.gates.rule(rule).takers.mark_indirect(&taker.stream);
         }
     }
@@ -197,13 +197,13 @@ impl Core {
     }
 
     /// Whether this topic surely goes to another stream than the one that alone acknowledged its rule so far: that one has not got it among its subjects.
-    pub(crate) fn goes_elsewhere(&mut self, rule: u32, topic: &str) -> bool {
+    pub(crate) fn goes_elsewhere(&self, rule: u32, topic: &str) -> bool {
         if self.rules.get(rule).stream.is_some() {
             return false;
         }
-        let Some(taker) = self.gates.rule(rule).takers.only().filter(|taker| !taker.indirect).cloned() else { return false };
-        let description = self.known.described.get(taker.stream.name()).filter(|_| self.could_describe(&taker.stream));
-        let subjects = description.and_then(|description| description.subjects.as_ref());
+        let taker = self.gates.rule_if_used(rule).and_then(|state| state.takers.only()).filter(|taker| !taker.indirect);
+        let Some(taker) = taker.filter(|taker| self.could_describe(&taker.stream)) else { return false };
+        let subjects = self.known.described.get(taker.stream.name()).and_then(|description| description.subjects.as_ref());
         subjects.is_some_and(|subjects| !subjects.is_empty() && !subjects.iter().any(|subject| covers_topic(subject, topic)))
     }
 

@@ -75,8 +75,7 @@ impl Core {
         if self.gates.rule(rule).limit.is_some() || !self.gates.get(gate).is_some_and(|g| matches!(g.key, Key::Stream(_))) {
             return false;
         }
-        let Some(topic) = self.table.get(slot).map(|s| s.topic().to_owned()) else { return false };
-        self.goes_elsewhere(rule, &topic)
+        self.table.get(slot).is_some_and(|s| self.goes_elsewhere(rule, s.topic()))
     }
 
     /// A gate that closed since the message passed it takes it back: it waits there, before all that is younger (P10). Only the probe goes on.
@@ -325,8 +324,8 @@ impl Core {
     /// The gate of the stream that takes this message, as far as that is known.
     pub(crate) fn line_of(&mut self, slot: u32) -> Option<u32> {
         let s = self.table.get(slot)?;
-        let (rule, topic) = (s.rule, s.topic().to_owned());
-        if self.goes_elsewhere(rule, &topic) { None } else { self.stream_gate(rule) }
+        let rule = s.rule;
+        if self.goes_elsewhere(rule, s.topic()) { None } else { self.stream_gate(rule) }
     }
 
     /// The gate of the stream that takes this rule's messages, as far as that is known.
