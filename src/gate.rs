@@ -131,6 +131,8 @@ pub(crate) struct Gate {
     pub(crate) rules: Vec<u32>,
     /// The stream was created since the gate was closed; if it still takes nothing, creating it again will not help.
     pub(crate) created: bool,
+    /// A probe confirmed that the stream is not there: until then the next message is not tried.
+    pub(crate) absent_until: Nanos,
     /// The share of the window is used up (topics only).
     pub(crate) share_used: bool,
     /// Kept although idle: a rule names it.
@@ -281,6 +283,7 @@ impl Gates {
             silent: None,
             rules: Vec::new(),
             created: false,
+            absent_until: 0,
             share_used: false,
             permanent,
             due: NEVER,

@@ -255,8 +255,14 @@ impl Core {
     /// Settles what no stream takes.
     pub(super) fn conclude_absence(&mut self, gate: u32, absence: Absence) {
         let Absence { topic, server_code, text } = absence;
-        if let Some(topic) = &topic {
-            self.remember_nobody(topic);
+        match &topic {
+            Some(topic) => self.remember_nobody(topic),
+            None => {
+                let until = self.now + NOBODY_FOR;
+                if let Some(g) = self.gates.get_mut(gate) {
+                    g.absent_until = until;
+                }
+            }
         }
         self.fail_waiting(gate, topic.as_deref(), Status::NoStream, server_code, &text);
         self.reset(gate, topic.is_none());
@@ -394,8 +400,9 @@ impl Core {
         let rules = self.gates.get(gate).map(|g| g.rules.clone()).unwrap_or_default();
         let acked = rules.iter().any(|&rule| !self.gates.rule(rule).takers.are_none());
         let was_described = self.is_described(&name);
-        if acked && was_described {
-            // The stream that took the messages is gone.
+        let confirmed = self.gates.get(gate).is_some_and(|g| self.now < g.absent_until);
+        if (acked && was_described) || (!acked && confirmed) {
+            // The stream that took the messages is gone, or a message found nobody a moment ago.
             return self.no_stream(gate, self.no_such(&name), true);
         }
         // Perhaps it is behind an import, and this server does not know it: the first message tells.
