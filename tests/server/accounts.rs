@@ -236,7 +236,7 @@ fn a_reconnect_behind_an_import_sends_what_is_in_doubt_again() {
             wait_for("all attempts", PATIENCE, || (bus.publisher().stats().attempts >= before + 200).then_some(()));
             proxy.reset();
             proxy.resume();
-            let last = bus.report_within(ids[199], Duration::from_secs(3));
+            let last = bus.report_within(ids[199], Duration::from_secs(4));
             assert!(last.as_ref().is_some_and(Seen::is_persisted), "{user} by {topic} with {rules:?}: {last:?}");
         }
         let books = bus.finish();

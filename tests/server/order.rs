@@ -182,12 +182,12 @@ fn nothing_new_overtakes_a_refused_message() {
 /// A message is swallowed in silence. What is sent until that is noticed overtakes it; then it goes before anything new. A limit of one excludes even that.
 #[test]
 fn a_swallowed_message_is_overtaken_until_it_is_noticed() {
-    const ACK_WAIT: Duration = Duration::from_millis(400);
+    const ACK_WAIT: Duration = Duration::from_secs(1);
     for limit in [None, Some("1")] {
         let setup = setup();
         let mut rules = vec![("a.x", "stream", "S")];
         rules.extend(limit.map(|limit| ("a.x", "in_flight", limit)));
-        let bus = Bus::connect(&setup.proxy.url(), &[NEVER, ("ack_wait_ms", "400")], &rules);
+        let bus = Bus::connect(&setup.proxy.url(), &[NEVER, ("ack_wait_ms", "1000")], &rules);
         warm(&bus, &["a.x"]);
         let mut swallowed = false;
         setup.proxy.filter_up(move |_, frame| {
@@ -207,7 +207,7 @@ fn a_swallowed_message_is_overtaken_until_it_is_noticed() {
         assert_eq!(books.reports[&lost].attempts, 2);
         let place = books.reports[&lost].seq;
         let latest = accepted.iter().filter(|(id, _)| books.reports[id].seq < place).map(|(_, at)| *at).max().unwrap_or_default();
-        let allowed = if limit.is_some() { Duration::ZERO } else { ACK_WAIT + Duration::from_millis(500) };
+        let allowed = if limit.is_some() { Duration::ZERO } else { 2 * ACK_WAIT + ACK_WAIT / 2 }; // A busy machine adds to it.
         assert!(latest <= allowed, "what was accepted {latest:?} after it is stored before it; in_flight {limit:?}");
     }
 }

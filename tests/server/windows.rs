@@ -140,17 +140,16 @@ fn a_window_that_is_not_larger_than_ack_wait_is_a_risk() {
     assert_eq!(books.events.iter().filter(|event| event.kind == EventKind::StreamRisk).count(), 1, "{:?}", books.events);
 }
 
+/// A second, and what a busy machine adds to it. Less than `ack_wait`.
+const SOON: Duration = Duration::from_secs(4);
+
 /// Whoever may not ask for the window, or gets no answer, resends all the same: at once, or after a second.
 #[test]
 fn who_learns_no_window_resends_soon() {
     let server = Server::options().user("admin", "pw", "").user("app", "pw", r#"publish: { deny: "$JS.API.>" }"#).start();
     let reader = Reader::connect(&server.url().replace("nats://", "nats://admin:pw@"));
     reader.create_stream("ORDERS", &["orders.>"]);
-    for (user, rules, limit) in [
-        ("app", &[("orders.>", "stream", "ORDERS")][..], Duration::from_millis(900)),
-        ("app", &[], Duration::from_millis(900)),
-        ("admin", &[("orders.>", "stream", "ORDERS")], Duration::from_secs(3)),
-    ] {
+    for (user, rules) in [("app", &[("orders.>", "stream", "ORDERS")][..]), ("app", &[]), ("admin", &[("orders.>", "stream", "ORDERS")])] {
         let proxy = Proxy::start(server.address());
         let bus = Bus::connect(&proxy.url(), &[("user", user), ("password", "pw"), NEVER], rules);
         bus.series("orders.x", 10);
@@ -165,7 +164,7 @@ fn who_learns_no_window_resends_soon() {
         proxy.resume();
         bus.event(EventKind::Reconnected);
         let start = Instant::now();
-        let last = bus.report_within(ids[199], limit);
+        let last = bus.report_within(ids[199], SOON);
         assert!(last.as_ref().is_some_and(Seen::is_persisted), "{user} {rules:?} after {:?}: {last:?}", start.elapsed());
         proxy.no_filter_up();
         let books = bus.finish();
