@@ -18,7 +18,7 @@ use crate::error::{Error, Persistence, Status};
 use crate::events::{Event, EventKind};
 use crate::explain::Silences;
 use crate::gate::Gates;
-use crate::hold::asking::Asked;
+use crate::hold::asking::{Asked, Nobody};
 use crate::hold::probing::Budget;
 use crate::jitter::{Jitter, PROBE_PART};
 use crate::known::Known;
@@ -78,8 +78,7 @@ pub(crate) struct Core {
     pub(crate) silences: Silences,
     pub(crate) asks: HashMap<u32, Asked>,
     pub(crate) next_ask: u32,
-    /// Topics that no stream takes, and until when that is not asked again; bounded.
-    pub(crate) nobody: HashMap<Box<str>, Nanos>,
+    pub(crate) nobody: Nobody,
     /// In line for the wire.
     pub(crate) questions: VecDeque<(u32, Question)>,
     /// Questions that the wire has.
@@ -133,7 +132,7 @@ impl Core {
             silences: Silences::default(),
             asks: HashMap::new(),
             next_ask: 1,
-            nobody: HashMap::new(),
+            nobody: Nobody::default(),
             questions: VecDeque::new(),
             open_asks: 0,
             probes: Budget::default(),

@@ -57,9 +57,9 @@ impl Core {
     /// A refusal that is about the stream: its gate is held, the message waits in it.
     pub(crate) fn hold(&mut self, slot: u32, trouble: Trouble) {
         let Some(s) = self.table.get(slot) else { return };
-        let topic = s.topic().to_owned();
+        let (rule, topic) = (s.rule, s.topic().to_owned());
         let probed = self.take_probe(slot);
-        if trouble == Trouble::NobodyThere && probed.is_none() && self.nobody_takes(&topic) {
+        if trouble == Trouble::NobodyThere && probed.is_none() && self.nobody_takes(rule, &topic) {
             return self.settle(slot, Ending::definite(Status::NoStream, NO_RESPONDERS, nobody_takes(&topic)));
         }
         let gate = probed.unwrap_or_else(|| self.gate_in_trouble(slot, trouble));

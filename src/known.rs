@@ -13,8 +13,8 @@ use crate::events::EventKind;
 use crate::gate::Key;
 use crate::handler::Core;
 use crate::ledger::{Stage, StreamId};
-use crate::rule_state::RuleState;
-use crate::topic::covers_topic;
+use crate::rule_state::{RuleState, Taker};
+use crate::topic::overlaps;
 use crate::wire::{Nanos, StreamAnswer, nanos};
 
 /// Streams that are remembered (P9).
@@ -23,6 +23,8 @@ const MOST_STREAMS: usize = 1024;
 const MOST_DOMAINS: usize = 8;
 /// Subjects of a stream that are remembered (P9).
 const MOST_SUBJECTS: usize = 32;
+/// So many acks are looked at when a rule's stream was described.
+const LOOK_AT: u32 = 64;
 /// Second takers that are remembered (P9).
 const MOST_SECOND: usize = 8;
 /// Topics of which it is remembered whether the local JetStream takes them (P9).
@@ -141,7 +143,7 @@ impl Core {
         let first = state.takers.are_none();
         state.takers.add(Arc::clone(id));
         if state.reached_otherwise {
-            state.takers.mark_indirect(id);
+            state.takers.mark_indirect(id.name());
         }
         if first {
             self.join_line(rule, id);
@@ -158,24 +160,33 @@ impl Core {
     /// The API's word about a stream that acknowledged a message to this topic.
     pub(crate) fn learn_taker(&mut self, rule: u32, topic: &str, answer: &StreamAnswer) {
         let StreamAnswer::Exists { name, subjects, .. } = answer else { return };
-        if subjects.iter().any(|subject| covers_topic(subject, topic)) {
-            return;
-        }
-        let takers = &mut self.gates.rule(rule).takers;
-        let indirect: Vec<Arc<StreamId>> = takers.iter().filter(|taker| taker.stream.name() == name).map(|taker| Arc::clone(&taker.stream)).collect();
-        for id in indirect {
-            takers.mark_indirect(&id);
+        self.gates.rule(rule).to_look_at = LOOK_AT;
+        if !subjects.is_empty() && !subjects.iter().any(|subject| overlaps(subject, topic)) {
+            self.gates.rule(rule).takers.mark_indirect(name);
         }
     }
 
     /// This stream answered for this message. If the topic is none of its subjects, it is reached under another name.
     pub(crate) fn note_reached(&mut self, slot: u32, rule: u32, stream: &str) {
-        if !self.table.get(slot).is_some_and(|s| self.goes_elsewhere(rule, s.topic())) {
+        let state = self.gates.rule(rule);
+        state.to_look_at = state.to_look_at.saturating_sub(1);
+        let Some(taker) = state.takers.of_name(stream).filter(|taker| !taker.indirect).cloned() else { return };
+        let Some(topic) = self.table.get(slot).map(|s| s.topic()) else { return };
+        if self.rules.get(rule).stream.is_some() || !self.could_describe(&taker.stream) {
             return;
         }
-        if let Some(taker) = self.gates.rule(rule).takers.only().filter(|taker| taker.stream.name() == stream).cloned() {
-            self.gates.rule(rule).takers.mark_indirect(&taker.stream);
+        let is_own = self.takes_by_its_subjects(stream, topic);
+        if is_own == Some(false) {
+            // Its subjects may be others by now.
+            let topic = topic.to_owned();
+            self.gates.rule(rule).takers.mark_indirect(stream);
+            self.ask_about_taker(rule, stream, &topic);
         }
+    }
+
+    /// Some topic reaches its stream under another name: by an import, a mapping or a leaf node. So may one that was never taken.
+    pub(crate) fn has_indirect(&mut self) -> bool {
+        self.gates.rules_mut().any(|(_, state)| state.takers.iter().any(|taker| taker.indirect))
     }
 
     // ---- Descriptions ----
@@ -196,15 +207,29 @@ impl Core {
         (id.domain().is_empty() || asked.is_empty() || asked == id.domain()) && self.is_described(id.name())
     }
 
+    /// Whether the stream takes this topic, by its own subjects. `None`: they are not known.
+    fn takes_by_its_subjects(&self, stream: &str, topic: &str) -> Option<bool> {
+        let subjects = self.known.described.get(stream)?.subjects.as_ref().filter(|subjects| !subjects.is_empty())?;
+        Some(subjects.iter().any(|subject| overlaps(subject, topic)))
+    }
+
     /// Whether this topic surely goes to another stream than the one that alone acknowledged its rule so far: that one has not got it among its subjects.
     pub(crate) fn goes_elsewhere(&self, rule: u32, topic: &str) -> bool {
-        if self.rules.get(rule).stream.is_some() {
-            return false;
-        }
-        let taker = self.gates.rule_if_used(rule).and_then(|state| state.takers.only()).filter(|taker| !taker.indirect);
-        let Some(taker) = taker.filter(|taker| self.could_describe(&taker.stream)) else { return false };
-        let subjects = self.known.described.get(taker.stream.name()).and_then(|description| description.subjects.as_ref());
-        subjects.is_some_and(|subjects| !subjects.is_empty() && !subjects.iter().any(|subject| covers_topic(subject, topic)))
+        let taker = self.gates.rule_if_used(rule).and_then(|state| state.takers.only());
+        taker.is_some_and(|taker| self.is_stranger(rule, taker, topic))
+    }
+
+    /// The same, of one of several.
+    pub(crate) fn is_stranger_to(&self, rule: u32, stream: &str, topic: &str) -> bool {
+        let taker = self.gates.rule_if_used(rule).and_then(|state| state.takers.of_name(stream));
+        taker.is_some_and(|taker| self.is_stranger(rule, taker, topic))
+    }
+
+    fn is_stranger(&self, rule: u32, taker: &Taker, topic: &str) -> bool {
+        self.rules.get(rule).stream.is_none()
+            && !taker.indirect
+            && self.could_describe(&taker.stream)
+            && self.takes_by_its_subjects(taker.stream.name(), topic) == Some(false)
     }
 
     pub(crate) fn learn_description(&mut self, name: &str, window: Option<Duration>, subjects: &[String]) {
@@ -218,6 +243,9 @@ impl Core {
         let assumed = nanos(self.shared.settings.assume_duplicate_window);
         if window.is_some_and(|window| window < before.unwrap_or(assumed)) {
             self.settle_what_is_too_late();
+        }
+        if let Some(gate) = self.gates.find(&Key::Stream(name.into())) {
+            self.release_strangers(gate);
         }
     }
 

@@ -78,6 +78,30 @@ impl Core {
         self.table.get(slot).is_some_and(|s| self.goes_elsewhere(rule, s.topic()))
     }
 
+    /// What surely goes to another stream need not wait in this one's line: seen when its subjects become known.
+    pub(crate) fn release_strangers(&mut self, gate: u32) {
+        let Some(Gate { key: Key::Stream(stream), waiting, .. }) = self.gates.get(gate) else { return };
+        let is_stranger = |slot: u32| {
+            let s = self.table.get(slot)?;
+            let limited = self.gates.rule_if_used(s.rule).is_some_and(|state| state.limit.is_some());
+            Some(!limited && self.is_stranger_to(s.rule, stream, s.topic()))
+        };
+        let strangers: Vec<(u64, u32)> = waiting.iter().map(|(&id, &slot)| (id, slot)).filter(|&(_, slot)| is_stranger(slot) == Some(true)).collect();
+        for &(id, slot) in &strangers {
+            if let Some(g) = self.gates.get_mut(gate) {
+                g.waiting.remove(&id);
+                g.refused.remove(&id);
+            }
+            if let Some(s) = self.table.get_mut(slot) {
+                (s.gate, s.pausing) = (NO_GATE, false);
+            }
+            self.requeue(slot);
+        }
+        if !strangers.is_empty() {
+            self.let_pass(gate);
+        }
+    }
+
     /// A gate that closed since the message passed it takes it back: it waits there, before all that is younger (P10). Only the probe goes on.
     pub(crate) fn wait_again(&mut self, slot: u32) -> bool {
         let Some(s) = self.table.get_mut(slot).filter(|s| s.counted && !s.probe) else { return false };
@@ -399,7 +423,7 @@ impl Core {
         }
         self.unbind(old, rule);
         if self.gates.rule(rule).limit.is_none() {
-            return;
+            return self.release_strangers(old);
         }
         // Its own line, into which what waits moves: nobody younger may take a place before it.
         let new = self.gates.add(Key::Rule(rule), State::Open, false);

@@ -25,6 +25,8 @@ pub(crate) struct RuleState {
     pub(crate) takers: Takers,
     /// The stream that it names has none of its topics among its subjects: it is reached under another name.
     pub(crate) reached_otherwise: bool,
+    /// So many more acks are looked at: does the stream, which was described, have their topics among its own subjects?
+    pub(crate) to_look_at: u32,
     /// Its first message on this connection was seen.
     pub(crate) met: bool,
     /// It names neither a stream nor a limit: without trouble its messages pass no gate.
@@ -95,10 +97,15 @@ impl Takers {
     }
 
     /// The topic that this stream took is none of its own subjects.
-    pub(crate) fn mark_indirect(&mut self, stream: &StreamId) {
-        for taker in self.list.iter_mut().filter(|taker| *taker.stream == *stream) {
+    pub(crate) fn mark_indirect(&mut self, stream: &str) {
+        for taker in self.list.iter_mut().filter(|taker| taker.stream.name() == stream) {
             taker.indirect = true;
         }
+    }
+
+    /// The first one of this name.
+    pub(crate) fn of_name(&self, stream: &str) -> Option<&Taker> {
+        self.list.iter().find(|taker| taker.stream.name() == stream)
     }
 
     /// Whether a refusal by the stream of this name is about the only copy that there can be. Two streams of one name in two domains are two: refusals carry no domain.

@@ -14,7 +14,7 @@ use crate::wire::{Refusal, Retry};
 const DUPLICATE: u8 = REPORT_DUPLICATE as u8;
 const EPHEMERAL: u8 = REPORT_EPHEMERAL as u8;
 /// Of so many acks one is looked at: is its topic one of its stream's subjects? A mapping can reach a stream by some topics of a rule alone.
-const REACHED_EVERY: u64 = 512;
+const LOOK_EVERY: u64 = 64;
 
 /// How a message ends, but for the doubt that earlier attempts left.
 pub(crate) struct Ending {
@@ -121,9 +121,10 @@ impl Core {
         if !self.permissions.are_quiet() {
             self.permissions.passed(s.topic());
         }
-        if seq.is_multiple_of(REACHED_EVERY) {
+        if seq.is_multiple_of(LOOK_EVERY) || self.gates.rule(rule).to_look_at > 0 {
             self.note_reached(slot, rule, stream);
         }
+        self.somebody_takes(slot);
         let stream = self.learn(slot, rule, stream, domain);
         self.gate_acked(gate);
         if probe {

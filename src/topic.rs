@@ -306,11 +306,6 @@ impl Wildcard {
     }
 }
 
-/// Whether a topic is one of those that the subject of a stream takes.
-pub(crate) fn covers_topic(subject: &str, topic: &str) -> bool {
-    overlaps(subject, topic)
-}
-
 /// Whether two subjects with wildcards have a topic in common. A topic without wildcards overlaps with what covers it.
 pub(crate) fn overlaps(one: &str, other: &str) -> bool {
     let (mut one, mut other) = (one.split('.'), other.split('.'));

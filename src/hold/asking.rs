@@ -46,6 +46,14 @@ fn short_window(window: Duration, ack_wait: Duration) -> Option<String> {
     })
 }
 
+/// The topics that no stream takes, by the API's word, and until when that is believed.
+#[derive(Debug, Default)]
+pub(crate) struct Nobody {
+    topics: HashMap<Box<str>, Nanos>,
+    /// The latest of those times: after it nothing is looked up.
+    until: Nanos,
+}
+
 /// A question under way, or in line for the wire.
 #[derive(Debug)]
 pub(crate) struct Asked {
@@ -249,7 +257,8 @@ impl Core {
     /// own subjects. Behind an import, a mapping or a leaf node it cannot know.
     fn could_know(&mut self, rule: u32) -> bool {
         let takers: Vec<_> = self.gates.rule(rule).takers.iter().cloned().collect();
-        !self.gates.rule(rule).takers.are_several() && takers.iter().all(|taker| !taker.indirect && self.could_describe(&taker.stream))
+        takers.is_empty()
+            || (!self.gates.rule(rule).takers.are_several() && takers.iter().all(|taker| self.could_describe(&taker.stream)) && !self.has_indirect())
     }
 
     /// Settles what no stream takes.
@@ -574,15 +583,26 @@ impl Core {
     /// For a moment each further 503 is proof enough: a service that publishes 3,000 messages a second to no stream must not ask as often. The messages still go,
     /// so the first one after the stream's creation is stored.
     fn remember_nobody(&mut self, topic: &str) {
-        if self.nobody.len() >= MOST_NOBODY {
-            self.nobody.clear();
+        if self.nobody.topics.len() >= MOST_NOBODY {
+            self.nobody.topics.clear();
         }
-        self.nobody.insert(topic.into(), self.now + NOBODY_FOR);
+        self.nobody.until = self.now + NOBODY_FOR;
+        self.nobody.topics.insert(topic.into(), self.nobody.until);
     }
 
-    /// The API said so a moment ago.
-    pub(super) fn nobody_takes(&self, topic: &str) -> bool {
-        self.nobody.get(topic).is_some_and(|&until| self.now < until)
+    /// The API said so a moment ago, and is still believed.
+    pub(super) fn nobody_takes(&mut self, rule: u32, topic: &str) -> bool {
+        self.nobody.topics.get(topic).is_some_and(|&until| self.now < until) && self.could_know(rule)
+    }
+
+    /// A message to this topic was stored: somebody takes it.
+    #[inline(always)]
+    pub(crate) fn somebody_takes(&mut self, slot: u32) {
+        if self.now < self.nobody.until
+            && let Some(s) = self.table.get(slot)
+        {
+            self.nobody.topics.remove(s.topic());
+        }
     }
 
     /// Settles what waits: all of it, or one topic's.
