@@ -1,8 +1,8 @@
 //! Known: what acks and the API told of streams: which of them take a rule's messages, what was described, and their duplicate windows.
 //!
-//! The window is the stream's (P4). After a reconnect, and when a gate opens, it is asked for again, for streams that have something in doubt: it may have been made
-//! smaller meanwhile, and a resend beyond it would be a second copy. What is in doubt waits for the answer for a second at most, and with it all that goes to the
-//! same stream, since it would overtake it.
+//! The window is the stream's (P4). Before something in doubt goes again it is asked for again: after a reconnect, when a gate opens, and with the fence behind a
+//! message that nobody answered. It may have been made smaller meanwhile, and a resend beyond it would be a second copy. What is in doubt waits for the answer for a
+//! second at most, and with it all that goes to the same stream, since it would overtake it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -31,6 +31,8 @@ const MOST_SECOND: usize = 8;
 const MOST_LOCAL: usize = 1024;
 /// How long what is in doubt waits for its stream's window.
 const PATIENCE: Nanos = 1_000_000_000;
+/// How long a window that was told is believed to be the same, when something in doubt shall go again.
+const FRESH: Nanos = 250_000_000;
 /// A window that was not told is asked for again this often, while something is in doubt.
 const AGAIN: Nanos = 5_000_000_000;
 
@@ -49,8 +51,8 @@ pub(crate) struct Known {
     pub(crate) domain: String,
     /// Whether the JetStream of the server that we are connected to takes these topics too. `None`: it was asked.
     local: HashMap<Box<str>, Option<bool>>,
-    /// Streams whose windows were asked for on this connection, or told.
-    asked: HashSet<Box<str>>,
+    /// Streams of which the window was told on this connection, or could not be had: it is not asked for again before these times.
+    fresh_until: HashMap<Box<str>, Nanos>,
     /// Streams whose windows were asked for, and until when what is in doubt waits.
     awaited: HashMap<Box<str>, Nanos>,
     /// What waits for them, by id.
@@ -87,7 +89,7 @@ impl Known {
     /// The largest of its lists that a server's words can make grow (P9).
     #[cfg(any(test, fuzzing))]
     pub(crate) fn size(&self) -> usize {
-        [self.ids.len(), self.described.len(), self.local.len(), self.asked.len(), self.awaited.len(), self.again.len()].into_iter().max().unwrap_or(0)
+        [self.ids.len(), self.described.len(), self.local.len(), self.fresh_until.len(), self.awaited.len(), self.again.len()].into_iter().max().unwrap_or(0)
     }
 }
 
@@ -237,7 +239,7 @@ impl Core {
             return;
         }
         let window = window.map(nanos);
-        self.known.asked.insert(name.into());
+        self.known.fresh_until.insert(name.into(), self.now + FRESH);
         let subjects = (subjects.len() <= MOST_SUBJECTS).then(|| subjects.to_vec());
         let before = self.known.described.insert(name.into(), Description { window, subjects }).and_then(|before| before.window);
         let assumed = nanos(self.shared.settings.assume_duplicate_window);
@@ -252,7 +254,7 @@ impl Core {
     /// Another server, perhaps of another domain: what it could know is not known.
     pub(crate) fn enter_domain(&mut self, domain: &str) {
         self.known.local.clear();
-        self.known.asked.clear();
+        self.known.fresh_until.clear();
         for (_, rule) in self.gates.rules_mut() {
             rule.met = false;
         }
@@ -366,17 +368,20 @@ impl Core {
     pub(crate) fn ask_windows_of(&mut self, gate: u32) {
         let Some(g) = self.gates.get(gate) else { return };
         let Key::Stream(stream) = &g.key else { return };
-        if g.waiting.values().any(|&slot| self.table.get(slot).is_some_and(|s| s.tainted().is_some())) {
+        if !self.is_fresh(stream) && g.waiting.values().any(|&slot| self.table.get(slot).is_some_and(|s| s.tainted().is_some())) {
             let stream = stream.clone();
             self.ask_window(stream, true);
         }
+    }
+
+    fn is_fresh(&self, stream: &str) -> bool {
+        self.known.fresh_until.get(stream).is_some_and(|&until| self.now < until)
     }
 
     fn ask_window(&mut self, stream: Box<str>, waits: bool) {
         if self.epoch.is_none() || self.known.awaited.contains_key(&stream) {
             return;
         }
-        self.known.asked.insert(stream.clone());
         let until = self.now + PATIENCE;
         if waits {
             self.known.awaited.insert(stream.clone(), until);
@@ -384,11 +389,11 @@ impl Core {
         self.ask_for_window(stream, until);
     }
 
-    /// A message in doubt goes again. The window that was told on an earlier connection may have become smaller.
+    /// A message in doubt goes again, or will. Its stream's window may have become smaller since it was told.
     pub(crate) fn ask_window_before(&mut self, slot: u32) {
         let Some(rule) = self.table.get(slot).filter(|s| s.has_msg_id()).map(|s| s.rule) else { return };
         let Some(state) = self.gates.rule_if_used(rule) else { return };
-        let unasked: Vec<Box<str>> = self.streams_of(rule, state).into_iter().filter(|stream| !self.known.asked.contains(*stream)).map(Box::from).collect();
+        let unasked: Vec<Box<str>> = self.streams_of(rule, state).into_iter().filter(|stream| !self.is_fresh(stream)).map(Box::from).collect();
         for stream in unasked {
             self.ask_window(stream, true);
         }
@@ -406,8 +411,11 @@ impl Core {
     }
 
     pub(crate) fn window_answered(&mut self, stream: &str, answer: &StreamAnswer) {
-        if !matches!(answer, StreamAnswer::Exists { .. } | StreamAnswer::None) {
-            self.known.again.insert(stream.into(), self.now + AGAIN);
+        if !matches!(answer, StreamAnswer::Exists { .. }) {
+            self.known.fresh_until.insert(stream.into(), self.now + AGAIN);
+            if !matches!(answer, StreamAnswer::None) {
+                self.known.again.insert(stream.into(), self.now + AGAIN);
+            }
         }
         if self.known.awaited.remove(stream).is_some() {
             self.release_parked();

@@ -162,6 +162,8 @@ impl Core {
         if Some(epoch) == self.epoch {
             self.want_fence = true;
             self.pause_for_fence(slot);
+            // The answer comes about when the fence closes: the message goes again no later for it.
+            self.ask_window_before(slot);
         }
         self.set_stage(slot, Stage::Fencing);
         if let Some(s) = self.table.get(slot) {

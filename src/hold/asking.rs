@@ -261,6 +261,18 @@ impl Core {
             || (!self.gates.rule(rule).takers.are_several() && takers.iter().all(|taker| self.could_describe(&taker.stream)) && !self.has_indirect())
     }
 
+    /// The same, of all rules whose messages to this topic wait at the gate: rules may have changed meanwhile.
+    pub(super) fn could_know_all(&mut self, gate: u32, topic: &str) -> bool {
+        let mut rules = Vec::new();
+        if let Some(g) = self.gates.get(gate) {
+            let slots = g.waiting.values().copied().chain(self.gates.held(gate).and_then(|held| held.probe).map(|(slot, _)| slot));
+            rules.extend(slots.filter_map(|slot| self.table.get(slot)).filter(|s| s.topic() == topic).map(|s| s.rule));
+            rules.sort_unstable();
+            rules.dedup();
+        }
+        rules.into_iter().all(|rule| self.could_know(rule))
+    }
+
     /// Settles what no stream takes.
     pub(super) fn conclude_absence(&mut self, gate: u32, absence: Absence) {
         let Absence { topic, server_code, text } = absence;
@@ -474,7 +486,7 @@ impl Core {
             StreamAnswer::Exists { .. } if unanswered => self.open_if_nobody_probes(gate),
             StreamAnswer::Exists { name, .. } => {
                 // The stream is there, and its leader answers. By its own subjects it does not take the topic.
-                if self.could_know(rule) {
+                if self.could_know(rule) && self.could_know_all(gate, &topic) {
                     let text = format!("{}, although stream {name:?} exists; look at its subjects", nobody_takes(&topic));
                     return self.no_taker(gate, Absence { topic: Some(topic), server_code: NO_RESPONDERS, text }, false);
                 }
@@ -543,7 +555,7 @@ impl Core {
             StreamAnswer::None => match self.described_stream_of(gate, rule) {
                 // Is that one gone, or does it take other topics?
                 Some(stream) => self.ask_of_gate(gate, rule, What::Describe, topic, Question::Describe { stream, rule: None }),
-                None if self.could_know(rule) => {
+                None if self.could_know(rule) && self.could_know_all(gate, &topic) => {
                     let text = nobody_takes(&topic);
                     self.no_stream(gate, Absence { topic: Some(topic), server_code: NO_RESPONDERS, text }, false);
                 }

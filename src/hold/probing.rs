@@ -82,9 +82,12 @@ impl Core {
             self.tell_held(gate, &topic);
             return self.probe_failed(gate);
         }
-        if let Some(absence) = held.absence.take_if(|absence| absence.topic.as_ref().is_none_or(|asked| *asked == topic)) {
+        if let Some(absence) = held.absence.take_if(|absence| absence.topic.as_ref().is_none_or(|asked| *asked == topic))
+            && (absence.topic.is_none() || self.could_know_all(gate, &topic))
+        {
             return self.conclude_absence(gate, absence);
         }
+        let Some(held) = self.gates.held_mut(gate) else { return };
         if let Some((text, nobody)) = held.no_jetstream.take() {
             self.tell_no_jetstream(gate, &topic, text, nobody);
             return self.probe_failed(gate);

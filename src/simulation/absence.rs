@@ -47,8 +47,13 @@ impl Case<'_> {
         let read = |question: &&Asking, says: Says| question.says == says && question.read.is_some_and(|read| read <= at);
         // Whoever acknowledged before may be reached in ways that the API does not know: then only a stream that is really gone may be told to be.
         // One that is gone is told, also where a mapping gives some of the topic's messages to another.
+        // Nor does a rule without a stream of its own know of a way that no message of it went yet.
+        let known_way = saying.is_some_and(|saying| saying.stream.is_some()) || self.took_before(message, at);
         let own_lives = self.truth.stream_of(&message.topic).is_none_or(|own| self.truth.lives(own, at));
-        if own_lives && self.seen.before(message.rule, at).any(|stream| self.truth.lives(stream, at)) && self.truth.takers(&message.topic, at).next().is_some()
+        if known_way
+            && own_lives
+            && self.seen.before(message.rule, at).any(|stream| self.truth.lives(stream, at))
+            && self.truth.takers(&message.topic, at).next().is_some()
         {
             return Some("absence: NO_STREAM was told, although a stream takes the topic and one had acknowledged the rule");
         }
@@ -67,6 +72,14 @@ impl Case<'_> {
             .filter(|other| same(other))
             .any(|other| self.attempts_of(other).iter().any(|attempt| said(self.truth, attempt).any(|said| said.told == Told::Refused && said.read <= at)));
         (!probed).then_some("absence: NO_STREAM was told, although no message was tried")
+    }
+
+    /// An ack showed before that a stream takes the topic, or that some topic is taken by a stream whose own it is not.
+    fn took_before(&self, message: &Message, at: u64) -> bool {
+        self.truth.attempts.iter().any(|attempt| {
+            let elsewhere = |said: &Said<'_>| said.stream.is_some() && said.stream != self.truth.stream_of(&attempt.subject);
+            said(self.truth, attempt).any(|said| said.told == Told::Ack && said.read < at && (attempt.subject == message.topic || elsewhere(&said)))
+        })
     }
 
     /// Only the answer to one of its own attempts ends a message so.

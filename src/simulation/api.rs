@@ -50,7 +50,7 @@ pub(crate) fn respond(store: &mut Store, now: u64, words: &str, body: &[u8], scr
         let found = store
             .streams
             .get(name)
-            .filter(|_| !imported.contains(name))
+            .filter(|stream| stream.own || !imported.contains(name))
             .map(|stream| info(stream, now))
             .ok_or_else(|| ApiError::new(404, 10059, "stream not found"));
         found.map(|info| ("stream_info", info)).map_err(|e| ("stream_info", e))
@@ -72,8 +72,13 @@ fn names(store: &Store, body: &[u8], imported: &BTreeSet<String>) -> Value {
     let request: Value = serde_json::from_slice(body).unwrap_or_default();
     let wanted = request["subject"].as_str();
     let takes = |stream: &&Stream| wanted.is_none_or(|wanted| stream.spec.subjects.iter().any(|own| matches(own, wanted) || matches(wanted, own)));
-    let names: Vec<&str> =
-        store.streams.values().filter(|stream| !imported.contains(&stream.spec.name)).filter(takes).map(|stream| stream.spec.name.as_str()).collect();
+    let names: Vec<&str> = store
+        .streams
+        .values()
+        .filter(|stream| stream.own || !imported.contains(&stream.spec.name))
+        .filter(takes)
+        .map(|stream| stream.spec.name.as_str())
+        .collect();
     // The server says null, not [], when there is none.
     let list = if names.is_empty() { Value::Null } else { json!(names) };
     json!({"total": names.len(), "offset": 0, "limit": 1024, "streams": list})
@@ -99,6 +104,9 @@ fn create(store: &mut Store, now: u64, name: &str, body: &[u8], refuse: Option<&
         sealed: false,
     };
     store.create(now, spec)?;
+    if let Some(stream) = store.streams.get_mut(name) {
+        stream.own = true;
+    }
     let mut reply = store.streams.get(name).map(|stream| info(stream, now)).unwrap_or_default();
     reply["did_create"] = json!(true);
     Ok(reply)

@@ -41,6 +41,8 @@ pub(crate) enum Put {
 pub(crate) struct Stream {
     pub(crate) spec: StreamSpec,
     pub(crate) created: u64,
+    /// A client of this account created it: its API knows it, whatever is imported beside it.
+    pub(crate) own: bool,
     pub(crate) last_seq: u64,
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
@@ -69,7 +71,8 @@ impl Store {
         }
         let name = spec.name.clone();
         let (last_of_subject, ids) = (BTreeMap::new(), BTreeMap::new());
-        self.streams.insert(name, Stream { spec, created: now, last_seq: 0, messages: 0, bytes: 0, last_msg_id: String::new(), last_of_subject, ids });
+        self.streams
+            .insert(name, Stream { spec, created: now, own: false, last_seq: 0, messages: 0, bytes: 0, last_msg_id: String::new(), last_of_subject, ids });
         Ok(())
     }
 
