@@ -102,11 +102,12 @@ impl Core {
         }
     }
 
-    /// A gate that closed since the message passed it takes it back: it waits there, before all that is younger (P10). Only the probe goes on.
+    /// A gate that closed since the message passed it takes it back: it waits there, before all that is younger (P10). So does a pause that began since then, unless
+    /// the message was sent before. Only the probe goes on.
     pub(crate) fn wait_again(&mut self, slot: u32) -> bool {
         let Some(s) = self.table.get_mut(slot).filter(|s| s.counted && !s.probe) else { return false };
-        let (id, gate, deadline) = (s.id, s.gate, s.deadline);
-        let Some(g) = self.gates.get_mut(gate).filter(|g| !g.is_open()) else { return false };
+        let (id, gate, deadline, fresh) = (s.id, s.gate, s.deadline, s.attempt == 0);
+        let Some(g) = self.gates.get_mut(gate).filter(|g| !g.is_open() || (fresh && g.pauses(id))) else { return false };
         g.waiting.insert(id, slot);
         g.in_flight = g.in_flight.saturating_sub(1);
         s.counted = false;

@@ -136,6 +136,10 @@ impl<'a> Case<'a> {
         if new.id < barrier.message.id {
             return false;
         }
+        // That nobody took it may be this topic's trouble alone, where the rule names no stream: then it waits alone, and is tried alone.
+        if self.history.rules.named(new.rule, at).is_none() && new.topic != barrier.message.topic && self.nobody_took(&new.topic, at) {
+            return false;
+        }
         let known = self.known_stream(barrier.message.rule, barrier.from);
         // One that goes to several, of which the rule names one, is silent or refused by turns.
         let goes_there = |message: &Message| {
