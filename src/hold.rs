@@ -107,6 +107,9 @@ impl Core {
         if before != gate && before != NO_GATE {
             self.let_pass(before);
         }
+        if let Some(s) = self.table.get(slot).filter(|s| s.placed) {
+            self.step_aside(s.rule);
+        }
     }
 
     /// Tells once that messages wait at this gate.
@@ -175,6 +178,9 @@ impl Core {
             }
             self.note_share(own);
             self.tell_held(own, topic);
+            for rule in self.gates.get(gate).map(|g| g.rules.clone()).unwrap_or_default() {
+                self.step_aside(rule);
+            }
         }
     }
 
@@ -250,6 +256,7 @@ impl Core {
             }
             Some((Key::Stream(name), State::Held(_))) => unavailable(format!("stream {name:?} took no messages")),
             Some((Key::Topic(topic), State::Held(_))) => unavailable(format!("no stream took {topic:?}")),
+            Some((Key::Rule(_), _)) => unavailable("messages before it have all places of its rule (in_flight)".to_owned()),
             Some((_, _)) | None => unavailable("messages before it were not answered".to_owned()),
         }
     }

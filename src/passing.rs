@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::gate::{Gate, Key, State};
 use crate::handler::Core;
-use crate::ledger::{NO_GATE, Stage, StreamId};
+use crate::ledger::{NO_GATE, Slot, Stage, StreamId};
 use crate::topic::Rules;
 
 impl Core {
@@ -217,6 +217,9 @@ impl Core {
             state.wanting.remove(&id);
             first = state.wanting.first_key_value().map(|(_, &slot)| slot);
         }
+        if placed {
+            self.step_back(rule);
+        }
         // Whose turn it is may wait at another gate, and goes first.
         if let Some(other) = first.and_then(|slot| self.table.get(slot)).map(|s| s.gate).filter(|&other| other != gate) {
             self.let_pass(other);
@@ -422,18 +425,53 @@ impl Core {
         if !self.gates.get(old).is_some_and(|g| matches!(g.key, Key::Stream(_))) {
             return;
         }
-        self.unbind(old, rule);
-        if self.gates.rule(rule).limit.is_none() {
-            return self.release_strangers(old);
+        if self.gates.rule(rule).limit.is_some() {
+            self.take_own_line(rule, old);
+        } else {
+            self.unbind(old, rule);
+            self.release_strangers(old);
         }
-        // Its own line, into which what waits moves: nobody younger may take a place before it.
+    }
+
+    /// The rule has a line of its own from now on, into which what waits moves: nobody younger may take a place before it.
+    fn take_own_line(&mut self, rule: u32, old: u32) {
+        self.unbind(old, rule);
         let new = self.gates.add(Key::Rule(rule), State::Open, false);
         self.bind(new, rule);
-        let waiting: Vec<(u64, u32)> = self.gates.get(old).map(|g| g.waiting.iter().map(|(&id, &slot)| (id, slot)).collect()).unwrap_or_default();
-        for (id, slot) in waiting {
-            self.move_waiting(slot, id, rule, old, new);
-        }
+        self.move_all_waiting(rule, old, new);
         self.let_pass(new);
+    }
+
+    /// All places of this rule are taken by messages whose topics are in trouble alone: nobody else's message waits in one line with what cannot have a place.
+    pub(crate) fn step_aside(&mut self, rule: u32) {
+        let state = self.gates.rule(rule);
+        let (Some(old), Some(limit)) = (state.gate, state.limit) else { return };
+        if state.aside || state.in_flight < limit || !self.gates.get(old).is_some_and(|g| matches!(g.key, Key::Stream(_)) && g.rules.len() > 1) {
+            return;
+        }
+        let is_alone = |slot: &Slot| self.gates.get(slot.gate).is_some_and(|g| matches!(g.key, Key::Topic(_)));
+        if self.rules.get(rule).stream.is_none() && self.table.iter().filter(|s| s.rule == rule && s.placed).all(is_alone) {
+            self.gates.rule(rule).aside = true;
+            self.take_own_line(rule, old);
+            self.let_pass(old);
+        }
+    }
+
+    /// A place is free again: the rule waits in the line of its stream, as before.
+    fn step_back(&mut self, rule: u32) {
+        if std::mem::take(&mut self.gates.rule(rule).aside)
+            && let Some(stream) = self.gates.rule(rule).takers.only().map(|taker| Arc::clone(&taker.stream))
+        {
+            self.join_line(rule, &stream);
+        }
+    }
+
+    /// All messages of the rule that wait at one gate wait at the other from now on.
+    fn move_all_waiting(&mut self, rule: u32, from: u32, into: u32) {
+        let waiting: Vec<(u64, u32)> = self.gates.get(from).map(|g| g.waiting.iter().map(|(&id, &slot)| (id, slot)).collect()).unwrap_or_default();
+        for (id, slot) in waiting {
+            self.move_waiting(slot, id, rule, from, into);
+        }
     }
 
     /// If this message of the rule waits at one gate, it waits at the other from now on.
@@ -476,6 +514,9 @@ impl Core {
             let (limit, named) = (rule.in_flight.map(|n| n as usize), rule.stream.is_some());
             let was_named = (index as usize) < before.len() && before.get(index).stream.is_some();
             self.gates.rule(index).plain = !named && limit.is_none();
+            if self.gates.rule(index).limit != limit || named != was_named {
+                self.step_back(index);
+            }
             if self.gates.rule(index).limit != limit {
                 self.change_limit(index, limit);
             }
@@ -517,10 +558,7 @@ impl Core {
         let Some(old) = self.gates.rule(rule).gate else { return };
         self.unbind(old, rule);
         let Some(new) = self.make_rule_gate(rule).filter(|&new| new != old) else { return };
-        let waiting: Vec<(u64, u32)> = self.gates.get(old).map(|g| g.waiting.iter().map(|(&id, &slot)| (id, slot)).collect()).unwrap_or_default();
-        for (id, slot) in waiting {
-            self.move_waiting(slot, id, rule, old, new);
-        }
+        self.move_all_waiting(rule, old, new);
         if self.gates.get(new).is_some_and(|g| matches!(g.state, State::Unchecked) && !g.waiting.is_empty()) {
             self.check(new);
         }

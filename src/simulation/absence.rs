@@ -110,11 +110,19 @@ impl Case<'_> {
             // A full stream refuses for ever, and its gate waits for one that it takes.
             let of_stream = self.truth.attempts.iter().filter(|attempt| self.truth.stream_of(&attempt.subject) == Some(stream));
             let refuses = of_stream.flat_map(|attempt| said(self.truth, attempt)).any(|said| said.read > healed && said.told != Told::Ack);
-            if !other && !refuses {
+            if !other && !refuses && !self.waits_for_a_place(message, deadline) {
                 return Err(self.story(message, "its time ran out, although its stream takes messages and nothing has been wrong for long"));
             }
         }
         Ok(())
+    }
+
+    /// Its rule has a limit, and a message before it that no stream takes had a place until then.
+    fn waits_for_a_place(&self, message: &Message, until: u64) -> bool {
+        let lost = |topic: &str| self.truth.stream_of(topic).is_none_or(|stream| !self.truth.lives(stream, until));
+        let keeps =
+            |other: &&Message| other.rule == message.rule && other.id < message.id && lost(&other.topic) && self.settled_at(other) + TO_RECOVER >= until;
+        self.history.rules.is_ever_limited(message.rule) && self.history.accepted.iter().any(|other| keeps(&other) && !self.attempts_of(other).is_empty())
     }
 
     /// The server refused to create a stream, or the permissions did.
