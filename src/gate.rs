@@ -250,6 +250,13 @@ impl Gates {
         self.topics == 0
     }
 
+    /// The gates of all topics in trouble.
+    pub(crate) fn of_topics(&self) -> Vec<u32> {
+        let mut gates: Vec<u32> = self.by_key.iter().filter(|(key, _)| matches!(key, Key::Topic(_))).map(|(_, &gate)| gate).collect();
+        gates.sort_unstable(); // A hash map has no order, and runs of one seed are alike.
+        gates
+    }
+
     /// The gate of a topic in trouble.
     pub(crate) fn of_topic(&self, topic: &str) -> Option<u32> {
         self.by_key.get(&Key::Topic(topic.into())).copied()

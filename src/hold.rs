@@ -62,8 +62,15 @@ impl Core {
         if trouble == Trouble::NobodyThere && probed.is_none() && self.nobody_takes(rule, &topic) {
             return self.settle(slot, Ending::definite(Status::NoStream, NO_RESPONDERS, nobody_takes(&topic)));
         }
+        let named = self.rules.get(rule).stream.is_some();
+        // A rule that names its stream only now: its messages wait no longer at their topics.
+        let left = probed.filter(|&gate| named && self.gates.get(gate).is_some_and(|g| matches!(g.key, Key::Topic(_))));
+        let probed = probed.filter(|_| left.is_none());
         let gate = probed.unwrap_or_else(|| self.gate_in_trouble(slot, trouble));
         self.wait_at(slot, gate);
+        if let Some(left) = left {
+            self.go_on(left);
+        }
         let now = self.now;
         let Some(g) = self.gates.get_mut(gate) else { return };
         match &mut g.state {
@@ -134,6 +141,7 @@ impl Core {
     fn gate_in_trouble(&mut self, slot: u32, trouble: Trouble) -> u32 {
         let topic = self.table.get(slot).map_or_else(String::new, |s| s.topic().to_owned());
         if trouble == Trouble::NobodyThere
+            && !self.table.get(slot).is_some_and(|s| self.rules.get(s.rule).stream.is_some())
             && let Some(gate) = self.gates.of_topic(&topic)
         {
             return gate;

@@ -35,7 +35,7 @@ impl Core {
         let own = own.or_else(|| self.make_rule_gate(rule));
         // A topic that is in trouble alone waits alone, whatever its rule's stream does.
         let in_trouble = |gate: &u32| self.gates.get(*gate).is_some_and(|g| own.is_none() || !g.is_open() || !g.waiting.is_empty());
-        let gate = self.table.get(slot).and_then(|s| self.gates.of_message(s)).filter(in_trouble).or(own);
+        let gate = self.gate_of_topic(slot, rule).filter(in_trouble).or(own);
         let Some(index) = gate else { return true };
         let Some(gate) = self.gates.get(index) else { return true };
         let may_pass = gate.is_next(id) && gate.passes(id, fresh) && self.may_take_place(slot);
@@ -68,6 +68,14 @@ impl Core {
             self.note_share(index);
         }
         may_pass
+    }
+
+    /// The gate of the message's topic, if that is in trouble alone. Not where the rule names the stream: all that goes to it waits in one line.
+    fn gate_of_topic(&self, slot: u32, rule: u32) -> Option<u32> {
+        if self.gates.have_no_topics() || self.rules.get(rule).stream.is_some() {
+            return None;
+        }
+        self.gates.of_message(self.table.get(slot)?)
     }
 
     /// A rule without a stream of its own stands in the line of the one that acknowledged so far. What surely goes to another one need not wait there.
@@ -358,6 +366,10 @@ impl Core {
 
     /// The gate of the stream that takes this rule's messages, as far as that is known.
     pub(crate) fn stream_gate(&mut self, rule: u32) -> Option<u32> {
+        if self.gates.rule(rule).gate.is_none() && self.rules.get(rule).stream.is_some() {
+            // It names one only now.
+            return self.make_rule_gate(rule);
+        }
         let state = self.gates.rule(rule);
         if let Some(gate) = state.gate {
             return Some(gate);
@@ -555,14 +567,27 @@ impl Core {
 
     /// The rule names a stream now: what waits in another line waits in that stream's from now on.
     fn name_stream(&mut self, rule: u32) {
-        let Some(old) = self.gates.rule(rule).gate else { return };
-        self.unbind(old, rule);
-        let Some(new) = self.make_rule_gate(rule).filter(|&new| new != old) else { return };
-        self.move_all_waiting(rule, old, new);
+        let old = self.gates.rule(rule).gate;
+        let mut before = self.gates.of_topics();
+        if let Some(old) = old {
+            self.unbind(old, rule);
+            before.push(old);
+        }
+        if before.is_empty() {
+            return;
+        }
+        let Some(new) = self.make_rule_gate(rule) else { return };
+        before.retain(|&gate| gate != new);
+        for &gate in &before {
+            self.move_all_waiting(rule, gate, new);
+        }
         if self.gates.get(new).is_some_and(|g| matches!(g.state, State::Unchecked) && !g.waiting.is_empty()) {
             self.check(new);
         }
-        self.let_pass(old);
+        for gate in before {
+            self.let_pass(gate);
+        }
+        self.let_pass(new);
     }
 
     /// What waits behind a topic's gate has used its share of the window.

@@ -98,10 +98,19 @@ impl<'a> Case<'a> {
         match known {
             // Nobody can tell that they go to one stream.
             _ if known != self.known_stream(early.rule, sent) => true,
-            // What was held before the stream was known waits where it is.
-            Some(known) => known != stream || (troubled && self.known_stream(late.rule, late.accepted_at) != Some(known)),
+            // What was held before the stream was known waits where it is, and with it what is new to its topic.
+            Some(known) => {
+                known != stream || (troubled && (self.known_stream(late.rule, late.accepted_at) != Some(known) || self.held_before(late, known, at)))
+            }
             None => troubled,
         }
+    }
+
+    /// Whether the message's topic was refused, before this time, when the stream was not known yet.
+    fn held_before(&self, message: &Message, stream: &str, at: u64) -> bool {
+        let to_topic = self.truth.attempts.iter().filter(|attempt| attempt.subject == message.topic);
+        let unknown = |said: &Said<'_>| said.told == Told::Refused && said.read < at && self.known_stream(message.rule, said.read) != Some(stream);
+        to_topic.flat_map(|attempt| said(self.truth, attempt)).any(|said| unknown(&said))
     }
 
     /// Whether a 503 to this topic was read before this time.
