@@ -178,10 +178,9 @@ impl Core {
     // ---- Places in flight ----
 
     /// Whether the message's rule has a place for it. One that was sent keeps its place until it is settled, so that nobody younger passes it.
-    pub(crate) fn may_take_place(&mut self, slot: u32) -> bool {
+    pub(crate) fn may_take_place(&self, slot: u32) -> bool {
         let Some(s) = self.table.get(slot) else { return false };
-        let (id, rule, placed) = (s.id, s.rule, s.placed);
-        placed || self.gates.rule(rule).has_place(id)
+        s.placed || self.gates.rule_if_used(s.rule).is_none_or(|state| state.has_place(s.id))
     }
 
     /// It waits for a place from now on.

@@ -239,7 +239,8 @@ impl Core {
             return Some(oldest);
         }
         let long = self.now.saturating_sub(held.since) > PATIENCE;
-        let another = |&(_, &slot): &(&u64, &u32)| self.table.get(slot).is_some_and(|s| s.topic() != failed && (long || s.attempt > 0));
+        let another =
+            |&(_, &slot): &(&u64, &u32)| self.table.get(slot).is_some_and(|s| s.topic() != failed && (long || s.attempt > 0)) && self.may_take_place(slot);
         Some(waiting.iter().find(another).map_or(oldest, |(&id, &slot)| (id, slot, true)))
     }
 
