@@ -57,7 +57,10 @@ impl Case<'_> {
         {
             return Some("absence: NO_STREAM was told, although a stream takes the topic and one had acknowledged the rule");
         }
-        if saying.is_some_and(|saying| saying.create) && !self.creation_was_refused(at) {
+        // One that exists and takes other subjects is not created.
+        let named = saying.and_then(|saying| saying.stream.as_deref()).unwrap_or_default();
+        let exists = self.truth.questions.iter().any(|question| question.words.ends_with(named) && read(&question, Says::Exists));
+        if saying.is_some_and(|saying| saying.create) && !exists && !self.creation_was_refused(at) {
             return Some("absence: NO_STREAM was told, although the rule creates its stream and nobody refused that");
         }
         if !self.truth.questions.iter().any(|question| read(&question, Says::Absent)) {
@@ -117,11 +120,10 @@ impl Case<'_> {
         Ok(())
     }
 
-    /// Its rule has a limit, and a message before it that no stream takes had a place until then.
+    /// Its rule has a limit, and a message before it, which is judged by itself, had a place until then and was not stored.
     fn waits_for_a_place(&self, message: &Message, until: u64) -> bool {
-        let lost = |topic: &str| self.truth.stream_of(topic).is_none_or(|stream| !self.truth.lives(stream, until));
-        let keeps =
-            |other: &&Message| other.rule == message.rule && other.id < message.id && lost(&other.topic) && self.settled_at(other) + TO_RECOVER >= until;
+        let stored = |other: &Message| self.report_of(other).is_some_and(|report| report.persistence == Persistence::Persisted);
+        let keeps = |other: &&Message| other.rule == message.rule && other.id < message.id && self.settled_at(other) + TO_RECOVER >= until && !stored(other);
         self.history.rules.is_ever_limited(message.rule) && self.history.accepted.iter().any(|other| keeps(&other) && !self.attempts_of(other).is_empty())
     }
 

@@ -147,7 +147,8 @@ impl<'a> Case<'a> {
             return false;
         }
         // That nobody took it may be this topic's trouble alone, where the rule names no stream: then it waits alone, and is tried alone.
-        if self.history.rules.named(new.rule, at).is_none() && new.topic != barrier.message.topic && self.nobody_took(&new.topic, at) {
+        let alone = |topic: &str| self.nobody_took(topic, at);
+        if self.history.rules.named(new.rule, at).is_none() && new.topic != barrier.message.topic && (alone(&new.topic) || alone(&barrier.message.topic)) {
             return false;
         }
         let known = self.known_stream(barrier.message.rule, barrier.from);
