@@ -114,9 +114,7 @@ impl Core {
         if before != gate && before != NO_GATE {
             self.let_pass(before);
         }
-        if let Some(s) = self.table.get(slot).filter(|s| s.placed) {
-            self.step_aside(s.rule);
-        }
+        self.lend_place(slot, gate);
     }
 
     /// Tells once that messages wait at this gate.
@@ -186,8 +184,9 @@ impl Core {
             }
             self.note_share(own);
             self.tell_held(own, topic);
-            for rule in self.gates.get(gate).map(|g| g.rules.clone()).unwrap_or_default() {
-                self.step_aside(rule);
+            let waiting: Vec<u32> = self.gates.get(own).map(|g| g.waiting.values().copied().collect()).unwrap_or_default();
+            for slot in waiting {
+                self.lend_place(slot, own);
             }
         }
     }

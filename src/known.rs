@@ -14,6 +14,7 @@ use crate::gate::Key;
 use crate::handler::Core;
 use crate::ledger::{Stage, StreamId};
 use crate::rule_state::{RuleState, Taker};
+use crate::seconds::Seconds;
 use crate::topic::overlaps;
 use crate::wire::{Nanos, StreamAnswer, nanos};
 
@@ -23,12 +24,8 @@ const MOST_STREAMS: usize = 1024;
 const MOST_DOMAINS: usize = 8;
 /// Subjects of a stream that are remembered (P9).
 const MOST_SUBJECTS: usize = 32;
-/// So many acks are looked at when a rule's stream was described.
+/// So many acks are looked at when a rule's stream acknowledged for the first time, or was described.
 const LOOK_AT: u32 = 64;
-/// Second takers that are remembered (P9).
-const MOST_SECOND: usize = 8;
-/// Topics of which it is remembered whether the local JetStream takes them (P9).
-const MOST_LOCAL: usize = 1024;
 /// How long what is in doubt waits for its stream's window.
 const PATIENCE: Nanos = 1_000_000_000;
 /// How long a window that was told is believed to be the same, when something in doubt shall go again.
@@ -43,14 +40,11 @@ pub(crate) struct Known {
     ids: HashMap<Box<str>, Vec<Arc<StreamId>>>,
     /// Those that the API described.
     described: HashMap<Box<str>, Description>,
-    /// Streams that acknowledged a second time what another had acknowledged before, and no message first: some rule has two takers.
-    second: Vec<Arc<StreamId>>,
+    pub(crate) seconds: Seconds,
     /// A JetStream that was not there a moment ago recovers its streams first, and says meanwhile that there are none: until then its word does not count.
     pub(crate) unsure_until: Nanos,
     /// The domain that the server says it belongs to; empty: none.
     pub(crate) domain: String,
-    /// Whether the JetStream of the server that we are connected to takes these topics too. `None`: it was asked.
-    local: HashMap<Box<str>, Option<bool>>,
     /// Streams of which the window was told on this connection, or could not be had: it is not asked for again before these times.
     fresh_until: HashMap<Box<str>, Nanos>,
     /// Streams whose windows were asked for, and until when what is in doubt waits.
@@ -75,6 +69,13 @@ impl Known {
         self.described.get(stream)?.window
     }
 
+    /// Whether this stream was the first to acknowledge some message. The second: whether one of its name, in another domain, was.
+    pub(crate) fn was_first(&self, stream: &str, domain: &str) -> (bool, bool) {
+        let ids = self.ids.get(stream).map_or(&[][..], Vec::as_slice);
+        let same = ids.iter().any(|id| id.is(stream, domain));
+        (same, ids.iter().any(|id| !id.is(stream, domain)))
+    }
+
     /// Whether anything waits for a window.
     pub(crate) fn delays(&self) -> bool {
         !self.awaited.is_empty()
@@ -89,7 +90,7 @@ impl Known {
     /// The largest of its lists that a server's words can make grow (P9).
     #[cfg(any(test, fuzzing))]
     pub(crate) fn size(&self) -> usize {
-        [self.ids.len(), self.described.len(), self.local.len(), self.fresh_until.len(), self.awaited.len(), self.again.len()].into_iter().max().unwrap_or(0)
+        [self.ids.len(), self.described.len(), self.seconds.size(), self.fresh_until.len(), self.awaited.len(), self.again.len()].into_iter().max().unwrap_or(0)
     }
 }
 
@@ -116,27 +117,17 @@ impl Core {
             return Arc::clone(id);
         }
         let id = Arc::new(StreamId::new(stream, domain));
-        self.known.second.retain(|second| **second != *id);
         let full = self.known.ids.len() >= MOST_STREAMS;
+        let is_second = named.is_some_and(|named| !named.is_empty());
         if named.map_or(!full, |named| named.len() < MOST_DOMAINS) {
             self.known.ids.entry(stream.into()).or_default().push(Arc::clone(&id));
         }
-        id
-    }
-
-    /// An ack for a message that is settled. If it is no duplicate, and its stream never was the first to acknowledge a message, it is a second taker's: some rule has two.
-    pub(crate) fn hear_late(&mut self, stream: &str, domain: &str, duplicate: bool) {
-        let is_known = |ids: &[Arc<StreamId>]| ids.iter().any(|id| id.is(stream, domain));
-        if duplicate || self.known.ids.get(stream).is_some_and(|ids| is_known(ids)) || is_known(&self.known.second) || self.known.second.len() >= MOST_SECOND {
-            return;
+        self.known.seconds.is_a_first_taker(&id);
+        if is_second {
+            // In another domain: refusals tell no domain.
+            self.known.seconds.add_twin(stream);
         }
-        self.known.second.push(Arc::new(StreamId::new(stream, domain)));
-    }
-
-    /// Whether a refusal by this stream proves that a message of the rule was not stored: no other can have taken it, as far as acks tell.
-    pub(crate) fn is_only_taker(&mut self, rule: u32, stream: &str) -> bool {
-        let named = self.rules.get(rule).stream.is_some();
-        (named || self.known.second.iter().all(|id| id.name() == stream)) && self.gates.rule(rule).takers.allow_proof(stream)
+        id
     }
 
     /// The first ack of this stream for a message of the rule.
@@ -144,6 +135,7 @@ impl Core {
         let state = self.gates.rule(rule);
         let first = state.takers.are_none();
         state.takers.add(Arc::clone(id));
+        state.to_look_at = LOOK_AT;
         if state.reached_otherwise {
             state.takers.mark_indirect(id.name());
         }
@@ -253,7 +245,7 @@ impl Core {
 
     /// Another server, perhaps of another domain: what it could know is not known.
     pub(crate) fn enter_domain(&mut self, domain: &str) {
-        self.known.local.clear();
+        self.known.seconds.forget_local();
         self.known.fresh_until.clear();
         for (_, rule) in self.gates.rules_mut() {
             rule.met = false;
@@ -266,45 +258,6 @@ impl Core {
         }
     }
 
-    // ---- Two takers ----
-
-    /// With the JetStream of another domain the local one may take a topic too, and refuse it under an equal stream name: refusals carry no domain. So it is asked.
-    pub(crate) fn ask_local(&mut self, topic: &str) {
-        let elsewhere = self.shared.settings.jetstream_domain.as_ref().is_some_and(|domain| *domain != self.known.domain);
-        if !elsewhere || self.known.local.contains_key(topic) || self.epoch.is_none() {
-            return;
-        }
-        if self.known.local.len() >= MOST_LOCAL {
-            self.known.local.clear();
-        }
-        self.known.local.insert(topic.into(), None);
-        self.ask_who_takes_here(topic);
-    }
-
-    /// Whether only one JetStream can have refused a message to this topic. While the local one has not said that it takes none, nothing is proven.
-    pub(crate) fn has_one_jetstream(&mut self, topic: &str) -> bool {
-        let elsewhere = self.shared.settings.jetstream_domain.as_ref().is_some_and(|domain| *domain != self.known.domain);
-        if !elsewhere {
-            return true;
-        }
-        self.ask_local(topic);
-        matches!(self.known.local.get(topic), Some(Some(false)))
-    }
-
-    pub(crate) fn learn_local(&mut self, topic: Box<str>, answer: &StreamAnswer) {
-        let takes = match answer {
-            // A server with a domain has a JetStream: that nobody answers for it now proves nothing.
-            StreamAnswer::Disabled { nobody, .. } => *nobody && !self.known.domain.is_empty(),
-            StreamAnswer::None => false,
-            StreamAnswer::Exists { .. } | StreamAnswer::Denied | StreamAnswer::Refused { .. } | StreamAnswer::Condition { .. } => true,
-            StreamAnswer::Unavailable { .. } => {
-                self.known.local.remove(&topic);
-                return;
-            }
-        };
-        self.known.local.insert(topic, Some(takes));
-    }
-
     // ---- Windows ----
 
     /// The streams that a rule's messages may be in: the one that it names, else those that acknowledged them.
@@ -315,20 +268,28 @@ impl Core {
         }
     }
 
+    /// Whether the stream of this name that the API described is the one that acknowledged.
+    fn is_its_own(&self, taker: &Taker) -> bool {
+        !taker.indirect && self.could_describe(&taker.stream)
+    }
+
     /// The duplicate window that holds for a rule's messages: its stream's; where that is not known, the least of its streams' and of what is assumed.
     pub(crate) fn window_of(&mut self, rule: u32) -> Nanos {
         let assumed = nanos(self.shared.settings.assume_duplicate_window);
         let named = self.rules.get(rule).stream.as_deref();
-        let known = match self.gates.rule_if_used(rule) {
-            Some(state) if named.is_none() => match state.takers.only() {
-                Some(taker) if self.could_describe(&taker.stream) => self.known.window(taker.stream.name()),
-                Some(_) => None,
-                None => {
-                    let windows = state.takers.iter().filter_map(|taker| self.known.window(taker.stream.name()));
-                    windows.min().map(|least| least.min(assumed))
-                }
+        // A window counts as it is only if it is surely that of the stream: one of its name may stand elsewhere, with another window.
+        let window_of = |taker: &Taker| self.known.window(taker.stream.name()).map(|window| if self.is_its_own(taker) { window } else { window.min(assumed) });
+        let state = self.gates.rule_if_used(rule);
+        let known = match (named, state) {
+            (Some(named), state) => {
+                let is_other = state.is_some_and(|state| state.reached_otherwise || state.takers.iter().any(|taker| !self.is_its_own(taker)));
+                self.known.window(named).map(|window| if is_other { window.min(assumed) } else { window })
+            }
+            (None, None) => None,
+            (None, Some(state)) => match state.takers.only() {
+                Some(taker) => window_of(taker),
+                None => state.takers.iter().filter_map(window_of).min().map(|least| least.min(assumed)),
             },
-            _ => named.and_then(|named| self.known.window(named)),
         };
         if let Some(window) = known {
             return window;

@@ -37,6 +37,7 @@ mod resend;
 pub mod rooms;
 mod rule_state;
 mod runtime;
+mod seconds;
 mod settle;
 mod shared;
 #[cfg(test)]

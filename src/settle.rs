@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::error::{Persistence, Status};
 use crate::handler::Core;
-use crate::ledger::{Stage, StreamId};
+use crate::ledger::{ID_MASK, Stage, StreamId};
 use crate::report::{REPORT_DUPLICATE, REPORT_EPHEMERAL};
 use crate::wire::{Refusal, Retry};
 
@@ -111,6 +111,9 @@ impl Core {
         let rule = s.rule;
         // Anyone who sees our inbox can forge an ack, and a topic can have two takers: the ack of a stream that the rule does not name is none.
         if let Some(whose) = self.foreign(rule, stream, domain) {
+            if self.rules.get(rule).stream.as_deref() == Some(stream) {
+                self.known.seconds.add_twin(stream);
+            }
             return self.hear_foreign(slot, format!("stream {stream:?} acknowledged it, and {whose}"));
         }
         let flags = if duplicate && s.tainted().is_none() { DUPLICATE } else { 0 };
@@ -123,6 +126,9 @@ impl Core {
         }
         if seq.is_multiple_of(LOOK_EVERY) || self.gates.rule(rule).to_look_at > 0 {
             self.note_reached(slot, rule, stream);
+            if let Some(s) = self.table.get(slot).filter(|s| s.attempt == 1) {
+                self.known.seconds.remember(s.id & ID_MASK, seq);
+            }
         }
         self.somebody_takes(slot);
         let stream = self.learn(slot, rule, stream, domain);

@@ -70,10 +70,7 @@ impl Receiver for Core {
     fn verdict(&mut self, token: Token, verdict: Verdict<'_>) {
         let Some(s) = self.table.get(token.slot).filter(|s| s.id & ID_MASK == token.id && !s.ephemeral) else {
             self.lane.counters.late_acks.bump(1);
-            if let Verdict::Stored { stream, domain, duplicate, .. } = verdict {
-                self.hear_late(stream, domain, duplicate);
-            }
-            return;
+            return self.hear_late(token.id, &verdict);
         };
         if token.attempt == 0 || u32::from(token.attempt) > s.attempt {
             self.lane.counters.alien_replies.bump(1);

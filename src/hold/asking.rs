@@ -273,17 +273,19 @@ impl Core {
         rules.into_iter().all(|rule| self.could_know(rule))
     }
 
-    /// Settles what no stream takes.
-    pub(super) fn conclude_absence(&mut self, gate: u32, absence: Absence) {
+    /// Settles what no stream takes. `tried`: a message found nobody just now. For a moment the next ones of a stream that is not there need not be tried: no longer, for
+    /// behind an import or a leaf node only a message can tell that it is there.
+    pub(super) fn conclude_absence(&mut self, gate: u32, absence: Absence, tried: bool) {
         let Absence { topic, server_code, text } = absence;
         match &topic {
             Some(topic) => self.remember_nobody(topic),
-            None => {
+            None if tried => {
                 let until = self.now + NOBODY_FOR;
                 if let Some(g) = self.gates.get_mut(gate) {
                     g.absent_until = until;
                 }
             }
+            None => {}
         }
         self.fail_waiting(gate, topic.as_deref(), Status::NoStream, server_code, &text);
         self.reset(gate, topic.is_none());
@@ -321,7 +323,7 @@ impl Core {
             return;
         }
         if gone {
-            return self.conclude_absence(gate, absence);
+            return self.conclude_absence(gate, absence, false);
         }
         if let Some(held) = self.gates.held_mut(gate) {
             held.absence = Some(absence);
@@ -488,7 +490,9 @@ impl Core {
                 // The stream is there, and its leader answers. By its own subjects it does not take the topic.
                 if self.could_know(rule) && self.could_know_all(gate, &topic) {
                     let text = format!("{}, although stream {name:?} exists; look at its subjects", nobody_takes(&topic));
-                    return self.no_taker(gate, Absence { topic: Some(topic), server_code: NO_RESPONDERS, text }, false);
+                    // What goes to the stream need not wait for this topic.
+                    let alone = self.leave_alone(gate, &topic);
+                    return self.no_taker(alone, Absence { topic: Some(topic), server_code: NO_RESPONDERS, text }, false);
                 }
                 if let Some(held) = self.gates.held_mut(gate) {
                     held.alive = true;
@@ -517,6 +521,17 @@ impl Core {
             }
             _ => {}
         }
+    }
+
+    /// A topic that the gate's stream does not take waits at a gate of its own from now on, unless the rule names the stream. Returns its gate.
+    fn leave_alone(&mut self, gate: u32, topic: &str) -> u32 {
+        if self.is_named(gate) || !self.gates.get(gate).is_some_and(|g| matches!(g.key, Key::Stream(_))) {
+            return gate;
+        }
+        self.isolate(gate, topic);
+        let Some(own) = self.gates.of_topic(topic) else { return gate };
+        self.go_on(gate);
+        own
     }
 
     fn open_if_nobody_probes(&mut self, gate: u32) {

@@ -85,17 +85,19 @@ impl Core {
         if let Some(absence) = held.absence.take_if(|absence| absence.topic.as_ref().is_none_or(|asked| *asked == topic))
             && (absence.topic.is_none() || self.could_know_all(gate, &topic))
         {
-            return self.conclude_absence(gate, absence);
+            return self.conclude_absence(gate, absence, true);
         }
         let Some(held) = self.gates.held_mut(gate) else { return };
         if let Some((text, nobody)) = held.no_jetstream.take() {
             self.tell_no_jetstream(gate, &topic, text, nobody);
             return self.probe_failed(gate);
         }
-        if std::mem::take(&mut held.alive) && !named {
+        let is_stranger = std::mem::take(&mut held.alive) || self.is_of_others(gate, &topic);
+        if is_stranger && !named {
             self.isolate(gate, &topic);
             return self.go_on(gate);
         }
+        let Some(held) = self.gates.held_mut(gate) else { return };
         match &mut held.failed {
             Some((failed, times)) if *failed == topic => *times += 1,
             failed => *failed = Some((topic.clone(), 1)),
@@ -108,6 +110,13 @@ impl Core {
         if asks && self.probes.take(now).is_ok() {
             self.ask_about_absence(gate, topic);
         }
+    }
+
+    /// The gate's stream does not take this topic, by its own subjects.
+    fn is_of_others(&self, gate: u32, topic: &str) -> bool {
+        let Some(Gate { key: Key::Stream(stream), waiting, .. }) = self.gates.get(gate) else { return false };
+        let to_topic = waiting.values().filter_map(|&slot| self.table.get(slot)).find(|s| s.topic() == topic);
+        to_topic.is_some_and(|s| self.is_stranger_to(s.rule, stream, topic))
     }
 
     /// The next probe comes after a longer pause.
