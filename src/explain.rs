@@ -33,6 +33,8 @@ struct Silence {
     stream: Option<String>,
     /// The question names this topic; others may share the gate.
     topic: String,
+    /// Its messages were refused, not silent: the server said that nobody takes them (503).
+    refused: bool,
     asked_at: Nanos,
     why: Option<Why>,
     /// Messages that settle when the answer is there: slots and ids.
@@ -79,7 +81,7 @@ impl Core {
             return;
         }
         let (topic, foreign) = (topic.to_owned(), s.foreign().map(str::to_owned));
-        if self.begin_silence(&key, &topic) {
+        if self.begin_silence(&key, &topic, false) {
             if let Some(foreign) = foreign {
                 // It is known already.
                 return self.conclude(&key, foreign, GOOD_FOR);
@@ -93,7 +95,7 @@ impl Core {
         // A stream's name, from a server that was deaf before, is news.
         let is_news =
             matches!(known, StreamAnswer::Exists { .. }) && self.silences.0.get(&key).is_some_and(|silence| silence.stream.is_none() && silence.why.is_some());
-        if (is_news || !self.is_explained(&key)) && self.begin_silence(&key, topic) {
+        if (is_news || !self.is_explained(&key)) && self.begin_silence(&key, topic, true) {
             self.learn_why(key, What::WhoTakes, known);
         }
     }
@@ -102,12 +104,12 @@ impl Core {
         self.silences.0.get(key).is_some_and(|silence| silence.why.as_ref().is_none_or(|why| self.now < why.good_until))
     }
 
-    fn begin_silence(&mut self, key: &Key, topic: &str) -> bool {
+    fn begin_silence(&mut self, key: &Key, topic: &str, refused: bool) -> bool {
         // What was known of it is forgotten: an old answer is no answer.
         self.silences.0.remove(key);
         let begins = self.silences.has_room();
         if begins {
-            self.silences.0.insert(key.clone(), Silence { stream: None, topic: topic.to_owned(), asked_at: self.now, why: None, waiting: Vec::new() });
+            self.silences.0.insert(key.clone(), Silence { stream: None, topic: topic.to_owned(), refused, asked_at: self.now, why: None, waiting: Vec::new() });
         }
         begins
     }
@@ -128,6 +130,9 @@ impl Core {
                 return;
             }
             StreamAnswer::Condition { text } => format!("{text}; the server answered in {} ms", (self.now - asked_at).div_ceil(1_000_000)),
+            StreamAnswer::None if what == What::WhoTakes && silence.refused => {
+                format!("no stream that the server knows takes {topic:?}: it is behind an import, a mapping or a leaf node and away, or it is gone")
+            }
             StreamAnswer::None if what == What::WhoTakes => format!(
                 "no stream takes {topic:?}, yet the server did not say that nobody does (503): somebody else subscribes to it, took the message and acknowledges nothing"
             ),

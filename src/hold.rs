@@ -261,6 +261,8 @@ impl Core {
             Some((Key::Stream(name), State::Held(Held { missing: Some(_), .. }))) if !self.is_described(name) => {
                 (Status::NoStream, STREAM_NOT_FOUND, format!("there is no stream {name:?}"))
             }
+            Some((Key::Stream(_), State::Held(Held { missing: Some(_), .. }))) => unavailable("messages before it found no stream that takes them".to_owned()),
+            Some((Key::Topic(topic), State::Held(Held { missing: Some(_), .. }))) => (Status::NoStream, NO_RESPONDERS, nobody_takes(topic)),
             Some((Key::Stream(name), State::Held(_))) => unavailable(format!("stream {name:?} took no messages")),
             Some((Key::Topic(topic), State::Held(_))) => unavailable(format!("no stream took {topic:?}")),
             Some((Key::Rule(_), _)) => unavailable("messages before it have all places of its rule (in_flight)".to_owned()),

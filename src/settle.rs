@@ -134,7 +134,7 @@ impl Core {
         let stream = self.learn(slot, rule, stream, domain);
         self.gate_acked(gate);
         if probe {
-            self.probe_answered(slot);
+            self.probe_answered(slot, Some(stream.name()));
         }
         self.settle(slot, Ending { status: Status::Ok, server_code: 0, text: None, stored: Some((stream, seq)), flags });
     }
@@ -172,7 +172,7 @@ impl Core {
         self.set_stage(slot, Stage::Backoff);
         if retry == Retry::No || over {
             if retry == Retry::No {
-                self.probe_answered(slot);
+                self.probe_answered(slot, None);
             }
             let text = if over && retry != Retry::No { format!("{} (after {attempts} attempts, max_attempts is {last})", refusal.text) } else { refusal.text };
             self.settle(slot, Ending::definite(refusal.status, refusal.server_code, text));

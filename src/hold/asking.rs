@@ -276,6 +276,10 @@ impl Core {
     /// Settles what no stream takes. `tried`: a message found nobody just now. For a moment the next ones of a stream that is not there need not be tried: no longer, for
     /// behind an import or a leaf node only a message can tell that it is there.
     pub(super) fn conclude_absence(&mut self, gate: u32, absence: Absence, tried: bool) {
+        if self.shared.settings.on_no_stream == OnNoStream::Wait {
+            self.tell_missing(gate);
+            return self.probe_failed(gate);
+        }
         let Absence { topic, server_code, text } = absence;
         match &topic {
             Some(topic) => self.remember_nobody(topic),
@@ -293,7 +297,7 @@ impl Core {
 
     /// No stream, by the word of a server that could know. The next probe's 503 confirms it; with `gone` the stream that took the messages is gone, and nothing more is asked.
     fn no_stream(&mut self, gate: u32, absence: Absence, gone: bool) {
-        let topic = absence.topic.clone().unwrap_or_default();
+        let topic = absence.topic.clone().unwrap_or_else(|| self.oldest_topic(gate));
         if self.now < self.known.unsure_until {
             match self.gates.held(gate) {
                 Some(_) => self.tell_held(gate, &topic),
@@ -306,9 +310,10 @@ impl Core {
 
     /// The same, where creating a stream would not help.
     fn no_taker(&mut self, gate: u32, absence: Absence, gone: bool) {
-        let topic = absence.topic.clone().unwrap_or_default();
+        let topic = absence.topic.clone().unwrap_or_else(|| self.oldest_topic(gate));
         let names_stream = matches!(self.gates.get(gate).map(|g| &g.key), Some(Key::Stream(_)));
-        if self.shared.settings.on_no_stream == OnNoStream::Wait {
+        let untried = self.gates.held(gate).is_some_and(|held| held.cause == Cause::Unanswered);
+        if self.shared.settings.on_no_stream == OnNoStream::Wait && !(untried && absence.topic.is_none()) {
             if absence.topic.is_none() && names_stream {
                 self.tell_missing(gate);
             } else {

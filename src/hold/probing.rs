@@ -47,13 +47,14 @@ impl Budget {
 
 impl Core {
     /// The message is stored, or refused for a reason of its own: if it was a probe, its gate opens.
-    pub(crate) fn probe_answered(&mut self, slot: u32) {
+    pub(crate) fn probe_answered(&mut self, slot: u32, stream: Option<&str>) {
         let topic_of_probe = self.table.get(slot).map(|s| s.topic().to_owned());
         let Some(gate) = self.take_probe(slot) else { return };
         self.probes.refund();
         let (told, failed) = self.gates.held(gate).map_or((false, None), |held| (held.told, held.stranger().cloned()));
         let text = match self.gates.get(gate).map(|g| &g.key) {
-            Some(Key::Stream(name)) => format!("{name} takes messages again"),
+            // Where no rule names it, it may be another stream that takes them now.
+            Some(Key::Stream(name)) => format!("{} takes messages again", stream.unwrap_or(name)),
             Some(Key::Topic(topic)) => format!("{topic} is taken again"),
             Some(Key::Rule(_)) | None => "messages are taken again".to_owned(),
         };
