@@ -521,6 +521,29 @@ impl Core {
         }
     }
 
+    /// What is under way for the rule, and counted at one gate, is counted at the other from now on: if it was refused before, nothing new passes it there. A probe is none any more.
+    fn move_under_way(&mut self, rule: u32, from: u32, into: u32) {
+        for s in self.table.iter_mut().filter(|s| s.rule == rule && s.gate == from && s.stage != Stage::Gated) {
+            s.gate = into;
+            let was_probe = std::mem::take(&mut s.probe);
+            if let Some(g) = self.gates.get_mut(from) {
+                g.in_flight = g.in_flight.saturating_sub(usize::from(s.counted));
+                g.refused.remove(&s.id);
+                if let State::Held(held) = &mut g.state
+                    && was_probe
+                {
+                    held.probe = None;
+                }
+            }
+            if let Some(g) = self.gates.get_mut(into) {
+                g.in_flight += usize::from(s.counted);
+                if s.pausing {
+                    g.refused.insert(s.id);
+                }
+            }
+        }
+    }
+
     /// Everything of one gate goes to another, which stands for the same stream.
     fn merge(&mut self, from: u32, into: u32, rule: u32) {
         let Some(old) = self.gates.remove(from) else { return };
@@ -598,11 +621,15 @@ impl Core {
         before.retain(|&gate| gate != new);
         for &gate in &before {
             self.move_all_waiting(rule, gate, new);
+            self.move_under_way(rule, gate, new);
         }
         if self.gates.get(new).is_some_and(|g| matches!(g.state, State::Unchecked) && !g.waiting.is_empty()) {
             self.check(new);
         }
         for gate in before {
+            if self.gates.held(gate).is_some_and(|held| held.probe.is_none()) {
+                self.gates.wake(gate, self.now);
+            }
             self.let_pass(gate);
         }
         self.let_pass(new);

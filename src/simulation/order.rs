@@ -110,7 +110,9 @@ impl<'a> Case<'a> {
     /// Whether the message's topic was refused, before this time, when the stream was not known yet.
     fn held_before(&self, message: &Message, stream: &str, at: u64) -> bool {
         let to_topic = self.truth.attempts.iter().filter(|attempt| attempt.subject == message.topic);
-        let unknown = |said: &Said<'_>| said.told == Told::Refused && said.read < at && self.known_stream(message.rule, said.read) != Some(stream);
+        let unknown = |said: &Said<'_>| {
+            matches!(said.told, Told::Refused | Told::Unclear) && said.read < at && self.known_stream(message.rule, said.read) != Some(stream)
+        };
         to_topic.flat_map(|attempt| said(self.truth, attempt)).any(|said| unknown(&said))
     }
 
@@ -152,6 +154,11 @@ impl<'a> Case<'a> {
             return false;
         }
         let known = self.known_stream(barrier.message.rule, barrier.from);
+        // What was held at its topic before the stream was known waits there.
+        let held_alone = |message: &Message| known.is_some_and(|known| self.held_before(message, known, at));
+        if new.topic != barrier.message.topic && (held_alone(new) || held_alone(barrier.message)) {
+            return false;
+        }
         // One that goes to several, of which the rule names one, is silent or refused by turns.
         let goes_there = |message: &Message| {
             let mut takers = self.truth.takers(&message.topic, at);
