@@ -3,10 +3,12 @@
 //! A rule that names a stream has its gate checked before its first frame. A refusal that is about the stream and not the message holds the gate: the bus asks whether
 //! the stream is there and which one takes the topic (`asking`), and sends the oldest message alone, with growing pauses, until one is stored.
 
+pub(crate) mod absence;
 pub(crate) mod asking;
 pub(crate) mod probing;
 
-use self::asking::{NO_RESPONDERS, STREAM_NOT_FOUND, nobody_takes};
+use self::absence::nobody_takes;
+use self::asking::{NO_RESPONDERS, STREAM_NOT_FOUND};
 use crate::error::Status;
 use crate::events::EventKind;
 use crate::gate::{Cause, Check, Gate, Held, Key, State};

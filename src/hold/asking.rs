@@ -9,12 +9,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::config::OnNoStream;
+use super::absence::nobody_takes;
 use crate::error::Status;
 use crate::events::EventKind;
 use crate::gate::{Absence, Cause, Check, Gate, Key, State};
 use crate::handler::Core;
-use crate::settle::Ending;
 use crate::topic::overlaps;
 use crate::wire::{Nanos, Question, StreamAnswer, nanos};
 
@@ -22,10 +21,6 @@ use crate::wire::{Nanos, Question, StreamAnswer, nanos};
 pub(super) const STREAM_NOT_FOUND: u32 = 10059;
 /// The server's status when nobody takes a subject.
 pub(super) const NO_RESPONDERS: u32 = 503;
-/// How long the API's word that no stream takes a topic is believed.
-const NOBODY_FOR: Nanos = 250_000_000;
-/// Topics of which that is remembered (P9).
-const MOST_NOBODY: usize = 1024;
 /// Without a usable answer about its stream for so long, a gate's oldest message goes as a probe.
 pub(crate) const PATIENCE: Nanos = 1_000_000_000;
 /// For so long after JetStream was not there its word that a stream is not there does not count: with many messages its recovery takes seconds.
@@ -33,25 +28,12 @@ const RECOVERY: Nanos = 5_000_000_000;
 /// Questions that are with the server at a time: a thousand streams after a reconnect must not come at once.
 const MOST_OPEN: usize = 16;
 
-/// What reports of such a topic say.
-pub(super) fn nobody_takes(topic: &str) -> String {
-    format!("no stream takes {topic:?}")
-}
-
 /// P4's bound is the window without the time that an answer is waited for: here nothing is left of it. A stream without a window is told of anyway.
 fn short_window(window: Duration, ack_wait: Duration) -> Option<String> {
     (!window.is_zero() && window <= ack_wait).then(|| {
         let ms = ack_wait.as_millis();
         format!("its duplicate window of {window:?} is not larger than ack_wait_ms {ms}: what may have been stored is not sent again")
     })
-}
-
-/// The topics that no stream takes, by the API's word, and until when that is believed.
-#[derive(Debug, Default)]
-pub(crate) struct Nobody {
-    topics: HashMap<Box<str>, Nanos>,
-    /// The latest of those times: after it nothing is looked up.
-    until: Nanos,
 }
 
 /// A question under way, or in line for the wire.
@@ -181,7 +163,7 @@ impl Core {
     }
 
     /// Asks again later.
-    fn check_later(&mut self, gate: u32) {
+    pub(super) fn check_later(&mut self, gate: u32) {
         let Some(Gate { state: State::Checking(check), .. }) = self.gates.get(gate) else { return };
         let check = check.clone();
         let again_at = self.now + self.backoff(check.failures);
@@ -190,33 +172,7 @@ impl Core {
         self.gates.wake(gate, wake);
     }
 
-    /// The stream that a rule names does not exist, and its messages shall wait for it. Told once.
-    fn tell_missing(&mut self, gate: u32) {
-        let Some(g) = self.gates.get_mut(gate) else { return };
-        let Key::Stream(name) = &g.key else { return };
-        let told = match &mut g.state {
-            State::Checking(check) => std::mem::replace(&mut check.missing, true),
-            State::Held(held) => {
-                held.missing.get_or_insert(0);
-                std::mem::replace(&mut held.told, true)
-            }
-            _ => return,
-        };
-        if told {
-            return;
-        }
-        let text = format!("there is no stream {name:?}; its messages wait for it");
-        let topic = self.oldest_topic(gate);
-        self.lane.counters.gates_held.bump(1);
-        self.event(EventKind::GateHeld, Status::NoStream, 0, &topic, text);
-    }
-
-    fn oldest_topic(&self, gate: u32) -> String {
-        let oldest = self.gates.get(gate).and_then(|g| g.waiting.first_key_value()).map(|(_, &slot)| slot);
-        oldest.and_then(|slot| self.table.get(slot)).map_or_else(String::new, |s| s.topic().to_owned())
-    }
-
-    fn create(&mut self, gate: u32, topic: &str) -> bool {
+    pub(super) fn create(&mut self, gate: u32, topic: &str) -> bool {
         let rules = std::sync::Arc::clone(&self.rules);
         let Some(g) = self.gates.get(gate).filter(|g| !g.created) else { return false };
         let Some(rule) = g.rules.iter().map(|&r| rules.get(r)).find(|r| r.create) else { return false };
@@ -224,116 +180,8 @@ impl Core {
         true
     }
 
-    // ---- Absence ----
-
-    /// Nobody took a message of this topic: which stream should, and could the server that is asked know?
-    pub(super) fn ask_about_absence(&mut self, gate: u32, topic: String) {
-        let rule = self.rule_of(gate, &topic);
-        self.ask_who_takes(gate, rule, topic);
-    }
-
-    /// The stream that takes the rule's messages, as far as it is known and was described.
-    fn described_stream_of(&mut self, gate: u32, rule: u32) -> Option<String> {
-        let stream = match self.gates.get(gate).map(|g| &g.key) {
-            Some(Key::Stream(name)) => Some(name.to_string()),
-            // Of a topic alone in trouble: the stream that took its rule's messages, if it is one.
-            _ => self.gates.rule(rule).takers.only().map(|taker| taker.stream.name().to_owned()),
-        };
-        stream.filter(|name| self.is_described(name))
-    }
-
-    fn ask_who_takes(&mut self, gate: u32, rule: u32, topic: String) {
+    pub(super) fn ask_who_takes(&mut self, gate: u32, rule: u32, topic: String) {
         self.ask_of_gate(gate, rule, What::WhoTakes, topic.clone(), Question::WhoTakes { topic });
-    }
-
-    /// The rule of this topic's messages at the gate.
-    fn rule_of(&self, gate: u32, topic: &str) -> u32 {
-        let Some(g) = self.gates.get(gate) else { return 0 };
-        let waiting = g.waiting.values().filter_map(|&slot| self.table.get(slot));
-        waiting.filter(|s| s.topic() == topic).map(|s| s.rule).next().unwrap_or_else(|| self.rules.matching(topic).index)
-    }
-
-    /// Whether the server's word that no stream takes a topic counts: every stream that ever acknowledged the rule was described by it, and has the topics that it took among its
-    /// own subjects. Behind an import, a mapping or a leaf node it cannot know.
-    fn could_know(&mut self, rule: u32) -> bool {
-        let takers: Vec<_> = self.gates.rule(rule).takers.iter().cloned().collect();
-        takers.is_empty()
-            || (!self.gates.rule(rule).takers.are_several() && takers.iter().all(|taker| self.could_describe(&taker.stream)) && !self.has_indirect())
-    }
-
-    /// The same, of all rules whose messages to this topic wait at the gate: rules may have changed meanwhile.
-    pub(super) fn could_know_all(&mut self, gate: u32, topic: &str) -> bool {
-        let mut rules = Vec::new();
-        if let Some(g) = self.gates.get(gate) {
-            let slots = g.waiting.values().copied().chain(self.gates.held(gate).and_then(|held| held.probe).map(|(slot, _)| slot));
-            rules.extend(slots.filter_map(|slot| self.table.get(slot)).filter(|s| s.topic() == topic).map(|s| s.rule));
-            rules.sort_unstable();
-            rules.dedup();
-        }
-        rules.into_iter().all(|rule| self.could_know(rule))
-    }
-
-    /// Settles what no stream takes. `tried`: a message found nobody just now. For a moment the next ones of a stream that is not there need not be tried: no longer, for
-    /// behind an import or a leaf node only a message can tell that it is there.
-    pub(super) fn conclude_absence(&mut self, gate: u32, absence: Absence, tried: bool) {
-        if self.shared.settings.on_no_stream == OnNoStream::Wait {
-            self.tell_missing(gate);
-            return self.probe_failed(gate);
-        }
-        let Absence { topic, server_code, text } = absence;
-        match &topic {
-            Some(topic) => self.remember_nobody(topic),
-            None if tried => {
-                let until = self.now + NOBODY_FOR;
-                if let Some(g) = self.gates.get_mut(gate) {
-                    g.absent_until = until;
-                }
-            }
-            None => {}
-        }
-        self.fail_waiting(gate, topic.as_deref(), Status::NoStream, server_code, &text);
-        self.reset(gate, topic.is_none());
-    }
-
-    /// No stream, by the word of a server that could know. The next probe's 503 confirms it; with `gone` the stream that took the messages is gone, and nothing more is asked.
-    fn no_stream(&mut self, gate: u32, absence: Absence, gone: bool) {
-        let topic = absence.topic.clone().unwrap_or_else(|| self.oldest_topic(gate));
-        if self.now < self.known.unsure_until {
-            match self.gates.held(gate) {
-                Some(_) => self.tell_held(gate, &topic),
-                None => self.check_later(gate),
-            }
-        } else if !self.create(gate, &topic) {
-            self.no_taker(gate, absence, gone);
-        }
-    }
-
-    /// The same, where creating a stream would not help.
-    fn no_taker(&mut self, gate: u32, absence: Absence, gone: bool) {
-        let topic = absence.topic.clone().unwrap_or_else(|| self.oldest_topic(gate));
-        let names_stream = matches!(self.gates.get(gate).map(|g| &g.key), Some(Key::Stream(_)));
-        let untried = self.gates.held(gate).is_some_and(|held| held.cause == Cause::Unanswered);
-        if self.shared.settings.on_no_stream == OnNoStream::Wait && !(untried && absence.topic.is_none()) {
-            if absence.topic.is_none() && names_stream {
-                self.tell_missing(gate);
-            } else {
-                self.tell_held(gate, &topic);
-            }
-            match self.gates.held_mut(gate) {
-                Some(held) => {
-                    held.missing.get_or_insert(0);
-                }
-                None => self.check_later(gate),
-            }
-            return;
-        }
-        if gone {
-            return self.conclude_absence(gate, absence, false);
-        }
-        if let Some(held) = self.gates.held_mut(gate) {
-            held.absence = Some(absence);
-            self.probe_now(gate);
-        }
     }
 
     // ---- Answers ----
@@ -440,12 +288,6 @@ impl Core {
         }
     }
 
-    fn no_such(&self, name: &str) -> Absence {
-        let creates = self.gates.find(&Key::Stream(name.into())).and_then(|gate| self.gates.get(gate)).is_some_and(|g| g.created);
-        let advice = if creates { "" } else { "; create it, or give the rule create=if_missing" };
-        Absence { topic: None, server_code: STREAM_NOT_FOUND, text: format!("there is no stream {name:?}{advice}") }
-    }
-
     fn create_answered(&mut self, gate: u32, checking: bool, topic: &str, answer: StreamAnswer) {
         match answer {
             StreamAnswer::Exists { name, .. } => {
@@ -528,17 +370,6 @@ impl Core {
         }
     }
 
-    /// A topic that the gate's stream does not take waits at a gate of its own from now on, unless the rule names the stream. Returns its gate.
-    fn leave_alone(&mut self, gate: u32, topic: &str) -> u32 {
-        if self.is_named(gate) || !self.gates.get(gate).is_some_and(|g| matches!(g.key, Key::Stream(_))) {
-            return gate;
-        }
-        self.isolate(gate, topic);
-        let Some(own) = self.gates.of_topic(topic) else { return gate };
-        self.go_on(gate);
-        own
-    }
-
     fn open_if_nobody_probes(&mut self, gate: u32) {
         if self.gates.held(gate).is_some_and(|held| held.probe.is_none()) {
             self.open(gate);
@@ -590,78 +421,6 @@ impl Core {
                 self.explain_held(key, &topic, answer);
             }
             StreamAnswer::Condition { .. } => {}
-        }
-    }
-
-    /// A message and the question about it found nobody: the commonest mistake of beginners, said in those words. Said once, whatever the number of topics.
-    pub(super) fn tell_no_jetstream(&mut self, gate: u32, topic: &str, text: String, nobody: bool) {
-        let rule = self.rule_of(gate, topic);
-        let acked = !self.gates.rule(rule).takers.are_none();
-        let Some(Gate { state: State::Held(held), key, .. }) = self.gates.get_mut(gate) else { return };
-        let key = key.clone();
-        held.no_jetstream = None;
-        // Who was acknowledged before made no mistake.
-        let text =
-            if acked && nobody { "nobody answers JetStream here any more: the leaf connection to it is down, or it was switched off".to_owned() } else { text };
-        if !std::mem::replace(&mut held.told, true) {
-            self.lane.counters.gates_held.bump(1);
-        }
-        if self.shared.desk.set_standing(Some(text.clone())) {
-            self.event(EventKind::GateHeld, Status::Unavailable, 0, topic, format!("{topic}: {text}; messages wait and one at a time is tried"));
-        }
-        self.explain_held(key, topic, StreamAnswer::Disabled { text, nobody });
-    }
-
-    /// For a moment each further 503 is proof enough: a service that publishes 3,000 messages a second to no stream must not ask as often. The messages still go,
-    /// so the first one after the stream's creation is stored.
-    fn remember_nobody(&mut self, topic: &str) {
-        if self.nobody.topics.len() >= MOST_NOBODY {
-            self.nobody.topics.clear();
-        }
-        self.nobody.until = self.now + NOBODY_FOR;
-        self.nobody.topics.insert(topic.into(), self.nobody.until);
-    }
-
-    /// The API said so a moment ago, and is still believed.
-    pub(super) fn nobody_takes(&mut self, rule: u32, topic: &str) -> bool {
-        self.nobody.topics.get(topic).is_some_and(|&until| self.now < until) && self.could_know(rule)
-    }
-
-    /// A message to this topic was stored: somebody takes it.
-    #[inline(always)]
-    pub(crate) fn somebody_takes(&mut self, slot: u32) {
-        if self.now < self.nobody.until
-            && let Some(s) = self.table.get(slot)
-        {
-            self.nobody.topics.remove(s.topic());
-        }
-    }
-
-    /// Settles what waits: all of it, or one topic's.
-    fn fail_waiting(&mut self, gate: u32, topic: Option<&str>, status: Status, server_code: u32, text: &str) {
-        let Some(g) = self.gates.get(gate) else { return };
-        let waiting: Vec<u32> = g.waiting.values().copied().collect();
-        for slot in waiting {
-            if topic.is_none_or(|t| self.table.get(slot).is_some_and(|s| s.topic() == t)) {
-                self.settle(slot, Ending::definite(status, server_code, text));
-            }
-        }
-    }
-
-    /// After a definite answer: what still waits is tried at once; else the gate is as before its first message.
-    fn reset(&mut self, gate: u32, to_the_start: bool) {
-        let Some(g) = self.gates.get_mut(gate) else { return };
-        if !to_the_start {
-            return self.go_on(gate);
-        }
-        g.created = false;
-        if matches!(g.key, Key::Stream(_)) {
-            self.gates.set(gate, State::Unchecked);
-            for rule in self.gates.get(gate).map(|g| g.rules.clone()).unwrap_or_default() {
-                self.shared.window.close_rule(rule, self.lane.bit(), false);
-            }
-        } else {
-            self.open(gate);
         }
     }
 
