@@ -10,6 +10,7 @@ mod common;
 mod connect;
 mod discovery;
 mod ephemeral;
+mod equal;
 mod faults;
 mod lanes;
 mod leaf;

@@ -18,7 +18,7 @@ fn stream(name: &str, subject: &str, window: Duration) -> StreamConfig {
 
 /// One copy in the stream, and a report that says why there was no second attempt.
 #[track_caller]
-fn once_and_told(seen: &Seen, reader: &Reader, stream: &str, about: &str) {
+pub(crate) fn once_and_told(seen: &Seen, reader: &Reader, stream: &str, about: &str) {
     let copies = reader.read_all(stream).into_iter().filter(|message| message.payload == seen.payload).count();
     assert_eq!(copies, 1, "{about}: {seen:?}");
     assert_eq!(seen.persistence, Persistence::PossiblyPersisted, "{about}: {seen:?}");
