@@ -121,6 +121,55 @@ fn who_cannot_know_waits() {
     }
 }
 
+/// The rule's stream is somewhere else, and the JetStream here does not know it: only a message can tell that it is there by now. A publisher that tried none
+/// as long as others come often enough would never find it.
+#[test]
+fn a_stream_elsewhere_is_found_by_a_flow_that_began_before_it() {
+    let server = accounts();
+    let hub = Server::options().name("hub").domain("hub").hub().start();
+    let leaf = Server::options().name("leaf").domain("leaf").leaf_of(&hub).start();
+    let ways = [("an import", server.url_of("pjs"), Reader::connect(&server.url_of("own"))), ("a leaf node", leaf.url(), Reader::connect(&hub.url()))];
+    let buses: Vec<Bus> = ways.iter().map(|(_, url, _)| Bus::connect(url, &[NEVER, ("ack_wait_ms", "1000")], NAMED)).collect();
+    let flow = || {
+        let ids: Vec<u64> = buses.iter().map(|bus| bus.series("orders.x", 1)[0]).collect();
+        std::thread::sleep(Duration::from_millis(100)); // A steady flow.
+        ids
+    };
+    for _ in 0..20 {
+        for ((id, bus), (what, ..)) in flow().into_iter().zip(&buses).zip(&ways) {
+            let seen = bus.report_within(id, AT_ONCE);
+            let told = seen.as_ref().is_some_and(|seen| (seen.status, seen.persistence) == (Status::NoStream, Persistence::NotPersisted));
+            assert!(told, "there is no stream behind {what}: {seen:?}");
+        }
+    }
+    for (_, _, reader) in &ways {
+        reader.create_stream("ORDERS", &["orders.>"]);
+    }
+    let start = Instant::now();
+    let mut found = vec![None; buses.len()];
+    while start.elapsed() < Duration::from_secs(15) && found.contains(&None) {
+        for ((id, bus), found) in flow().into_iter().zip(&buses).zip(&mut found) {
+            let stored = bus.report_within(id, Duration::ZERO).is_some_and(|seen| seen.is_persisted());
+            *found = found.or(stored.then(|| start.elapsed()));
+        }
+    }
+    let lost: Vec<_> = ways
+        .iter()
+        .zip(&found)
+        .zip(&buses)
+        .filter(|((_, found), _)| found.is_none())
+        .map(|(((what, ..), _), bus)| (what, bus.publisher().stats().attempts))
+        .collect();
+    assert!(lost.is_empty(), "the stream is there for {:?}, and no message was stored; the ways, and the attempts in all: {lost:?}", start.elapsed());
+    let after: Vec<Vec<u64>> = (0..10).map(|_| flow()).collect();
+    for (number, (bus, (_, _, reader))) in buses.into_iter().zip(&ways).enumerate() {
+        let books = bus.finish();
+        books.persisted(&after.iter().map(|ids| ids[number]).collect::<Vec<_>>());
+        let stored = books.compare(reader, &["ORDERS"]);
+        books.in_order(&stored);
+    }
+}
+
 /// OWN has JetStream; PUB imports its subjects and has none, PJS has one; MUTE is a user of OWN's subjects without the right to ask.
 fn accounts() -> Server {
     Server::options()
