@@ -28,6 +28,7 @@ mod storage;
 mod storms;
 mod streams;
 mod tls;
+mod waiting;
 mod ways;
 mod whose;
 mod windows;
