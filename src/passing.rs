@@ -120,6 +120,7 @@ impl Core {
         let unchecked = matches!(g.state, State::Unchecked);
         self.set_stage(slot, Stage::Gated);
         self.deadlines.set(slot, deadline);
+        self.lend_place(slot, gate);
         if unchecked {
             self.check(gate);
         }
@@ -129,7 +130,7 @@ impl Core {
 
     /// Lets go what may go, and forgets the gate when nobody needs it.
     pub(crate) fn let_pass(&mut self, gate: u32) {
-        while let Some((&id, &slot)) = self.gates.get(gate).and_then(|g| g.waiting.first_key_value()) {
+        while let Some((id, slot)) = self.next_in_line(gate) {
             let Some(s) = self.table.get(slot).filter(|s| s.id == id) else {
                 self.leave_gate(gate, id);
                 continue;
@@ -154,6 +155,22 @@ impl Core {
         {
             self.shared.window.close_topic(topic, false);
         }
+    }
+
+    /// The oldest that waits. But if its rule has no place for it, because younger ones that wait here too, in doubt, have them all: the oldest of those.
+    pub(crate) fn next_in_line(&mut self, gate: u32) -> Option<(u64, u32)> {
+        let oldest = self.gates.get(gate)?.waiting.first_key_value().map(|(&id, &slot)| (id, slot))?;
+        let Some(rule) = self.table.get(oldest.1).filter(|s| s.id == oldest.0).map(|s| s.rule) else { return Some(oldest) };
+        if self.may_take_place(oldest.1) || !self.gates.rule(rule).lends {
+            return Some(oldest);
+        }
+        let has_place = |&(_, &slot): &(&u64, &u32)| self.table.get(slot).is_some_and(|s| s.rule == rule && s.placed);
+        let other = self.gates.get(gate)?.waiting.iter().find(has_place).map(|(&id, &slot)| (id, slot));
+        if other.is_none() {
+            // Not looked for again before another one waits with its place.
+            self.gates.rule(rule).lends = false;
+        }
+        Some(other.unwrap_or(oldest))
     }
 
     /// The message leaves the line at the gate.

@@ -22,6 +22,8 @@ pub(crate) struct RuleState {
     pub(crate) in_flight: usize,
     /// Those that wait for a place, at whatever gate, by id. Kept while there is a limit.
     pub(crate) wanting: BTreeMap<u64, u32>,
+    /// Messages of the rule wait, of which some lent their places and others may have kept theirs.
+    pub(crate) lends: bool,
     /// It has a line of its own for a while, since all its places are taken by messages in trouble.
     pub(crate) aside: bool,
     pub(crate) takers: Takers,

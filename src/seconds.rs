@@ -27,8 +27,8 @@ pub(crate) struct Seconds {
     late: Vec<Arc<StreamId>>,
     /// Names that two streams have.
     twins: Vec<Box<str>>,
-    /// Some messages that were sent once and acknowledged: their ids in tokens, and their sequences. A ring.
-    acked: Vec<(u64, u64)>,
+    /// Some messages that were sent once and acknowledged: their ids in tokens. A ring.
+    acked: Vec<u64>,
     next: usize,
     /// Whether the JetStream of the server that we are connected to takes these topics too. `None`: it was asked.
     local: HashMap<Box<str>, Option<bool>>,
@@ -51,18 +51,17 @@ impl Seconds {
     }
 
     /// A message that was sent once was acknowledged.
-    pub(crate) fn remember(&mut self, id: u64, seq: u64) {
+    pub(crate) fn remember(&mut self, id: u64) {
         if self.acked.len() < MOST_ACKED {
-            self.acked.push((id, seq));
+            self.acked.push(id);
         } else if let Some(oldest) = self.acked.get_mut(self.next) {
-            *oldest = (id, seq);
+            *oldest = id;
             self.next = (self.next + 1) % MOST_ACKED;
         }
     }
 
-    /// The sequence at which this message was stored, if it is one of those remembered.
-    fn seq_of(&self, id: u64) -> Option<u64> {
-        self.acked.iter().find(|(acked, _)| *acked == id).map(|&(_, seq)| seq)
+    fn remembers(&self, id: u64) -> bool {
+        self.acked.contains(&id)
     }
 
     pub(crate) fn forget_local(&mut self) {
@@ -82,10 +81,10 @@ impl Core {
         match verdict {
             // The stream that acknowledged first remembers the id.
             Verdict::Stored { duplicate: true, .. } | Verdict::Alien => {}
-            Verdict::Stored { stream, domain, seq, .. } => {
+            Verdict::Stored { stream, domain, .. } => {
                 let (was_first, has_namesake) = known.was_first(stream, domain);
-                // The same ack twice is no second taker's.
-                if has_namesake || known.seconds.seq_of(id).is_some_and(|first| first != *seq) {
+                // Of one name, and even with the same sequence: a stream acknowledges an attempt once.
+                if has_namesake || known.seconds.remembers(id) {
                     known.seconds.add_twin(stream);
                 }
                 let late = &mut known.seconds.late;
@@ -95,7 +94,7 @@ impl Core {
             }
             Verdict::Refused(refusal) => {
                 if let Some(stream) = &refusal.stream
-                    && known.seconds.seq_of(id).is_some()
+                    && known.seconds.remembers(id)
                 {
                     known.seconds.add_twin(stream);
                 }

@@ -127,7 +127,7 @@ impl Core {
         if seq.is_multiple_of(LOOK_EVERY) || self.gates.rule(rule).to_look_at > 0 {
             self.note_reached(slot, rule, stream);
             if let Some(s) = self.table.get(slot).filter(|s| s.attempt == 1) {
-                self.known.seconds.remember(s.id & ID_MASK, seq);
+                self.known.seconds.remember(s.id & ID_MASK);
             }
         }
         self.somebody_takes(slot);

@@ -144,19 +144,23 @@ impl Core {
         self.let_pass(new);
     }
 
-    /// A message waits because its topic alone is in trouble. If it is surely not stored, others of its rule may have its place. Not where the limit is one, which excludes
-    /// overtaking altogether.
+    /// A message waits that had a place in flight. If it is surely not stored, others of its rule may have that. Not where the limit is one, which excludes overtaking
+    /// altogether.
     pub(crate) fn lend_place(&mut self, slot: u32, gate: u32) {
         let Some(s) = self.table.get_mut(slot).filter(|s| s.placed) else { return };
         let (rule, in_doubt) = (s.rule, s.tainted().is_some());
         let is_alone = self.gates.get(gate).is_some_and(|g| matches!(g.key, Key::Topic(_)));
         let state = self.gates.rule(rule);
-        if !is_alone || in_doubt || state.limit.is_none_or(|limit| limit <= 1) {
-            return self.step_aside(rule);
+        state.lends = true;
+        if in_doubt || state.limit.is_none_or(|limit| limit <= 1) {
+            if is_alone {
+                self.step_aside(rule);
+            }
+            return;
         }
         s.placed = false;
         state.in_flight = state.in_flight.saturating_sub(1);
-        let line = state.gate;
+        let line = state.gate.filter(|&line| line != gate);
         self.want_place(slot);
         if let Some(line) = line {
             self.let_pass(line);

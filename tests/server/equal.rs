@@ -75,6 +75,9 @@ impl Place<'_> {
         bus.series(&topic, THEN);
         let books = bus.finish();
 
+        // Refusals come before the other stream has it.
+        let ample = if theirs_is_full { self.ours } else { self.theirs };
+        wait_for("the stream that is not full to have them all", PATIENCE, || (ample.message_count(&name) >= BEFORE + THEN).then_some(()));
         let streams = [self.theirs, self.ours].map(|reader| reader.read_all(&name));
         let stored = if theirs_is_full { &streams[1] } else { &streams[0] };
         let payloads: HashSet<&[u8]> = stored.iter().filter(|message| message.subject == topic).map(|message| &*message.payload).collect();
