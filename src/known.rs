@@ -28,8 +28,10 @@ const MOST_SUBJECTS: usize = 32;
 const LOOK_AT: u32 = 64;
 /// How long what is in doubt waits for its stream's window.
 const PATIENCE: Nanos = 1_000_000_000;
-/// How long a window that was told is believed to be the same, when something in doubt shall go again.
-const FRESH: Nanos = 250_000_000;
+/// How long a window that was told is believed to be the same, when something in doubt shall go again: after that it waits for the answer.
+const FRESH: Nanos = 1_000_000_000;
+/// From then on it is asked for again, and nobody waits: where acks are lost all the time, waiting each time would cost a tenth of the throughput.
+const REFRESH: Nanos = 250_000_000;
 /// A window that was not told is asked for again this often, while something is in doubt.
 const AGAIN: Nanos = 5_000_000_000;
 
@@ -45,14 +47,23 @@ pub(crate) struct Known {
     pub(crate) unsure_until: Nanos,
     /// The domain that the server says it belongs to; empty: none.
     pub(crate) domain: String,
-    /// Streams of which the window was told on this connection, or could not be had: it is not asked for again before these times.
-    fresh_until: HashMap<Box<str>, Nanos>,
+    /// Streams of which the window was told on this connection, or could not be had.
+    told: HashMap<Box<str>, Told>,
     /// Streams whose windows were asked for, and until when what is in doubt waits.
     awaited: HashMap<Box<str>, Nanos>,
     /// What waits for them, by id.
     parked: BTreeMap<u64, u32>,
     /// Streams that told no window: when to ask again.
     again: HashMap<Box<str>, Nanos>,
+}
+
+/// A window's age.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    /// Until then it is believed.
+    fresh_until: Nanos,
+    /// From then on it is asked for again when something in doubt goes again.
+    ask_from: Nanos,
 }
 
 /// What the API told of a stream.
@@ -90,7 +101,7 @@ impl Known {
     /// The largest of its lists that a server's words can make grow (P9).
     #[cfg(any(test, fuzzing))]
     pub(crate) fn size(&self) -> usize {
-        [self.ids.len(), self.described.len(), self.seconds.size(), self.fresh_until.len(), self.awaited.len(), self.again.len()].into_iter().max().unwrap_or(0)
+        [self.ids.len(), self.described.len(), self.seconds.size(), self.told.len(), self.awaited.len(), self.again.len()].into_iter().max().unwrap_or(0)
     }
 }
 
@@ -231,7 +242,7 @@ impl Core {
             return;
         }
         let window = window.map(nanos);
-        self.known.fresh_until.insert(name.into(), self.now + FRESH);
+        self.known.told.insert(name.into(), Told { fresh_until: self.now + FRESH, ask_from: self.now + REFRESH });
         let subjects = (subjects.len() <= MOST_SUBJECTS).then(|| subjects.to_vec());
         let before = self.known.described.insert(name.into(), Description { window, subjects }).and_then(|before| before.window);
         let assumed = nanos(self.shared.settings.assume_duplicate_window);
@@ -246,7 +257,7 @@ impl Core {
     /// Another server, perhaps of another domain: what it could know is not known.
     pub(crate) fn enter_domain(&mut self, domain: &str) {
         self.known.seconds.forget_local();
-        self.known.fresh_until.clear();
+        self.known.told.clear();
         for (_, rule) in self.gates.rules_mut() {
             rule.met = false;
         }
@@ -329,14 +340,20 @@ impl Core {
     pub(crate) fn ask_windows_of(&mut self, gate: u32) {
         let Some(g) = self.gates.get(gate) else { return };
         let Key::Stream(stream) = &g.key else { return };
-        if !self.is_fresh(stream) && g.waiting.values().any(|&slot| self.table.get(slot).is_some_and(|s| s.tainted().is_some())) {
+        if !self.is_young(stream) && g.waiting.values().any(|&slot| self.table.get(slot).is_some_and(|s| s.tainted().is_some())) {
             let stream = stream.clone();
             self.ask_window(stream, true);
         }
     }
 
+    /// It was told so short a time ago that it is not asked for again.
+    fn is_young(&self, stream: &str) -> bool {
+        self.known.told.get(stream).is_some_and(|told| self.now < told.ask_from)
+    }
+
+    /// It was told so short a time ago that it is believed.
     fn is_fresh(&self, stream: &str) -> bool {
-        self.known.fresh_until.get(stream).is_some_and(|&until| self.now < until)
+        self.known.told.get(stream).is_some_and(|told| self.now < told.fresh_until)
     }
 
     fn ask_window(&mut self, stream: Box<str>, waits: bool) {
@@ -354,9 +371,13 @@ impl Core {
     pub(crate) fn ask_window_before(&mut self, slot: u32) {
         let Some(rule) = self.table.get(slot).filter(|s| s.has_msg_id()).map(|s| s.rule) else { return };
         let Some(state) = self.gates.rule_if_used(rule) else { return };
-        let unasked: Vec<Box<str>> = self.streams_of(rule, state).into_iter().filter(|stream| !self.is_fresh(stream)).map(Box::from).collect();
-        for stream in unasked {
-            self.ask_window(stream, true);
+        let old: Vec<Box<str>> = self.streams_of(rule, state).into_iter().filter(|stream| !self.is_young(stream)).map(Box::from).collect();
+        for stream in old {
+            let waits = !self.is_fresh(&stream);
+            if let Some(told) = self.known.told.get_mut(&stream) {
+                told.ask_from = self.now + PATIENCE;
+            }
+            self.ask_window(stream, waits);
         }
     }
 
@@ -373,7 +394,7 @@ impl Core {
 
     pub(crate) fn window_answered(&mut self, stream: &str, answer: &StreamAnswer) {
         if !matches!(answer, StreamAnswer::Exists { .. }) {
-            self.known.fresh_until.insert(stream.into(), self.now + AGAIN);
+            self.known.told.insert(stream.into(), Told { fresh_until: self.now + AGAIN, ask_from: self.now + AGAIN });
             if !matches!(answer, StreamAnswer::None) {
                 self.known.again.insert(stream.into(), self.now + AGAIN);
             }

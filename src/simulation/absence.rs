@@ -146,6 +146,11 @@ impl Case<'_> {
         if !repeats || self.attempts_are_counted() {
             return None;
         }
+        // Where messages got second answers no refusal is proof any more.
+        let answers = |attempt: &Attempt| said(self.truth, attempt).filter(|said| said.read <= report.at && said.stream.is_some()).count();
+        if self.truth.attempts.iter().any(|attempt| answers(attempt) > 1) {
+            return None;
+        }
         // What was silent stays in doubt, and so does what one refused where the rule names none.
         let proves = |attempt: &Attempt, said: &Said<'_>| {
             let named = self.history.rules.named(message.rule, said.read).is_some();

@@ -5,7 +5,7 @@ use super::truth::{Asking, Attempt, Says, StoredCopy, Told};
 
 const SECOND: u64 = 1_000_000_000;
 /// A window that was told is believed for so long.
-const FRESH: u64 = SECOND / 4;
+const FRESH: u64 = SECOND;
 /// One that could not be had is asked for again after so long.
 const DEAF: u64 = 5 * SECOND;
 /// Questions about streams that may be open at a time.
@@ -126,23 +126,24 @@ impl Case<'_> {
         let opened = gates.max().unwrap_or(0).max(opened);
         let asked = self.truth.questions.iter().filter(|question| question.conn == conn && is_about(question, stream) && question.asked <= at);
         let (mut asked_at, mut told, mut deaf) = (None, false, false);
-        let mut since = opened;
+        let mut newest = None;
         for question in asked {
             let read = question.read.filter(|read| *read <= at);
             if question.read.is_none_or(|read| read >= opened) {
                 asked_at.get_or_insert(question.asked);
             }
             if question.says == Says::Exists {
-                // One that was told a moment ago is not asked for again.
-                let fresh = read.is_some_and(|read| read + FRESH >= opened);
-                told |= fresh;
-                since = if fresh { since.min(question.asked) } else { since };
+                // One that was told a moment ago is believed.
+                let fresh = read.is_some_and(|read| read + FRESH >= at);
+                told |= fresh || read.is_some_and(|read| read >= opened);
+                newest = if fresh { newest.max(Some(question.asked)) } else { newest };
             } else {
                 // Nor is one that could not be had.
                 deaf |= read.is_some_and(|read| read + DEAF >= at.min(opened));
             }
         }
         let waited = asked_at.is_some_and(|asked| at + self.limits.slack >= asked + SECOND);
+        let since = newest.unwrap_or(opened).min(opened);
         let since = if told || !(deaf || waited) { since } else { 0 };
         let assumed = self.limits.duplicate_window;
         let known = self.windows(stream, since, at).max().unwrap_or(assumed);
