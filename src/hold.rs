@@ -141,7 +141,7 @@ impl Core {
     fn gate_in_trouble(&mut self, slot: u32, trouble: Trouble) -> u32 {
         let topic = self.table.get(slot).map_or_else(String::new, |s| s.topic().to_owned());
         if trouble == Trouble::NobodyThere
-            && !self.table.get(slot).is_some_and(|s| self.rules.get(s.rule).stream.is_some())
+            && self.table.get(slot).is_none_or(|s| self.rules.get(s.rule).stream.is_none())
             && let Some(gate) = self.gates.of_topic(&topic)
         {
             return gate;

@@ -14,7 +14,7 @@ use crate::wire::{Refusal, Retry};
 const DUPLICATE: u8 = REPORT_DUPLICATE as u8;
 const EPHEMERAL: u8 = REPORT_EPHEMERAL as u8;
 /// Of so many acks one is looked at: is its topic one of its stream's subjects? A mapping can reach a stream by some topics of a rule alone.
-const LOOK_EVERY: u64 = 64;
+const LOOK_EVERY: u64 = 256;
 
 /// How a message ends, but for the doubt that earlier attempts left.
 pub(crate) struct Ending {
