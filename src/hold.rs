@@ -263,6 +263,10 @@ impl Core {
             Some((Key::Stream(name), State::Held(Held { missing: Some(_), .. }))) if !self.is_described(name) => {
                 (Status::NoStream, STREAM_NOT_FOUND, format!("there is no stream {name:?}"))
             }
+            // The API says so, and no message was refused that would confirm it.
+            Some((Key::Stream(name), State::Held(Held { absence: Some(absence), .. }))) if absence.topic.is_none() => {
+                (Status::NoStream, STREAM_NOT_FOUND, format!("there is no stream {name:?}"))
+            }
             Some((Key::Stream(_), State::Held(Held { missing: Some(_), .. }))) => unavailable("messages before it found no stream that takes them".to_owned()),
             Some((Key::Topic(topic), State::Held(Held { missing: Some(_), .. }))) => (Status::NoStream, NO_RESPONDERS, nobody_takes(topic)),
             Some((Key::Stream(name), State::Held(_))) => unavailable(format!("stream {name:?} took no messages")),
