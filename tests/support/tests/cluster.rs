@@ -65,8 +65,12 @@ fn a_member_that_is_cut_off_hears_of_nothing_until_it_is_connected_again() {
     let follower = (leader + 1) % 3;
     let (alone, others) = (Reader::connect(&cluster.servers()[follower].url()), Reader::connect(&cluster.servers()[leader].url()));
     let mut heard = alone.subscribe("news");
-    others.send("news", b"before");
-    assert_eq!(heard.next(Duration::from_secs(5)).unwrap().1, b"before");
+    // Until the other member knows that somebody listens here, it sends nothing.
+    wait_for("the follower to hear", Duration::from_secs(30), || {
+        others.send("news", b"before");
+        heard.next(Duration::from_millis(100)).map(|heard| assert_eq!(heard.1, b"before"))
+    });
+    while heard.next(Duration::from_millis(300)).is_some() {}
     cluster.cut_off(follower);
     others.send("news", b"during");
     others.publish("r3", b"to a majority");
