@@ -293,7 +293,7 @@ def test_a_closed_standard_input_is_wrong_usage() -> None:
 
 @pytest.mark.parametrize("size", [300 << 20, 150 << 20])
 def test_memory_is_bounded_whatever_the_file(tmp_path: Path, size: int) -> None:
-    """One line of 300 MB, and 150 MB of short lines."""
+    """One line of 300 MB, and 150 MB of short lines. A full window has 128 MiB of payloads and 50 of slots; the rest is the interpreter's."""
     file = tmp_path / "large"
     if size > 200 << 20:
         with file.open("wb") as sparse:
@@ -305,7 +305,7 @@ def test_memory_is_bounded_whatever_the_file(tmp_path: Path, size: int) -> None:
         process = subprocess.Popen([*COMMAND, "pub", "a", str(file), "--server", "memory:"], stdout=out, stderr=err, env=environment())
         _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    assert usage.ru_maxrss << 10 < 230 << 20, f"{usage.ru_maxrss >> 10} MB for a file of {size >> 20} MB"
+    assert usage.ru_maxrss << 10 < 260 << 20, f"{usage.ru_maxrss >> 10} MB for a file of {size >> 20} MB"
     if size > 200 << 20:
         assert process.returncode == 1
         assert complained.read_text() == "record 1: INVALID_RECORD: the line is longer than 67108864 bytes, which no server takes\n"
