@@ -141,8 +141,7 @@ impl Core {
     fn gate_in_trouble(&mut self, slot: u32, trouble: Trouble) -> u32 {
         let topic = self.table.get(slot).map_or_else(String::new, |s| s.topic().to_owned());
         if trouble == Trouble::NobodyThere
-            && self.table.get(slot).is_none_or(|s| self.rules.get(s.rule).stream.is_none())
-            && let Some(gate) = self.gates.of_topic(&topic)
+            && let Some(gate) = self.gate_of_topic(slot)
         {
             return gate;
         }
@@ -170,18 +169,8 @@ impl Core {
                 }
             }
             for (id, slot) in chosen {
-                self.leave_gate(gate, id);
-                let Some(s) = self.table.get_mut(slot) else { continue };
-                s.gate = own;
-                let pausing = s.pausing;
-                if let Some(g) = self.gates.get_mut(gate) {
-                    g.refused.remove(&id);
-                }
-                if let Some(g) = self.gates.get_mut(own) {
-                    g.waiting.insert(id, slot);
-                    if pausing {
-                        g.refused.insert(id);
-                    }
+                if let Some(rule) = self.table.get(slot).map(|s| s.rule) {
+                    self.move_waiting(slot, id, rule, gate, own);
                 }
             }
             self.note_share(own);

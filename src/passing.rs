@@ -33,7 +33,7 @@ impl Core {
         let own = own.or_else(|| self.make_rule_gate(rule));
         // A topic that is in trouble alone waits alone, whatever its rule's stream does.
         let in_trouble = |gate: &u32| self.gates.get(*gate).is_some_and(|g| own.is_none() || !g.is_open() || !g.waiting.is_empty());
-        let gate = self.gate_of_topic(slot, rule).filter(in_trouble).or(own);
+        let gate = self.gate_of_topic(slot).filter(in_trouble).or(own);
         let Some(index) = gate else { return true };
         let Some(gate) = self.gates.get(index) else { return true };
         let may_pass = gate.is_next(id) && gate.passes(id, fresh) && self.may_take_place(slot);
@@ -69,11 +69,9 @@ impl Core {
     }
 
     /// The gate of the message's topic, if that is in trouble alone. Not where the rule names the stream: all that goes to it waits in one line.
-    fn gate_of_topic(&self, slot: u32, rule: u32) -> Option<u32> {
-        if self.gates.have_no_topics() || self.rules.get(rule).stream.is_some() {
-            return None;
-        }
-        self.gates.of_message(self.table.get(slot)?)
+    pub(crate) fn gate_of_topic(&self, slot: u32) -> Option<u32> {
+        let s = self.table.get(slot)?;
+        self.gates.of_message(s).filter(|_| self.rules.get(s.rule).stream.is_none())
     }
 
     /// A rule without a stream of its own stands in the line of the one that acknowledged so far. What surely goes to another one need not wait there.

@@ -108,10 +108,14 @@ impl Core {
         (named || seconds.late.iter().all(|id| id.name() == stream)) && !seconds.are_two(stream) && self.gates.rule(rule).takers.allow_proof(stream)
     }
 
+    /// Whether the JetStream that is asked is that of another domain than the server's.
+    fn asks_elsewhere(&self) -> bool {
+        self.shared.settings.jetstream_domain.as_ref().is_some_and(|domain| *domain != self.known.domain)
+    }
+
     /// With the JetStream of another domain the local one may take a topic too, and refuse it under an equal stream name: refusals carry no domain. So it is asked.
     pub(crate) fn ask_local(&mut self, topic: &str) {
-        let elsewhere = self.shared.settings.jetstream_domain.as_ref().is_some_and(|domain| *domain != self.known.domain);
-        if !elsewhere || self.known.seconds.local.contains_key(topic) || self.epoch.is_none() {
+        if !self.asks_elsewhere() || self.known.seconds.local.contains_key(topic) || self.epoch.is_none() {
             return;
         }
         if self.known.seconds.local.len() >= MOST_LOCAL {
@@ -123,8 +127,7 @@ impl Core {
 
     /// Whether only one JetStream can have refused a message to this topic. While the local one has not said that it takes none, nothing is proven.
     pub(crate) fn has_one_jetstream(&mut self, topic: &str) -> bool {
-        let elsewhere = self.shared.settings.jetstream_domain.as_ref().is_some_and(|domain| *domain != self.known.domain);
-        if !elsewhere {
+        if !self.asks_elsewhere() {
             return true;
         }
         self.ask_local(topic);

@@ -205,10 +205,7 @@ impl Core {
                     return Ok(());
                 };
                 // Where places are lent, one that is in doubt and has one goes.
-                let (id, slot, may_overtake) = match self.next_in_line(gate) {
-                    Some((id, slot)) if !may_overtake => (id, slot, false),
-                    _ => (id, slot, may_overtake),
-                };
+                let (id, slot) = if may_overtake { (id, slot) } else { self.next_in_line(gate).unwrap_or((id, slot)) };
                 let is_paused = self.gates.get(gate).is_some_and(|g| g.pauses(id)) && self.table.get(slot).is_some_and(|s| s.attempt == 0);
                 if (is_paused && !may_overtake) || !self.may_take_place(slot) {
                     // An older one was refused and is out again, or all places of its rule are taken by messages that nobody answered yet: they go first.

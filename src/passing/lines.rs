@@ -200,7 +200,7 @@ impl Core {
     }
 
     /// If this message of the rule waits at one gate, it waits at the other from now on.
-    pub(super) fn move_waiting(&mut self, slot: u32, id: u64, rule: u32, from: u32, into: u32) {
+    pub(crate) fn move_waiting(&mut self, slot: u32, id: u64, rule: u32, from: u32, into: u32) {
         let Some(s) = self.table.get_mut(slot).filter(|s| s.id == id && s.rule == rule) else { return };
         s.gate = into;
         let pausing = s.pausing;
