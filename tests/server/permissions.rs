@@ -7,10 +7,12 @@ use crate::common::{Bus, PATIENCE};
 
 const DENIED: (Status, Persistence, u32) = (Status::Denied, Persistence::NotPersisted, 0);
 /// Nothing but the server's permission errors can tell in the time a test has.
-const ONLY_FENCES: &[(&str, &str)] = &[("user", "app"), ("password", "pw"), ("ack_wait_ms", "600000"), ("delivery_timeout_ms", "3600000")];
+/// Longer than what a random inbox could have in it by chance: an error that tells it would be seen, and no other.
+const APP_PASSWORD: &str = "the-secret-of-app";
+const ONLY_FENCES: &[(&str, &str)] = &[("user", "app"), ("password", APP_PASSWORD), ("ack_wait_ms", "600000"), ("delivery_timeout_ms", "3600000")];
 
 fn server(permissions: &str) -> Options {
-    Server::options().user("admin", "pw", "").user("app", "pw", permissions)
+    Server::options().user("admin", "pw", "").user("app", APP_PASSWORD, permissions)
 }
 
 fn admin(server: &Server) -> Reader {
@@ -87,7 +89,7 @@ fn a_denied_inbox_is_refused_at_connect() {
     let server = server("subscribe: { deny: \"_INBOX.>\" }").start();
     let reader = admin(&server);
     reader.create_stream("ORDERS", &["orders.>"]);
-    let error = Bus::refused(&server.url(), ONLY_FENCES, &["pw"]);
+    let error = Bus::refused(&server.url(), ONLY_FENCES, &[APP_PASSWORD]);
     assert_eq!(error.status(), Status::Denied, "{error}");
     assert!(error.message().contains("_INBOX.") && error.message().contains("inbox_prefix"), "{error}");
     // The advice is good.
