@@ -7,22 +7,28 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::admission::{Patience, Request, Window};
-use crate::config::{Config, MsgIdMode};
-use crate::dispatch::{Handlers, Sink};
+use crate::base::time::Clock;
+use crate::base::time::Nanos;
+use crate::bus::shared::Shared;
+use crate::config::Config;
+use crate::config::settings::MsgIdMode;
+use crate::config::topic::Rules;
+use crate::desk::dispatch::{Handlers, Sink};
 use crate::handler::{Core, Handler};
-use crate::ledger::{SendQueue, Slot, attempt_in_token};
+use crate::ledger::queue::SendQueue;
+use crate::ledger::slot::Slot;
 use crate::message::Message;
-use crate::shared::{Clock, Shared};
-use crate::topic::Rules;
+use crate::window::admission::Window;
+use crate::window::places::{Patience, Request};
+use crate::wire::attempt_in_token;
 use crate::wire::nats::ack::Acks;
 use crate::wire::nats::auth::ConnectAuth;
 use crate::wire::nats::connection::{Connect, Connection, Info, Told};
 use crate::wire::nats::frame::{self, Encoder};
-use crate::wire::{Limits, Nanos, Question, Receiver, Token, Verdict, Wire};
+use crate::wire::{Limits, Question, Receiver, Token, Verdict, Wire};
 
 /// Messages in a burst: as many as a callback gets.
-pub const BURST: usize = crate::admission::BATCH;
+pub const BURST: usize = crate::window::places::BATCH;
 
 /// `message`: whether everything that the caller gave is allowed.
 #[must_use]

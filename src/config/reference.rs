@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use super::row::Row;
 use super::table::OPTIONS;
-use crate::topic::TOPIC_KEYS;
+use crate::config::topic::TOPIC_KEYS;
 
 const HEAD: &str = "\
-<!-- Written from the option tables in src/config/table.rs and src/topic.rs; a test compares. After a change there: ACKBUS_BLESS=1 cargo test -p ackbus configuration_reference -->
+<!-- Written from the option tables in src/config/table.rs and src/config/topic.rs; a test compares. After a change there: ACKBUS_BLESS=1 cargo test -p ackbus configuration_reference -->
 
 # Configuration
 

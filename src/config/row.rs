@@ -1,14 +1,41 @@
 //! One row of an option table: a key, what it takes, what it means, and where its value goes.
 //!
-//! [`Row`] is generic over the struct it fills, so that options ([`Settings`](super::settings::Settings)) and topic rules ([`Rule`](crate::topic::Rule)) are
+//! [`Row`] is generic over the struct it fills, so that options ([`Settings`](super::settings::Settings)) and topic rules ([`Rule`](crate::config::topic::Rule)) are
 //! parsed, refused and documented by the same code.
 
 use std::ops::RangeInclusive;
 
-use super::settings::Secret;
-use crate::error::{Error, Result, Status};
-use crate::message::quoted;
-use crate::wire::nats::url::Servers;
+use crate::base::error::{Error, Result, Status};
+use crate::base::names::quoted;
+use crate::base::secret::Secret;
+use crate::config::servers::Servers;
+
+/// A closed set of values with the names that the user writes. The first is the default.
+macro_rules! choices {
+    ($($(#[$meta:meta])* $name:ident { $(#[$first_meta:meta])* $first:ident = $first_text:literal $(, $(#[$other_meta:meta])* $other:ident = $other_text:literal)* $(,)? })+) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub(crate) enum $name {
+            #[default]
+            $(#[$first_meta])*
+            $first,
+            $($(#[$other_meta])* $other,)*
+        }
+
+        impl $name {
+            pub(crate) const NAMES: &'static [&'static str] = &[$first_text $(, $other_text)*];
+
+            /// The value with this name; the table lets only known names through.
+            pub(crate) fn from_name(name: &str) -> Self {
+                match name {
+                    $($other_text => Self::$other,)*
+                    _ => Self::$first,
+                }
+            }
+        }
+    )+};
+}
+pub(crate) use choices;
 
 /// A key of a table over `T`.
 pub(crate) struct Row<T: 'static> {

@@ -1,40 +1,15 @@
 //! The options as the rest of the core reads them: typed, with every default filled in, and checked against each other.
 
-use std::fmt;
 use std::time::Duration;
 
-use zeroize::Zeroize;
+use crate::base::error::{Error, Result, Status};
+use crate::base::level::Level;
+use crate::base::secret::Secret;
+use crate::config::row::choices;
+use crate::config::servers::Servers;
 
-use crate::error::{Error, Result, Status};
-use crate::trace::Level;
-use crate::wire::nats::url::Servers;
-
-/// A closed set of values with the names that the user writes. The first is the default.
-macro_rules! choices {
-    ($($(#[$meta:meta])* $name:ident { $(#[$first_meta:meta])* $first:ident = $first_text:literal $(, $(#[$other_meta:meta])* $other:ident = $other_text:literal)* $(,)? })+) => {$(
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub(crate) enum $name {
-            #[default]
-            $(#[$first_meta])*
-            $first,
-            $($(#[$other_meta])* $other,)*
-        }
-
-        impl $name {
-            pub(crate) const NAMES: &'static [&'static str] = &[$first_text $(, $other_text)*];
-
-            /// The value with this name; the table lets only known names through.
-            pub(crate) fn from_name(name: &str) -> Self {
-                match name {
-                    $($other_text => Self::$other,)*
-                    _ => Self::$first,
-                }
-            }
-        }
-    )+};
-}
-pub(crate) use choices;
+/// The most connections that a publisher has; each has a bit in a word.
+pub(crate) const MOST_LANES: usize = 64;
 
 choices! {
     /// What a publish does when the window is full.
@@ -129,13 +104,6 @@ pub(crate) struct Settings {
     pub(crate) monitor_interval: Duration,
     pub(crate) close_timeout: Duration,
     pub(crate) log_level: Level,
-}
-
-/// So that settings can be made before the table fills them.
-impl Default for Level {
-    fn default() -> Self {
-        Level::Warn
-    }
 }
 
 /// How the client proves who it is; at most one kind is given. Credentials in URLs are in [`Servers`].
@@ -246,37 +214,4 @@ impl TlsSettings {
 #[cold]
 pub(super) fn conflict(message: impl Into<String>) -> Error {
     Error::new(Status::InvalidOption, message)
-}
-
-/// Text that is never printed and is overwritten in memory when dropped.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub(crate) struct Secret(String);
-
-impl Secret {
-    pub(crate) fn new(text: impl Into<String>) -> Self {
-        Secret(text.into())
-    }
-
-    /// The text itself: for the wire, never for a message to people.
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Drop for Secret {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
 }

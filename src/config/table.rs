@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use super::row::Row;
-use super::settings::{MsgIdMode, OnDisconnect, OnFull, OnNoStream, ReportMode, Settings};
-use crate::lane::MOST_LANES;
-use crate::message::{FOREVER, subject_fault};
-use crate::trace::Level;
+use super::settings::{MOST_LANES, MsgIdMode, OnDisconnect, OnFull, OnNoStream, ReportMode, Settings};
+use crate::base::level::Level;
+use crate::base::names::subject_fault;
+use crate::base::time::FOREVER;
 
 type Opt = Row<Settings>;
 

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::error::Status;
-use crate::trace::Level;
-use crate::wire::nats::url::Servers;
+use crate::base::error::Status;
+use crate::base::level::Level;
+use crate::config::servers::Servers;
+use crate::config::settings::{MsgIdMode, OnDisconnect, OnFull, OnNoStream, ReportMode};
 
 fn config(options: &[(&str, &str)]) -> Config {
     let mut config = Config::new();

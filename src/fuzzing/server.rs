@@ -26,14 +26,17 @@ use std::time::Duration;
 use super::input::Input;
 use super::server_wire::Heard;
 use super::{is_presentable, wire};
-use crate::admission::Patience;
+use crate::base::error::{Error, Persistence, Status};
+use crate::base::time::Clock;
+use crate::bus::lane::{Command, FlushTicket};
+use crate::bus::shared::Shared;
+use crate::bus::standing::Purge;
 use crate::config::Config;
-use crate::dispatch::Handlers;
-use crate::error::{Error, Persistence, Status};
+use crate::desk::dispatch::Handlers;
+use crate::desk::tickets::Reports;
 use crate::handler::{Core, Handler};
-use crate::lane::{Command, FlushTicket};
 use crate::message::Message;
-use crate::shared::{Clock, Purge, Shared};
+use crate::window::places::Patience;
 use crate::wire::nats::connection::{Connection, Info};
 use crate::wire::nats::outbox::PIECES;
 use crate::wire::nats::{NatsWire, Side};
@@ -369,7 +372,7 @@ impl World {
     }
 
     fn take_reports(&mut self) {
-        let Ok(reports) = self.shared.desk.poll(usize::MAX, Some(Duration::ZERO)) else { return };
+        let Ok(reports) = Reports::poll(&self.shared.desk, usize::MAX, Some(Duration::ZERO)) else { return };
         for report in reports.iter() {
             let known = self.accepted.iter_mut().find(|message| message.id == report.id()).expect("a report of an accepted message");
             known.reports += 1;

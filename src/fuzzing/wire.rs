@@ -4,8 +4,9 @@ use std::io::IoSlice;
 
 use super::input::Input;
 use super::is_presentable;
-use crate::error::Status;
-use crate::topic::{Rules, check_stream_name};
+use crate::base::error::Status;
+use crate::base::names::check_stream_name;
+use crate::config::topic::Rules;
 use crate::wire::nats::ack::Acks;
 use crate::wire::nats::auth::ConnectAuth;
 use crate::wire::nats::connection::{Connect, Connection, Info, Told};

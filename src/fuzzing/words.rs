@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use super::input::Input;
 use super::is_presentable;
-use crate::config::{Config, MsgIdMode};
-use crate::error::Status;
-use crate::ledger::Slot;
+use crate::base::error::Status;
+use crate::config::Config;
+use crate::config::servers::Servers;
+use crate::config::settings::MsgIdMode;
+use crate::config::topic::{Rules, TOPIC_KEYS};
+use crate::ledger::slot::Slot;
 use crate::message::{Message, check_topic};
-use crate::topic::{Rules, TOPIC_KEYS};
 use crate::wire::Token;
 use crate::wire::nats::auth::Authenticator;
 use crate::wire::nats::frame::{Encoder, TOKEN_LEN, read_token};
-use crate::wire::nats::url::Servers;
 
 /// The checks of a message and its encoding: whatever passes the checks is one frame to the letter, and shows the message as it was given.
 pub fn message(data: &[u8]) {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::Core;
-use crate::error::{Error, Status};
-use crate::events::{Event, EventKind};
-use crate::lane::{Command, FlushTicket};
-use crate::ledger::Stage;
-use crate::shared::Purge;
-use crate::wire::Nanos;
+use crate::base::error::{Error, Status};
+use crate::base::time::Nanos;
+use crate::bus::lane::{Command, FlushTicket};
+use crate::bus::standing::Purge;
+use crate::desk::events::{Event, EventKind};
+use crate::ledger::slot::Stage;
 
 /// A `flush` under way.
 pub(crate) struct Flush {

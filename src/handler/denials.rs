@@ -14,12 +14,15 @@ use std::collections::HashMap;
 pub(crate) use self::permissions::Permissions;
 use self::permissions::{Account, Proof, Trouble, Word};
 use super::Core;
-use crate::error::Status;
-use crate::events::EventKind;
-use crate::ledger::{ID_MASK, Slot, Stage};
-use crate::settle::Ending;
-use crate::topic::Mode;
-use crate::wire::{Denials, Named, Nanos, Refusal, Retry, SUBJECT_HEADER, Token, nanos};
+use crate::base::error::Status;
+use crate::base::time::{Nanos, nanos};
+use crate::config::topic::Mode;
+use crate::desk::events::EventKind;
+use crate::handler::settle::Ending;
+use crate::ledger::refusal::{Refusal, Retry};
+use crate::ledger::slot::{Slot, Stage};
+use crate::wire::ID_MASK;
+use crate::wire::{Denials, Named, SUBJECT_HEADER, Token};
 
 /// How many marks are weighed at a time.
 const MOST_TROUBLES: usize = 256;

@@ -1,11 +1,13 @@
 //! Receiving: what the wire tells, one call for each thing that happened.
 
 use super::Core;
-use crate::error::Status;
-use crate::events::EventKind;
-use crate::ledger::{ID_MASK, Stage, attempt_in_token};
-use crate::trace::Level;
-use crate::wire::{Denials, Limits, Loss, Notice, Receiver, StreamAnswer, Token, Verdict, nanos};
+use crate::base::error::Status;
+use crate::base::level::Level;
+use crate::base::time::nanos;
+use crate::desk::events::EventKind;
+use crate::ledger::slot::Stage;
+use crate::wire::{Denials, Limits, Loss, Notice, Receiver, StreamAnswer, Token, Verdict};
+use crate::wire::{ID_MASK, attempt_in_token};
 
 impl Receiver for Core {
     fn connected(&mut self, epoch: u32, server: &str, version: &str, domain: &str, limits: Limits) {

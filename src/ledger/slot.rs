@@ -1,11 +1,23 @@
 //! Slots: one message each.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::{Content, KEPT_CONTENT, NO_GATE};
-use crate::error::{Persistence, Status};
-use crate::report::Waiter;
-use crate::wire::{Nanos, Refusal};
+use crate::base::error::{Persistence, Status};
+use crate::base::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use crate::base::time::Nanos;
+use crate::base::wait::{self, Over};
+use crate::ledger::content::Content;
+use crate::ledger::refusal::Refusal;
+
+/// How many slots are made at once.
+pub(crate) const CHUNK: usize = 256;
+/// What a freed slot may keep of its content's memory (P9).
+pub(crate) const KEPT_CONTENT: usize = 64 << 10;
+/// What all freed slots together may keep (P9).
+pub(crate) const KEPT_TOTAL: usize = 8 << 20;
+/// A slot that belongs to no gate.
+pub(crate) const NO_GATE: u32 = u32::MAX;
 
 /// Where a message is between acceptance and its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -273,6 +285,76 @@ impl Slot {
         self.pausing = false;
         self.probe = false;
         self.words = None;
+    }
+}
+
+/// Where a single message's report goes when somebody waits for it.
+#[derive(Debug, Default)]
+pub(crate) struct Waiter {
+    state: Mutex<Waiting>,
+    done: Condvar,
+}
+
+#[derive(Debug, Default)]
+enum Waiting {
+    #[default]
+    Yes,
+    Done(Box<Slot>),
+    GoneAway,
+}
+
+impl Waiter {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands the report to the waiter; it comes back when nobody waits any more.
+    pub(crate) fn complete(&self, slot: Box<Slot>) -> Option<Box<Slot>> {
+        let mut state = self.lock();
+        if matches!(*state, Waiting::Yes) {
+            *state = Waiting::Done(slot);
+            self.done.notify_all();
+            None
+        } else {
+            Some(slot)
+        }
+    }
+
+    pub(crate) fn take(&self) -> Option<Box<Slot>> {
+        let mut state = self.lock();
+        match std::mem::replace(&mut *state, Waiting::GoneAway) {
+            Waiting::Done(slot) => Some(slot),
+            before => {
+                *state = before;
+                None
+            }
+        }
+    }
+
+    /// Waits for the report. `None`: it was taken already, nothing will come.
+    pub(crate) fn wait(&self, timeout: Option<Duration>) -> Result<Option<Box<Slot>>, Over> {
+        let until = timeout.and_then(|t| Instant::now().checked_add(t));
+        let mut state = self.lock();
+        loop {
+            match *state {
+                Waiting::Yes => {}
+                Waiting::Done(_) => {
+                    drop(state);
+                    return Ok(self.take());
+                }
+                Waiting::GoneAway => return Ok(None),
+            }
+            state = wait::once(&self.state, &self.done, state, until).map_err(|(_, over)| over)?;
+        }
+    }
+
+    /// Stops waiting: the report goes the usual way, unless it is here already.
+    pub(crate) fn go_away(&self) -> Option<Box<Slot>> {
+        let mut state = self.lock();
+        match std::mem::replace(&mut *state, Waiting::GoneAway) {
+            Waiting::Done(slot) => Some(slot),
+            _ => None,
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! The bus makes no spans and draws no ids; it carries the caller's, and refuses what no reader would understand: a trace that breaks in silence is found too late.
 
-use super::{invalid, quoted, value_fault};
-use crate::error::Result;
+use crate::base::error::Result;
+use crate::base::names::{bad_header, invalid, quoted, value_fault};
 
 pub(crate) const TRACEPARENT: &str = "traceparent";
 pub(crate) const TRACESTATE: &str = "tracestate";
@@ -35,7 +35,7 @@ pub(super) fn check(traceparent: Option<&str>, tracestate: Option<&str>, headers
     let twice = |name: &str| name.eq_ignore_ascii_case(TRACEPARENT) || name.eq_ignore_ascii_case(TRACESTATE);
     match headers.iter().find(|(name, _)| twice(name)) {
         None => Ok(()),
-        Some((name, _)) => Err(super::bad_header(format!("the header {name} is given twice: as a header, and by the field traceparent"))),
+        Some((name, _)) => Err(bad_header(format!("the header {name} is given twice: as a header, and by the field traceparent"))),
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
     #![allow(clippy::expect_used, reason = "tests")]
 
     use super::*;
-    use crate::error::Status;
+    use crate::base::error::Status;
 
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 

@@ -6,18 +6,19 @@ use std::time::Duration;
 
 use ackbus_test_support::{Proxy, Reader, Server, wait_for};
 
-use crate::admission::Patience;
+use crate::base::error::{Error, Status};
+use crate::base::sys::{alone, in_child};
+use crate::base::time::Clock;
+use crate::bus::lane::{Command, FlushTicket};
+use crate::bus::shared::Shared;
 use crate::config::Config;
-use crate::dispatch::{Handlers, Sink};
-use crate::error::{Error, Status};
+use crate::config::topic::Rules;
+use crate::desk::dispatch::{Handlers, Sink};
+use crate::desk::report::Report;
 use crate::handler::Core;
-use crate::lane::{Command, FlushTicket};
 use crate::message::Message;
 use crate::publisher::{Publisher, Purge, State};
-use crate::report::Report;
-use crate::shared::{Clock, Shared};
-use crate::sys::{alone, in_child};
-use crate::topic::Rules;
+use crate::window::places::Patience;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -152,7 +153,7 @@ fn a_host_with_default_sigpipe_outlives_a_server_killed_in_mid_write() {
     if !alone(module_path!(), "a_host_with_default_sigpipe_outlives_a_server_killed_in_mid_write") {
         return;
     }
-    crate::sys::default_sigpipe();
+    crate::base::sys::default_sigpipe();
     let server = Server::start();
     Reader::connect(&server.url()).create_stream("S", &["s"]);
     let proxy = Proxy::start(server.address());

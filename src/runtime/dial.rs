@@ -16,13 +16,13 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::ClientConfig;
 
-use crate::config::Settings;
-use crate::error::{Error, Result, Status};
+use crate::base::error::{Error, Result, Status};
+use crate::config::servers::{ServerUrl, Servers};
+use crate::config::settings::Settings;
 use crate::wire::nats::auth::Authenticator;
 use crate::wire::nats::connection::Info;
 use crate::wire::nats::pool::Target;
 use crate::wire::nats::tls;
-use crate::wire::nats::url::{ServerUrl, Servers};
 
 /// INFO is the only long line, and it comes before anything is proven.
 const MAX_INFO: usize = 1 << 20;
@@ -106,7 +106,7 @@ pub(crate) struct Greeted {
 pub(crate) struct Dialer {
     /// `None`: no one asked for TLS when the publisher started, or there are files, which are read for each connection.
     tls: Option<Arc<ClientConfig>>,
-    settings: crate::config::TlsSettings,
+    settings: crate::config::settings::TlsSettings,
     authenticator: Authenticator,
     timeout: Duration,
     tls_required: bool,
@@ -310,7 +310,7 @@ mod tests {
         let mut settings = Config::new().settings().unwrap();
         settings.tls.required = required;
         settings.tls.ca_file = Some(ca.to_str().unwrap().to_owned());
-        settings.auth.token = Some(crate::config::Secret::new("hush"));
+        settings.auth.token = Some(crate::base::secret::Secret::new("hush"));
         Dialer::new(&settings).unwrap()
     }
 

@@ -8,19 +8,20 @@ use std::task::{Context, Poll};
 
 use super::dial::{Dialer, Greeted, Stream};
 use super::rounds::{Ages, Drive, Round, rounds};
-use crate::error::{Error, Result, Status};
-use crate::events::EventKind;
+use crate::base::error::{Error, Result, Status};
+use crate::base::level::Level;
+use crate::base::time::{Nanos, nanos};
+use crate::bus::lane::Lane;
+use crate::bus::shared::Shared;
+use crate::config::servers::Servers;
+use crate::desk::events::EventKind;
 use crate::handler::{Core, Handler};
-use crate::lane::Lane;
-use crate::shared::Shared;
-use crate::trace::Level;
 use crate::wire::nats::connection::{Connect, Connection, Info};
 use crate::wire::nats::outbox::PIECES;
 use crate::wire::nats::pool::{Next, Pool, Target};
-use crate::wire::nats::url::Servers;
 use crate::wire::nats::version::is_at_least;
 use crate::wire::nats::{NatsWire, Side};
-use crate::wire::{Nanos, Notice, Receiver, nanos};
+use crate::wire::{Notice, Receiver};
 
 /// Reads in a row before something is written.
 const READS: usize = 8;
@@ -246,7 +247,7 @@ impl NatsDriver {
         }
     }
 
-    fn attempt_failed(&mut self, server: &crate::wire::nats::url::ServerUrl, error: Error) {
+    fn attempt_failed(&mut self, server: &crate::config::servers::ServerUrl, error: Error) {
         let core = &mut self.handler.core;
         core.shared.not_connected(&error);
         let kind = if error.status() == Status::AuthFailed { EventKind::AuthFailed } else { EventKind::ConnectFailed };

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::error::{Result, Status};
-use crate::events::EventKind;
+use crate::base::error::{Result, Status};
+use crate::base::time::Clock;
+use crate::base::time::{Nanos, nanos};
+use crate::bus::lane::Lane;
+use crate::bus::shared::Shared;
+use crate::desk::events::EventKind;
 use crate::handler::{Core, Handler};
-use crate::lane::Lane;
-use crate::shared::{Clock, Shared};
 use crate::trace;
 use crate::wire::memory::MemoryWire;
-use crate::wire::{Nanos, nanos};
 
 /// The least that the machine's clocks must differ to be called a jump.
 const JUMP: Nanos = 1_000_000_000;

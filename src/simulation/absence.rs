@@ -3,7 +3,7 @@
 use super::check::{Case, Message, Report};
 use super::truth::{Asking, Attempt, Says, Told};
 use super::words::{Said, said};
-use crate::error::Persistence;
+use crate::base::error::Persistence;
 
 /// How long after the last fault a message may still wait: for a connection that is silent to be given up, for questions without an answer, for a probe.
 const TO_RECOVER: u64 = 6_000_000_000;

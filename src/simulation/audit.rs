@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::gate::State;
+use crate::handler::gate::State;
 use crate::handler::{Core, Handler};
-use crate::ledger::{NO_GATE, Stage};
+use crate::ledger::slot::{NO_GATE, Stage};
 use crate::wire::nats::{NatsWire, Side};
 
 /// What does not fit together, if anything.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::book::{RuleBook, Saying};
 use super::world::World;
-use crate::lane::Command;
-use crate::topic::{Rule, Rules};
+use crate::bus::lane::Command;
+use crate::config::topic::{Rule, Rules};
 
 fn saying(rule: &Rule, at: u64) -> Saying {
     Saying { at, stream: rule.stream.clone(), in_flight: rule.in_flight, create: rule.create, ..Saying::default() }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::book::{RuleBook, Seen};
 use super::truth::{Attempt, StoredCopy, Told, Truth};
 use super::words;
-use crate::error::Persistence;
+use crate::base::error::Persistence;
 
 /// A message that `publish` accepted. Its payload is unlike all others.
 #[derive(Clone, Debug)]

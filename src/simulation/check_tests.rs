@@ -3,7 +3,7 @@
 use super::book::RuleBook;
 use super::check::{History, Limits, Message, Report, check};
 use super::truth::{Attempt, Effect, Ephemeral, StoredCopy, Told, Truth};
-use crate::error::Persistence::{self, NotPersisted, Persisted, PossiblyPersisted};
+use crate::base::error::Persistence::{self, NotPersisted, Persisted, PossiblyPersisted};
 
 pub(super) const S: u64 = 1_000_000_000;
 

@@ -5,7 +5,7 @@ use super::book::{RuleBook, Saying};
 use super::check::check;
 use super::check_tests::{Run, S};
 use super::truth::{Asking, Effect, Says, StoredCopy, Told, Word};
-use crate::error::Persistence::{NotPersisted, Persisted, PossiblyPersisted};
+use crate::base::error::Persistence::{NotPersisted, Persisted, PossiblyPersisted};
 
 /// A message that its stream stored, without an acknowledgement, and that somebody else refused.
 fn refused_by(stream: Option<&str>, named: Option<&str>) -> Run {

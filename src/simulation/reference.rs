@@ -10,7 +10,7 @@ use super::model::Model;
 use super::rng::Rng;
 use super::script::{MS, Profile, Scene, Script, Timing};
 use super::store::StreamSpec;
-use crate::error::Persistence::{self, NotPersisted, Persisted, PossiblyPersisted};
+use crate::base::error::Persistence::{self, NotPersisted, Persisted, PossiblyPersisted};
 
 const ACK_WAIT: u64 = 300 * MS;
 const DELIVERY_TIMEOUT: u64 = 20_000 * MS;

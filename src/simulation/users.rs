@@ -8,14 +8,15 @@ use super::plan::{BUSY, Plan};
 use super::rng::Rng;
 use super::script::MS;
 use super::world::World;
-use crate::admission::Patience;
-use crate::admission::{Credit, swap_callback};
-use crate::error::{Error, Persistence, Status};
-use crate::lane::{Command, FlushTicket};
-use crate::ledger::Slot;
+use crate::base::calls::{Credit, swap_callback};
+use crate::base::error::{Error, Persistence, Status};
+use crate::bus::lane::{Command, FlushTicket};
+use crate::bus::standing::Purge;
+use crate::desk::report::{REPORT_DUPLICATE, Report};
+use crate::desk::tickets::Reports;
+use crate::ledger::slot::Slot;
 use crate::message::Message;
-use crate::report::{REPORT_DUPLICATE, Report, Reports};
-use crate::shared::Purge;
+use crate::window::places::Patience;
 
 /// The callback, among the publishing threads.
 const CALLBACK: u32 = 99;
@@ -237,7 +238,7 @@ impl World {
         let longest = if self.rng.chance(30) { 300 * MS } else { 20 * MS };
         self.users.next_read = now + self.rng.between(100_000, longest);
         let max = self.rng.between(1, 50) as usize;
-        if let Ok(reports) = self.shared.desk.poll(max, Some(Duration::ZERO)) {
+        if let Ok(reports) = Reports::poll(&self.shared.desk, max, Some(Duration::ZERO)) {
             for slot in &reports.slots {
                 self.note(slot)?;
             }
@@ -346,7 +347,7 @@ impl World {
         if self.plan.polled {
             self.users.held.clear();
             loop {
-                match self.shared.desk.poll(7, Some(Duration::ZERO)) {
+                match Reports::poll(&self.shared.desk, 7, Some(Duration::ZERO)) {
                     Ok(reports) if reports.is_empty() && !reports.room() => return Err("everything is over, and poll does not say so".into()),
                     Ok(reports) => {
                         for slot in &reports.slots {

@@ -3,7 +3,7 @@
 use super::book::RuleBook;
 use super::check::{Case, Limits, Message, Report};
 use super::truth::{Attempt, Effect, StoredCopy, Told, Truth};
-use crate::error::Persistence;
+use crate::base::error::Persistence;
 
 /// An answer to an attempt, whoever gave it.
 #[derive(Clone, Copy, Debug)]

@@ -18,12 +18,14 @@ use super::rng::Rng;
 use super::script::{MS, Profile};
 use super::users::Users;
 use super::words::first_ack;
-use crate::dispatch::{Handlers, Sink};
-use crate::error::Persistence;
-use crate::events::EventKind;
+use crate::base::error::Persistence;
+use crate::base::time::Clock;
+use crate::bus::shared::Shared;
+use crate::desk::dispatch::{Handlers, Sink};
+use crate::desk::events::EventKind;
 use crate::handler::{Core, Handler};
-use crate::shared::{Clock, Shared};
-use crate::stats::{Counters, Failures};
+use crate::stats::Counters;
+use crate::stats::failures::Failures;
 use crate::wire::nats::NatsWire;
 
 /// Rounds at one moment, with bytes moving or not: more would be a handler that spins.

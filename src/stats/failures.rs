@@ -2,13 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::Counter;
-use crate::error::Status::{
+use crate::base::counter::Counter;
+use crate::base::error::Status::{
     self, AckTimeout, AuthFailed, Closed, ConnectFailed, CreateFailed, Denied, Disconnected, Failed, Internal, NoStream, Overloaded, ProtocolError, Purged,
     QuotaExceeded, Rejected, StreamFull, TlsFailed, TooLarge, Unavailable, WrongExpectation,
 };
-use crate::sync::Mutex;
-use crate::wire::Nanos;
+use crate::base::sync::Mutex;
+use crate::base::time::Nanos;
 
 /// What a message's last word can be, but for OK. Each has its series from the start, so that the first failure is a step from 0 for whoever computes rates.
 pub(crate) const FAILURES: [Status; 20] = [

@@ -5,8 +5,6 @@ use std::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-use super::Quantiles;
-
 /// Sub-buckets per power of two: a bucket is at most 1/16 of its lower bound wide, the 6.25 % of the docs.
 const SUB: u64 = 16;
 /// Below 2^10 ns buckets are 64 ns wide; nothing on a network is faster.
@@ -14,6 +12,14 @@ const LOW_BITS: u32 = 10;
 /// From 2^40 ns (18 minutes) everything falls into the last bucket.
 const HIGH_BITS: u32 = 40;
 const BUCKETS: usize = (SUB as usize) * (1 + (HIGH_BITS - LOW_BITS) as usize);
+
+/// Quantiles of what was recorded, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Quantiles {
+    pub(crate) latency_p50_ns: u64,
+    pub(crate) latency_p99_ns: u64,
+    pub(crate) latency_max_ns: u64,
+}
 
 /// Counts durations in log-linear buckets: 4 KiB, no allocation, a few nanoseconds to record. One thread records at a time, any may read.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! From the log queue to the sink.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,10 +8,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use super::{CAPACITY, CHANGES, Level, LogSink, ON_LOG_THREAD};
-use crate::error::{Error, Result, Status};
-use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use crate::sys;
+use crate::base::error::{Error, Result, Status};
+use crate::base::level::Level;
+use crate::base::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use crate::base::sys;
+
+/// Takes records: their level, their target (`ackbus::…`) and their text. See [`set`].
+pub type LogSink = Box<dyn Fn(Level, &str, &str) + Send + 'static>;
+
+/// Records that may wait. A sink that falls behind loses the newest ones.
+pub(super) const CAPACITY: usize = 1024;
+/// Sinks that may wait to take over, while the one before does not return.
+pub(super) const CHANGES: usize = 64;
+
+thread_local! {
+    static ON_LOG_THREAD: Cell<bool> = const { Cell::new(false) };
+}
 
 /// One process' queue and the thread that empties it. The thread lives while there is a sink or something to deliver.
 pub(super) struct Log {
@@ -124,7 +137,7 @@ impl Log {
     pub(super) fn run(&self) {
         ON_LOG_THREAD.set(true);
         // A sink is a callback too: it never waits for a publisher (P5).
-        crate::admission::enter_callback_thread();
+        crate::base::calls::enter_callback_thread();
         let mut sink: Option<LogSink> = None;
         while let Some(item) = self.next(sink.is_some()) {
             // The host's code: its panics stay here, and no lock is held (P5).

@@ -12,7 +12,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use super::queue::*;
 use super::*;
-use crate::sys::{alone, in_child};
+use crate::base::sys::{alone, in_child};
 
 const SOON: Duration = Duration::from_secs(10);
 

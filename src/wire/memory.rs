@@ -6,10 +6,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::error::Status;
-use crate::ledger::{Slot, attempt_in_token};
-use crate::topic::Rules;
-use crate::wire::{Limits, Nanos, Question, Receiver, Refusal, Retry, StreamAnswer, Token, Verdict, Wire};
+use crate::base::error::Status;
+use crate::base::time::Nanos;
+use crate::config::topic::Rules;
+use crate::ledger::refusal::{Refusal, Retry};
+use crate::ledger::slot::Slot;
+use crate::wire::attempt_in_token;
+use crate::wire::{Limits, Question, Receiver, StreamAnswer, Token, Verdict, Wire};
 
 /// What a nats-server takes by default.
 pub(crate) const MAX_PAYLOAD: u64 = 1 << 20;

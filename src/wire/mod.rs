@@ -9,15 +9,22 @@ pub(crate) mod nats;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::error::{Error, Status};
-use crate::ledger::Slot;
-use crate::topic::Rule;
+use crate::base::error::Error;
+use crate::base::time::Nanos;
+use crate::config::topic::Rule;
+use crate::ledger::refusal::Refusal;
+use crate::ledger::slot::Slot;
 
-/// Nanoseconds since the publisher's birth.
-pub(crate) type Nanos = u64;
+/// Ids travel modulo 2^48 in reply tokens.
+pub(crate) const ID_MASK: u64 = (1 << 48) - 1;
+/// Attempts travel in 12 bits of a reply token: 1 to this, and then again from 1.
+pub(crate) const ATTEMPTS: u32 = 4095;
 
-pub(crate) fn nanos(duration: Duration) -> Nanos {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+/// How a token names the attempt. An answer that is 4,095 attempts late would be taken for one of now: with pauses of at least some milliseconds between attempts it comes from another time.
+#[inline(always)]
+pub(crate) fn attempt_in_token(attempt: u32) -> u16 {
+    // Nearly always; the remainder costs a message as much as its gate does.
+    if attempt <= ATTEMPTS { attempt as u16 } else { ((attempt - 1) % ATTEMPTS + 1) as u16 }
 }
 
 /// Which sending of which message a reply belongs to. All three must fit (R2: a slot is reused, a message is sent again).
@@ -38,41 +45,6 @@ pub(crate) enum Verdict<'a> {
     Refused(Refusal),
     /// A reply that is none: foreign, damaged or without a sequence. Counts as silence.
     Alien,
-}
-
-/// A refusal of one attempt.
-#[derive(Clone, Debug)]
-pub(crate) struct Refusal {
-    pub(crate) status: Status,
-    /// Proof that this attempt was not stored. All else counts as possibly stored (P2).
-    pub(crate) definite: bool,
-    pub(crate) retry: Retry,
-    pub(crate) server_code: u32,
-    /// The stream that the refusal names; `None` when it names none. Refusals name no domain.
-    pub(crate) stream: Option<Box<str>>,
-    pub(crate) text: String,
-}
-
-/// What may follow a refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Retry {
-    /// Final.
-    No,
-    /// The message alone, after a pause.
-    Backoff,
-    /// The stream has a problem of its own: hold all that goes to it.
-    Hold(Trouble),
-    /// Final, unless `retry_stream_full` asks for more.
-    IfStreamFull,
-}
-
-/// Why a gate is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trouble {
-    /// Nobody took the message: no stream, no leader, or JetStream is off. Ask which.
-    NobodyThere,
-    /// The stream has too much to do: come back with half the load.
-    Overloaded,
 }
 
 /// A question to the server about streams.

@@ -128,7 +128,7 @@ def api() -> list[str]:
     sources = {
         "C++": (ROOT / "include/ackbus/publisher.hpp").read_text(),
         "Go": "\n".join(file.read_text() for file in (ROOT / "bindings/go").glob("*.go")),
-        "Rust": (ROOT / "src/publisher.rs").read_text(),
+        "Rust": (ROOT / "src/publisher/mod.rs").read_text(),
     }
     exists: dict[str, Callable[[str], object]] = {
         "C++": lambda name: re.search(rf"\b{name}\(", sources["C++"]),

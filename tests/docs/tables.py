@@ -12,7 +12,7 @@ from ackbus._errors import CLASSES
 def statuses(root: Path) -> str:
     """The name of each status in each language."""
     go = numbered(root / "bindings/go/errors.go", r"^\t(\w+) +Status = (\d+)$")
-    rust = numbered(root / "src/error.rs", r"^    (\w+) = (\d+), \"\w+\",")
+    rust = numbered(root / "src/base/error.rs", r"^    (\w+) = (\d+), \"\w+\",")
     lines = ["| number | C | C++, `ackbus::` | Python, `ackbus.` | Go, `ackbus.` | Rust, `ackbus::` |", "|--:|---|---|---|---|---|"]
     for name, number in c_names(root, r"ACKBUS_(?:OK|ERR_\w+)"):
         short = name.removeprefix("ACKBUS_").removeprefix("ERR_")

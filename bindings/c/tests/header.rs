@@ -192,7 +192,7 @@ fn comments_are_for_c() {
 /// What a field of an event means is said once, in the core, and copied word for word: a C program has nothing else to go by.
 #[test]
 fn events_are_explained_in_the_cores_words() {
-    let core = explained(&read("src/events.rs"), |line| line.split_once(" = ")?.1.split_once(", \"")?.1.strip_suffix("\";"));
+    let core = explained(&read("src/desk/events.rs"), |line| line.split_once(" = ")?.1.split_once(", \"")?.1.strip_suffix("\";"));
     let c = explained(&read("bindings/c/src/event.rs"), |line| line.strip_prefix("pub const ACKBUS_EVENT_")?.split_once(':').map(|(name, _)| name));
     assert_eq!(core.len(), ackbus::EventKind::ALL.len());
     for (name, words) in &core {

@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use crate::ledger::Slot;
-use crate::wire::{Denials, Named, Nanos};
+use crate::base::time::Nanos;
+use crate::ledger::slot::Slot;
+use crate::wire::{Denials, Named};
 
 /// How many topics with permission errors an epoch remembers.
 const MOST_TOPICS: usize = 1024;

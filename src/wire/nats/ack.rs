@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use super::{codes, json};
-use crate::error::Status;
-use crate::topic::is_stream_name;
-use crate::wire::{Refusal, Retry, Trouble, Verdict};
+use crate::base::error::Status;
+use crate::base::names::is_stream_name;
+use crate::ledger::refusal::{Refusal, Retry, Trouble};
+use crate::wire::Verdict;
 
 /// The longest domain that is kept: as long as a stream's name may be.
 const MOST_DOMAIN: usize = 255;

@@ -10,7 +10,8 @@ use serde_json::json;
 
 use super::codes::printable;
 use super::json;
-use crate::topic::{Creation, Discard, Retention, Rule, Storage, is_stream_name};
+use crate::base::names::is_stream_name;
+use crate::config::topic::{Creation, Discard, Retention, Rule, Storage};
 use crate::wire::{Question, StreamAnswer};
 
 const STREAM_NOT_FOUND: u32 = 10059;

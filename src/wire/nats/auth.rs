@@ -10,9 +10,10 @@ use nkeys::{KeyPair, KeyPairType};
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use super::url::ServerUrl;
-use crate::config::{AuthSettings, Secret};
-use crate::error::{Error, Result, Status};
+use crate::base::error::{Error, Result, Status};
+use crate::base::secret::Secret;
+use crate::config::servers::ServerUrl;
+use crate::config::settings::AuthSettings;
 
 /// Credentials files are a few KiB. The cap guards against a path such as `/dev/zero`.
 const MAX_FILE: usize = 64 * 1024;
@@ -227,8 +228,8 @@ mod tests {
 
     use std::path::PathBuf;
 
-    use super::super::url::Servers;
     use super::*;
+    use crate::config::servers::Servers;
 
     const JWT: &str = "eyJ0eXAiOiJKV1QifQ.eyJzdWIiOiJVIn0.c2ln-_x";
 

@@ -11,9 +11,9 @@
 //! that is the stream which takes the message is judged by `settle`. One that names none may come from anybody who subscribes to the topic, while the stream
 //! stores it: it proves nothing, unless its code is said before any stream is asked.
 
-use crate::error::Status::{self, Overloaded, QuotaExceeded, Rejected, StreamFull, TooLarge, Unavailable, WrongExpectation};
-use crate::wire::Retry::{self, Backoff, Hold, IfStreamFull, No};
-use crate::wire::{Refusal, Trouble};
+use crate::base::error::Status::{self, Overloaded, QuotaExceeded, Rejected, StreamFull, TooLarge, Unavailable, WrongExpectation};
+use crate::ledger::refusal::Retry::{self, Backoff, Hold, IfStreamFull, No};
+use crate::ledger::refusal::{Refusal, Trouble};
 
 /// The class of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

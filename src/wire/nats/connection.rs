@@ -12,10 +12,11 @@ use super::frame::{self, Encoder, TOKEN_LEN};
 use super::outbox::{End, Outbox, PIECES};
 use super::reply::{Replies, SID};
 use super::version::lacks;
-use crate::error::{Error, Status};
-use crate::ledger::Slot;
-use crate::message::subject_fault;
-use crate::wire::{Denials, Limits, Loss, Nanos, Token, Verdict, Violation};
+use crate::base::error::{Error, Status};
+use crate::base::names::subject_fault;
+use crate::base::time::Nanos;
+use crate::ledger::slot::Slot;
+use crate::wire::{Denials, Limits, Loss, Token, Verdict, Violation};
 
 /// The longest line: INFO is the only long one.
 const MAX_LINE: usize = 1 << 20;

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use super::*;
-use crate::config::MsgIdMode;
+use crate::config::settings::MsgIdMode;
 use crate::message::Message;
 use crate::wire::nats::auth::ConnectAuth;
 

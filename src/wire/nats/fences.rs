@@ -5,7 +5,8 @@
 
 use std::collections::VecDeque;
 
-use crate::wire::{Denials, Named, Nanos};
+use crate::base::time::Nanos;
+use crate::wire::{Denials, Named};
 
 /// While frames are written, a fence follows at most this often.
 const EVERY: Nanos = 50_000_000;

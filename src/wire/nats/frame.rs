@@ -4,12 +4,13 @@
 //! parts into the slot; the I/O thread writes the frame around them for each attempt, straight into the outbox. A resend differs in its token alone. Rejected: frames
 //! that are written once and kept. They are twice as long as a short message, so twice the memory for each pending one, and twice the bytes that another core fetches.
 
-use crate::config::MsgIdMode;
-use crate::error::{Error, Result, Status};
-use crate::ledger::{ID_MASK, Slot, attempt_in_token};
+use crate::base::error::{Error, Result, Status};
+use crate::config::settings::MsgIdMode;
+use crate::ledger::slot::Slot;
 use crate::message::Message;
 use crate::message::trace_context::{TRACEPARENT, TRACESTATE};
 use crate::wire::Token;
+use crate::wire::{ID_MASK, attempt_in_token};
 
 /// The server's MAX_CONTROL_LINE_SIZE (nats-server `server/const.go`).
 pub(crate) const MAX_CONTROL_LINE: usize = 4096;

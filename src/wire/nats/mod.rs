@@ -12,7 +12,6 @@ pub(crate) mod outbox;
 pub(crate) mod pool;
 mod reply;
 pub(crate) mod tls;
-pub(crate) mod url;
 pub(crate) mod version;
 
 use std::collections::HashMap;
@@ -22,9 +21,10 @@ use std::sync::Arc;
 use self::connection::{Connect, Connection, Info, Told};
 use self::frame::Encoder;
 use self::outbox::PIECES;
-use crate::error::Error;
-use crate::ledger::Slot;
-use crate::wire::{Loss, Nanos, Notice, Question, Receiver, StreamAnswer, Verdict, Wire};
+use crate::base::error::Error;
+use crate::base::time::Nanos;
+use crate::ledger::slot::Slot;
+use crate::wire::{Loss, Notice, Question, Receiver, StreamAnswer, Verdict, Wire};
 
 /// Which of the two connections that a moment may know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::frame::Encoder;
-use crate::ledger::Slot;
+use crate::ledger::slot::Slot;
 
 /// Staged bytes beyond which no frame is added: what is here can neither be taken back nor reordered.
 const ROOM: usize = 128 << 10;
@@ -180,7 +180,7 @@ impl fmt::Debug for Outbox {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::config::MsgIdMode;
+    use crate::config::settings::MsgIdMode;
     use crate::message::Message;
 
     fn encoder() -> Encoder {

@@ -6,11 +6,11 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
-use super::url::{MAX_SERVERS, ServerUrl};
-use crate::config::Settings;
-use crate::error::{Error, Status};
-use crate::jitter::{Jitter, RECONNECT_PART};
-use crate::wire::nanos;
+use crate::base::error::{Error, Status};
+use crate::base::jitter::{Jitter, RECONNECT_PART};
+use crate::base::time::nanos;
+use crate::config::servers::{MAX_SERVERS, ServerUrl};
+use crate::config::settings::Settings;
 
 const MS: u64 = 1_000_000;
 

@@ -11,9 +11,9 @@ use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{self, AlertDescription, CertificateError, ClientConfig, ConfigBuilder, RootCertStore};
 
-use super::url::ServerUrl;
-use crate::config::TlsSettings;
-use crate::error::{Error, Result, Status};
+use crate::base::error::{Error, Result, Status};
+use crate::config::servers::ServerUrl;
+use crate::config::settings::TlsSettings;
 
 /// The configuration for all connections of a publisher. Reads the files, or the system's trusted certificates, blocking: make it anew to pick up rotated ones.
 ///
@@ -190,8 +190,8 @@ mod tests {
     use rustls::server::WebPkiClientVerifier;
     use rustls::{ClientConnection, ServerConfig, ServerConnection};
 
-    use super::super::url::Servers;
     use super::*;
+    use crate::config::servers::Servers;
 
     fn path(path: &Path) -> Option<String> {
         Some(path.to_str().unwrap().to_owned())

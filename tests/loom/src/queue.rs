@@ -3,8 +3,11 @@
 use loom::sync::Arc;
 use loom::thread;
 
-use crate::admission::{Patience, Request, Window};
-use crate::ledger::{SendQueue, Slot, Table};
+use crate::window::admission::Window;
+use crate::window::places::{Patience, Request};
+use crate::ledger::queue::SendQueue;
+use crate::ledger::slot::Slot;
+use crate::ledger::table::Table;
 
 /// What `runtime/rounds` does: work while there is some, sleep when there is none. Gives the messages in the order in which they came.
 fn io(queue: &SendQueue, count: usize, mut settle: impl FnMut(Box<Slot>)) -> Vec<(u64, u32)> {

@@ -6,7 +6,7 @@ macro_rules! models {
 }
 
 models! {
-    window: one_place two_places_come_back_together waiting_for_bytes closing_wakes_all a_callback_keeps_its_places a_callback_gives_its_places_back a_gate_opens
+    waiting: one_place two_places_come_back_together waiting_for_bytes closing_wakes_all a_callback_keeps_its_places a_callback_gives_its_places_back a_gate_opens
         a_place_is_passed_on who_is_held_is_passed a_loan_frees_the_share who_was_refused_hears_of_room one_place_is_room who_was_refused_by_a_gate_hears_of_it;
     queue: the_sleeper_misses_nothing the_end_loses_nothing slots_go_round;
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::topic::Rules;
+use crate::config::topic::Rules;
 
 /// What nats-server 2.15 says of a stream, with the settings given here.
 fn info(settings: &Value) -> Vec<u8> {

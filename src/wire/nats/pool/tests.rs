@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::url::Servers;
 use super::*;
+use crate::config::servers::Servers;
 
 const SECOND: u64 = 1_000 * MS;
 

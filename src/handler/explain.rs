@@ -1,0 +1,202 @@
+//! Explain: why messages are not acknowledged.
+//!
+//! Peers' users see a timeout and guess. Here the first silence of a gate, or its first 503, makes the bus ask the server once, in the background: which stream
+//! takes the topic, and how does that stream fare? The answer goes to the log, and into the text of every report that ends without an acknowledgement. It
+//! decides nothing: outcomes are `settle`'s alone.
+
+use std::collections::HashMap;
+
+use crate::base::error::Status;
+use crate::base::level::Level;
+use crate::base::time::Nanos;
+use crate::handler::Core;
+use crate::handler::asking::{About, What};
+use crate::handler::gate::Key;
+use crate::ledger::slot::{Slot, Stage};
+use crate::wire::{Question, StreamAnswer};
+
+/// How long an answer is good for: then the next silence asks anew.
+const GOOD_FOR: Nanos = 30_000_000_000;
+/// How long it is believed that the server does not answer.
+const DEAF_FOR: Nanos = 5_000_000_000;
+/// How long the answer is waited for. What must settle waits as long, so that its report knows; a live server needs two round trips.
+const PATIENCE: Nanos = 1_000_000_000;
+/// Silences that are remembered (P9). A server with more gates in trouble is not asked about each.
+const MOST: usize = 64;
+
+/// The silences of now, by their gates; those of messages without a gate by their rules.
+#[derive(Debug, Default)]
+pub(crate) struct Silences(HashMap<Key, Silence>);
+
+#[derive(Debug)]
+struct Silence {
+    /// The stream that takes the topic, by the server's word.
+    stream: Option<String>,
+    /// The question names this topic; others may share the gate.
+    topic: String,
+    /// Its messages were refused, not silent: the server said that nobody takes them (503).
+    refused: bool,
+    asked_at: Nanos,
+    why: Option<Why>,
+    /// Messages that settle when the answer is there: slots and ids.
+    waiting: Vec<(u32, u64)>,
+}
+
+#[derive(Debug)]
+struct Why {
+    since: Nanos,
+    /// When it may be asked again.
+    good_until: Nanos,
+    text: String,
+}
+
+impl Silences {
+    /// The gate opened: what was wrong is over.
+    pub(crate) fn end(&mut self, key: &Key) {
+        if !self.0.is_empty() && self.0.get(key).is_some_and(|silence| silence.why.is_some()) {
+            self.0.remove(key);
+        }
+    }
+
+    /// Makes room for one more, by forgetting the oldest that is answered.
+    fn has_room(&mut self) -> bool {
+        if self.0.len() < MOST {
+            return true;
+        }
+        let answered = self.0.iter().filter(|(_, silence)| silence.why.is_some());
+        let Some(oldest) = answered.min_by_key(|(_, silence)| silence.asked_at).map(|(key, _)| key.clone()) else { return false };
+        self.0.remove(&oldest).is_some()
+    }
+}
+
+impl Core {
+    fn silence_of(&self, slot: &Slot) -> Key {
+        self.gates.get(slot.gate).map_or(Key::Rule(slot.rule), |gate| gate.key.clone())
+    }
+
+    /// This message was not acknowledged in time: asks why, unless that was asked a moment ago.
+    pub(crate) fn explain(&mut self, slot: u32) {
+        let Some(s) = self.table.get(slot) else { return };
+        let (key, topic) = (self.silence_of(s), s.topic());
+        if self.epoch.is_none() || self.is_explained(&key) {
+            return;
+        }
+        let (topic, foreign) = (topic.to_owned(), s.foreign().map(str::to_owned));
+        if self.begin_silence(&key, &topic, false) {
+            if let Some(foreign) = foreign {
+                // It is known already.
+                return self.conclude(&key, foreign, GOOD_FOR);
+            }
+            self.ask_until(self.now + PATIENCE, What::WhoTakes, About::Silence { key }, Question::WhoTakes { topic });
+        }
+    }
+
+    /// A held gate: what is known already, and how its stream fares.
+    pub(crate) fn explain_held(&mut self, key: Key, topic: &str, known: StreamAnswer) {
+        // A stream's name, from a server that was deaf before, is news.
+        let is_news =
+            matches!(known, StreamAnswer::Exists { .. }) && self.silences.0.get(&key).is_some_and(|silence| silence.stream.is_none() && silence.why.is_some());
+        if (is_news || !self.is_explained(&key)) && self.begin_silence(&key, topic, true) {
+            self.learn_why(key, What::WhoTakes, known);
+        }
+    }
+
+    fn is_explained(&self, key: &Key) -> bool {
+        self.silences.0.get(key).is_some_and(|silence| silence.why.as_ref().is_none_or(|why| self.now < why.good_until))
+    }
+
+    fn begin_silence(&mut self, key: &Key, topic: &str, refused: bool) -> bool {
+        // What was known of it is forgotten: an old answer is no answer.
+        self.silences.0.remove(key);
+        let begins = self.silences.has_room();
+        if begins {
+            self.silences.0.insert(key.clone(), Silence { stream: None, topic: topic.to_owned(), refused, asked_at: self.now, why: None, waiting: Vec::new() });
+        }
+        begins
+    }
+
+    /// The server's answer, or the lack of one.
+    pub(crate) fn learn_why(&mut self, key: Key, what: What, answer: StreamAnswer) {
+        let Some(silence) = self.silences.0.get_mut(&key) else { return };
+        if let StreamAnswer::Exists { name, .. } = &answer {
+            silence.stream = Some(name.clone());
+        }
+        let (topic, asked_at) = (&silence.topic, silence.asked_at);
+        let good_for = if matches!(answer, StreamAnswer::Unavailable { .. } | StreamAnswer::Disabled { .. }) { DEAF_FOR } else { GOOD_FOR };
+        let text = match answer {
+            StreamAnswer::Exists { name, .. } => {
+                // The second half of the question, which has what is left of the time.
+                let give_up_at = (asked_at + PATIENCE).max(self.now);
+                self.ask_until(give_up_at, What::Condition, About::Silence { key }, Question::Condition { stream: name });
+                return;
+            }
+            StreamAnswer::Condition { text } => format!("{text}; the server answered in {} ms", (self.now - asked_at).div_ceil(1_000_000)),
+            StreamAnswer::None if what == What::WhoTakes && silence.refused => {
+                format!("no stream that the server knows takes {topic:?}: it is behind an import, a mapping or a leaf node and away, or it is gone")
+            }
+            StreamAnswer::None if what == What::WhoTakes => format!(
+                "no stream takes {topic:?}, yet the server did not say that nobody does (503): somebody else subscribes to it, took the message and acknowledges nothing"
+            ),
+            // Its leader alone answers for it; which stream takes a topic is told by any server.
+            StreamAnswer::Refused { text, .. } | StreamAnswer::Unavailable { text } | StreamAnswer::Disabled { text, .. } if what == What::Condition => {
+                let stream = silence.stream.as_deref().unwrap_or_default();
+                format!("stream {stream:?} takes it, but nobody answers for it: it has no leader, or that one is down or busy ({text})")
+            }
+            StreamAnswer::None => "its stream was there a moment ago, and is gone".to_owned(),
+            StreamAnswer::Denied => format!("the permissions do not allow to ask which stream takes {topic:?}, and how it fares"),
+            StreamAnswer::Disabled { text, .. } => text,
+            StreamAnswer::Refused { text, .. } | StreamAnswer::Unavailable { text } => format!("asked about the stream of {topic:?}, {text}"),
+        };
+        self.conclude(&key, text, good_for);
+    }
+
+    fn conclude(&mut self, key: &Key, text: String, good_for: Nanos) {
+        let now = self.now;
+        let Some(silence) = self.silences.0.get_mut(key) else { return };
+        self.shared.log(Level::Warn, || format!("why {:?} is not acknowledged: {text}", silence.topic));
+        silence.why = Some(Why { since: now, good_until: now.saturating_add(good_for), text });
+        for (slot, id) in std::mem::take(&mut silence.waiting) {
+            // It may be acknowledged, or settled otherwise, since.
+            if self.slot(slot, id).is_some_and(|s| s.stage == Stage::InFlight)
+                && let Some(last_word) = self.table.get(slot).and_then(|s| self.last_word(s))
+            {
+                self.settle_unanswered(slot, Status::AckTimeout, 0, &last_word);
+            }
+        }
+    }
+
+    /// Whether this message, which must settle now, waits for the answer. Its attempt is over; an acknowledgement that comes all the same still counts.
+    pub(crate) fn waits_for_why(&mut self, slot: u32) -> bool {
+        let Some(s) = self.table.get(slot) else { return false };
+        let (key, id, deadline) = (self.silence_of(s), s.id, s.deadline);
+        let Some(silence) = self.silences.0.get_mut(&key).filter(|silence| silence.why.is_none()) else { return false };
+        silence.waiting.push((slot, id));
+        self.deadlines.set(slot, deadline);
+        true
+    }
+
+    /// Whether the server named a stream for this message's topic.
+    pub(crate) fn has_stream(&self, slot: &Slot) -> bool {
+        self.silences.0.get(&self.silence_of(slot)).is_some_and(|silence| silence.stream.is_some() && silence.topic == slot.topic())
+    }
+
+    /// What is known of why this message is not acknowledged: learned since it was accepted, or a moment before.
+    pub(crate) fn why(&self, slot: &Slot) -> Option<String> {
+        let silence = self.silences.0.get(&self.silence_of(slot))?;
+        let why = silence.why.as_ref().filter(|why| why.since >= slot.accepted_at || self.now < why.good_until)?;
+        let asked_about = if silence.topic == slot.topic() { String::new() } else { format!("of {:?}: ", silence.topic) };
+        let asked_when = match (self.now - why.since) / 1_000_000_000 {
+            0 => String::new(),
+            seconds => format!(" (asked {seconds} s ago)"),
+        };
+        Some(format!("{asked_about}{}{asked_when}", why.text))
+    }
+
+    /// The connection is gone, and with it whoever was asked.
+    pub(crate) fn forget_silences(&mut self) {
+        let unanswered: Vec<Key> = self.silences.0.iter().filter(|(_, silence)| silence.why.is_none()).map(|(key, _)| key.clone()).collect();
+        for key in unanswered {
+            self.conclude(&key, "the connection was lost before the server could say why".to_owned(), 0);
+        }
+    }
+}
