@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::config::settings::MsgIdMode;
 use crate::config::topic::Rules;
 use crate::desk::dispatch::{Handlers, Sink};
-use crate::handler::{Core, Handler};
+use crate::handler::Handler;
 use crate::ledger::queue::SendQueue;
 use crate::ledger::slot::Slot;
 use crate::message::Message;
@@ -220,7 +220,8 @@ impl Sink for Ignore {}
 /// A bus without threads and sockets: a burst's walk from `publish` to its reports, step by step.
 pub struct Bus {
     shared: Arc<Shared>,
-    handler: Handler<Kept>,
+    handler: Handler,
+    wire: Kept,
     handlers: Handlers,
     batch: Vec<Box<Slot>>,
     seq: u64,
@@ -241,9 +242,9 @@ impl Default for Bus {
         let handlers = Handlers { reports: Some(Arc::new(Ignore)), events: None };
         let settings = config.settings().expect("options");
         let shared = Shared::new(settings, Rules::new(), Clock::Real(Instant::now()), &[7; 32], &handlers).expect("a publisher");
-        let mut handler = Handler { core: Core::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), 7), wire: Kept::default() };
-        handler.core.connected(1, "bench", "2.12.0", "", Limits::of(1 << 20));
-        Bus { shared, handler, handlers, batch: Vec::with_capacity(BURST), seq: 0 }
+        let mut handler = Handler::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), 7);
+        handler.connected(1, "bench", "2.12.0", "", Limits::of(1 << 20));
+        Bus { shared, handler, wire: Kept::default(), handlers, batch: Vec::with_capacity(BURST), seq: 0 }
     }
 }
 
@@ -257,19 +258,19 @@ impl Bus {
 
     /// The I/O thread's: out of the line, past the gates, to the wire.
     pub fn send(&mut self) {
-        self.handler.core.now = self.shared.clock.now();
-        self.handler.turn();
+        let now = self.shared.clock.now();
+        self.handler.set_time(now, now);
+        self.handler.turn(&mut self.wire);
     }
 
     /// The I/O thread's: each attempt begins and is acknowledged; the reports go to the desk.
     pub fn settle(&mut self) {
-        let Handler { core, wire } = &mut self.handler;
-        for token in wire.0.drain(..) {
+        for token in self.wire.0.drain(..) {
             self.seq += 1;
-            core.begun(token.slot, token.id, 1);
-            core.verdict(token, Verdict::Stored { stream: "ORDERS", domain: "", seq: self.seq, duplicate: false });
+            self.handler.begun(token.slot, token.id, 1);
+            self.handler.verdict(token, Verdict::Stored { stream: "ORDERS", domain: "", seq: self.seq, duplicate: false });
         }
-        core.hand_over();
+        self.handler.hand_over();
     }
 
     /// The report thread's: one callback with all of them, and the places are free.

@@ -34,7 +34,7 @@ use crate::bus::standing::Purge;
 use crate::config::Config;
 use crate::desk::dispatch::Handlers;
 use crate::desk::tickets::Reports;
-use crate::handler::{Core, Handler};
+use crate::handler::Handler;
 use crate::message::Message;
 use crate::window::places::Patience;
 use crate::wire::nats::connection::{Connection, Info};
@@ -69,7 +69,8 @@ struct World {
     now: u64,
     clock: Arc<AtomicU64>,
     shared: Arc<Shared>,
-    handler: Handler<NatsWire>,
+    handler: Handler,
+    wire: NatsWire,
     heard: Heard,
     said: Vec<u8>,
     info: Vec<u8>,
@@ -139,7 +140,8 @@ impl World {
         let wire = NatsWire::new(Arc::clone(&shared.lanes.first().encoder), None, PING_INTERVAL);
         World {
             now: MS,
-            handler: Handler { core: Core::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), 1), wire },
+            handler: Handler::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), 1),
+            wire,
             clock,
             shared,
             heard: Heard::default(),
@@ -250,20 +252,18 @@ impl World {
     }
 
     fn read(&mut self, mut bytes: &[u8]) {
-        let Handler { core, wire } = &mut self.handler;
-        while !bytes.is_empty() && wire.side(Side::Main).is_some() {
-            let space = wire.read_space(Side::Main);
+        while !bytes.is_empty() && self.wire.side(Side::Main).is_some() {
+            let space = self.wire.read_space(Side::Main);
             assert!((1..=MOST_BUFFER).contains(&space.len()), "P9: the read buffer has {} bytes free", space.len());
             let len = space.len().min(bytes.len());
             space[..len].copy_from_slice(&bytes[..len]);
-            wire.read(Side::Main, len, self.now, core);
+            self.wire.read(Side::Main, len, self.now, &mut self.handler);
             bytes = &bytes[len..];
         }
     }
 
     fn hang_up(&mut self, why: &str) {
-        let Handler { core, wire } = &mut self.handler;
-        wire.cut(Side::Main, why, core);
+        self.wire.cut(Side::Main, why, &mut self.handler);
     }
 
     /// Time passes, and every wake-up on the way is kept.
@@ -295,11 +295,11 @@ impl World {
             return (false, u64::MAX);
         }
         self.clock.store(self.now, Ordering::Relaxed);
-        (self.handler.core.now, self.handler.core.age) = (self.now, self.now);
+        self.handler.set_time(self.now, self.now);
         let mut busy = self.hear_news() | self.dial();
-        let mut next = self.handler.turn();
+        let mut next = self.handler.turn(&mut self.wire);
         busy |= self.hear_news() | self.write();
-        if self.handler.wire.side(Side::Main).is_some_and(Connection::in_handshake) {
+        if self.wire.side(Side::Main).is_some_and(Connection::in_handshake) {
             if self.now >= self.greeted_by {
                 self.hang_up("no handshake in time");
                 busy = true;
@@ -311,8 +311,8 @@ impl World {
         }
         self.take_reports();
         self.bounds();
-        if self.handler.core.may_end() {
-            crate::runtime::last_act(&self.shared, &mut self.handler.core);
+        if self.handler.may_end() {
+            crate::runtime::last_act(&self.shared, self.shared.lanes.first(), &mut self.handler);
             self.ended = true;
             self.take_reports();
         }
@@ -327,7 +327,7 @@ impl World {
             Ok(info) => {
                 self.connected = true;
                 self.greeted_by = self.now + GREETING;
-                self.handler.wire.attach("nats://hostile:4222".into(), info, &wire::connect(), self.now).expect("CONNECT");
+                self.wire.attach("nats://hostile:4222".into(), info, &wire::connect(), self.now).expect("CONNECT");
                 if self.polite {
                     self.read(b"PONG\r\n");
                 }
@@ -342,7 +342,7 @@ impl World {
     }
 
     fn hear_news(&mut self) -> bool {
-        let news = std::mem::take(&mut self.handler.wire.news);
+        let news = std::mem::take(&mut self.wire.news);
         let Some((loss, _)) = news.lost else { return false };
         is_presentable(loss.error.message());
         self.connected = false;
@@ -355,7 +355,7 @@ impl World {
         let mut bytes = Vec::new();
         {
             let mut pieces = [IoSlice::new(&[]); PIECES];
-            let count = self.handler.wire.pieces(Side::Main, &mut pieces);
+            let count = self.wire.pieces(Side::Main, &mut pieces);
             pieces[..count].iter().for_each(|piece| bytes.extend_from_slice(piece));
         }
         bytes.truncate(self.width);
@@ -366,8 +366,7 @@ impl World {
             self.width -= bytes.len();
         }
         self.heard.hear(&bytes);
-        let Handler { core, wire } = &mut self.handler;
-        wire.wrote(Side::Main, bytes.len(), self.now, core);
+        self.wire.wrote(Side::Main, bytes.len(), self.now, &mut self.handler);
         true
     }
 
@@ -393,7 +392,7 @@ impl World {
 
     /// P9: what a server's words can make grow.
     fn bounds(&self) {
-        let core = &self.handler.core;
+        let core = &self.handler;
         let sizes = [core.known.size(), core.asks.len(), core.leftovers.len(), core.questions.len()];
         assert!(sizes.iter().chain(&core.permissions.sizes()).all(|&size| size <= 4096), "P9: {sizes:?}, {:?}", core.permissions.sizes());
         assert!(core.permissions.words().all(|topic| topic.len() <= super::LONGEST), "P9: a topic that is none is remembered");

@@ -10,7 +10,7 @@ use crate::base::error::Status;
 use crate::base::time::Nanos;
 use crate::config::settings::OnNoStream;
 use crate::desk::events::EventKind;
-use crate::handler::Core;
+use crate::handler::Handler;
 use crate::handler::gate::{Absence, Cause, Gate, Key, State};
 use crate::handler::settle::Ending;
 use crate::wire::StreamAnswer;
@@ -33,7 +33,7 @@ pub(crate) struct Nobody {
     until: Nanos,
 }
 
-impl Core {
+impl Handler {
     /// Nobody took a message of this topic: which stream should, and could the server that is asked know?
     pub(super) fn ask_about_absence(&mut self, gate: u32, topic: String) {
         let rule = self.rule_of(gate, &topic);

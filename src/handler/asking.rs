@@ -14,7 +14,7 @@ use crate::base::error::Status;
 use crate::base::time::{Nanos, nanos};
 use crate::config::topic::overlaps;
 use crate::desk::events::EventKind;
-use crate::handler::Core;
+use crate::handler::Handler;
 use crate::handler::gate::{Absence, Cause, Check, Gate, Key, State};
 use crate::wire::{Question, StreamAnswer};
 
@@ -83,7 +83,7 @@ pub(crate) enum About {
     },
 }
 
-impl Core {
+impl Handler {
     fn ask(&mut self, what: What, about: About, question: Question) -> u32 {
         self.ask_until(self.now + nanos(self.shared.settings.ack_wait), what, about, question)
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Core;
+use super::Handler;
 use crate::base::error::{Error, Status};
 use crate::base::time::Nanos;
 use crate::bus::lane::{Command, FlushTicket};
@@ -23,7 +23,7 @@ pub(crate) struct Closing {
     pub(crate) error: Error,
 }
 
-impl Core {
+impl Handler {
     pub(super) fn obey(&mut self) {
         let mut commands = std::mem::take(&mut self.commands);
         self.lane.take_commands(&mut commands);

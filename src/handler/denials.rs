@@ -13,7 +13,7 @@ use std::collections::HashMap;
 
 pub(crate) use self::permissions::Permissions;
 use self::permissions::{Account, Proof, Trouble, Word};
-use super::Core;
+use super::Handler;
 use crate::base::error::Status;
 use crate::base::time::{Nanos, nanos};
 use crate::config::topic::Mode;
@@ -33,7 +33,7 @@ const SHOWN: usize = 3;
 
 type Names = HashMap<Box<str>, Named>;
 
-impl Core {
+impl Handler {
     /// Permissions refused frames under this mark.
     pub(super) fn note_denials(&mut self, epoch: u32, mark: u64, mut denials: Denials) {
         self.leave_ephemeral(epoch, mark, &mut denials);

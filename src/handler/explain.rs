@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use crate::base::error::Status;
 use crate::base::level::Level;
 use crate::base::time::Nanos;
-use crate::handler::Core;
+use crate::handler::Handler;
 use crate::handler::asking::{About, What};
 use crate::handler::gate::Key;
 use crate::ledger::slot::{Slot, Stage};
@@ -69,7 +69,7 @@ impl Silences {
     }
 }
 
-impl Core {
+impl Handler {
     fn silence_of(&self, slot: &Slot) -> Key {
         self.gates.get(slot.gate).map_or(Key::Rule(slot.rule), |gate| gate.key.clone())
     }

@@ -8,13 +8,13 @@ use super::asking::{NO_RESPONDERS, PATIENCE, STREAM_NOT_FOUND};
 use crate::base::error::Status;
 use crate::base::time::Nanos;
 use crate::desk::events::EventKind;
-use crate::handler::Core;
+use crate::handler::Handler;
 use crate::handler::gate::{Cause, Check, Gate, Held, Key, State};
 use crate::handler::settle::Ending;
 use crate::ledger::refusal::Trouble;
 use crate::ledger::slot::{NO_GATE, Stage};
 
-impl Core {
+impl Handler {
     pub(super) fn close(&mut self, gate: u32, state: State) {
         self.gates.set(gate, state);
         for rule in self.gates.get(gate).map(|g| g.rules.clone()).unwrap_or_default() {

@@ -12,7 +12,7 @@ use crate::base::error::Status;
 use crate::base::time::{Nanos, nanos};
 use crate::config::topic::overlaps;
 use crate::desk::events::EventKind;
-use crate::handler::Core;
+use crate::handler::Handler;
 use crate::handler::gate::Key;
 use crate::handler::rule_state::{RuleState, Taker};
 use crate::handler::seconds::Seconds;
@@ -106,7 +106,7 @@ impl Known {
     }
 }
 
-impl Core {
+impl Handler {
     // ---- Acks ----
 
     /// Remembers which stream takes a rule's messages. Returns it, shared.

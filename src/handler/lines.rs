@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::topic::Rules;
-use crate::handler::Core;
+use crate::handler::Handler;
 use crate::handler::gate::{Key, State};
 use crate::ledger::slot::{Slot, Stage, StreamId};
 
-impl Core {
+impl Handler {
     /// The first message of a rule on this connection.
     #[cold]
     pub(super) fn meet_rule(&mut self, slot: u32) {

@@ -47,14 +47,8 @@ use crate::ledger::slot::{Slot, Stage};
 use crate::ledger::table::Table;
 use crate::wire::{Limits, Question, Wire};
 
-/// The handler and its wire.
-pub(crate) struct Handler<W> {
-    pub(crate) core: Core,
-    pub(crate) wire: W,
-}
-
-/// All that the handler knows, but the wire.
-pub(crate) struct Core {
+/// The handler of one lane.
+pub(crate) struct Handler {
     pub(crate) shared: Arc<Shared>,
     pub(crate) lane: Arc<Lane>,
     pub(crate) rules: Arc<Rules>,
@@ -119,11 +113,11 @@ pub(crate) struct Core {
     pub(crate) monitor: crate::handler::monitor::Monitor,
 }
 
-impl Core {
+impl Handler {
     pub(crate) fn new(shared: Arc<Shared>, lane: Arc<Lane>, random: u64) -> Self {
         let rules = shared.rules.load_full();
         let monitor = crate::handler::monitor::Monitor::new(&shared.settings, lane.is_first());
-        let mut core = Core {
+        let mut core = Handler {
             rules: Arc::clone(&rules),
             table: Table::default(),
             deadlines: Deadlines::new(),
@@ -307,71 +301,107 @@ impl Core {
     }
 }
 
-impl<W: Wire> Handler<W> {
+impl Handler {
     /// One turn: everything readable has been read. Returns when to come back at the latest.
-    pub(crate) fn turn(&mut self) -> Nanos {
-        let core = &mut self.core;
-        core.intake();
-        core.obey();
-        core.judge_deadlines();
-        core.judge_after_sleep();
-        let leftovers_next = core.judge_leftovers();
-        let denials_next = core.tend_denials();
-        if let Some(epoch) = core.stale.take() {
-            self.wire.give_up(epoch, "a message could not be written before it was too late to send it again (P4)", core);
+    pub(crate) fn turn(&mut self, wire: &mut impl Wire) -> Nanos {
+        self.intake();
+        self.obey();
+        self.judge_deadlines();
+        self.judge_after_sleep();
+        let leftovers_next = self.judge_leftovers();
+        let denials_next = self.tend_denials();
+        if let Some(epoch) = self.stale.take() {
+            wire.give_up(epoch, "a message could not be written before it was too late to send it again (P4)", self);
         }
-        let core = &mut self.core;
-        let gates_next = core.tend_gates(self.wire.is_ready()).min(core.tend_windows());
-        self.pump();
-        let core = &mut self.core;
-        if !core.quarantine_holds() {
-            while let Some((ask, question)) = core.next_question() {
-                self.wire.ask(ask, &question);
+        let gates_next = self.tend_gates(wire.is_ready()).min(self.tend_windows());
+        self.pump(wire);
+        if !self.quarantine_holds() {
+            while let Some((ask, question)) = self.next_question() {
+                wire.ask(ask, &question);
             }
         }
-        if std::mem::take(&mut core.want_fence) {
-            self.wire.fence();
+        if std::mem::take(&mut self.want_fence) {
+            wire.fence();
         }
-        let in_flight = core.live > 0;
-        let now = core.now;
-        let wire_next = self.wire.tick(now, in_flight, core);
-        let core = &mut self.core;
-        core.hand_over();
-        let monitor_next = core.watch();
-        let close_at = core.closing.as_ref().map_or(Nanos::MAX, |c| c.at);
-        core.deadlines.next().min(leftovers_next).min(denials_next).min(gates_next).min(wire_next).min(monitor_next).min(close_at)
+        let wire_next = wire.tick(self.now, self.live > 0, self);
+        self.hand_over();
+        let monitor_next = self.watch();
+        let close_at = self.closing.as_ref().map_or(Nanos::MAX, |c| c.at);
+        self.deadlines.next().min(leftovers_next).min(denials_next).min(gates_next).min(wire_next).min(monitor_next).min(close_at)
     }
 
     /// Gives the wire what may go, oldest first, as long as it has room.
-    fn pump(&mut self) {
-        let watch = self.core.permissions.watch();
-        while self.wire.is_ready() && self.wire.has_room() && !self.core.quarantine_holds() {
-            let core = &mut self.core;
-            let Some((id, slot)) = core.again.pop_first().or_else(|| core.fresh.pop_front()) else { break };
-            if core.must_wait_alone(id) {
-                core.again.insert(id, slot);
+    fn pump(&mut self, wire: &mut impl Wire) {
+        let watch = self.permissions.watch();
+        while wire.is_ready() && wire.has_room() && !self.quarantine_holds() {
+            let Some((id, slot)) = self.again.pop_first().or_else(|| self.fresh.pop_front()) else { break };
+            if self.must_wait_alone(id) {
+                self.again.insert(id, slot);
                 break;
             }
-            if core.admit(slot, id) {
-                core.note_alone(slot, id);
-                if let Some(s) = core.table.get_mut(slot) {
-                    if watch && core.permissions.part(s) {
-                        self.wire.part();
+            if self.admit(slot, id) {
+                self.note_alone(slot, id);
+                if let Some(s) = self.table.get_mut(slot) {
+                    if watch && self.permissions.part(s) {
+                        wire.part();
                     }
-                    self.wire.stage(s);
+                    wire.stage(s);
                     if watch {
-                        core.permissions.note_staged(s);
+                        self.permissions.note_staged(s);
                     }
                 }
             }
         }
-        if watch && self.core.permissions.end_run() {
-            self.wire.part();
+        if watch && self.permissions.end_run() {
+            wire.part();
         }
+    }
+
+    /// The time of this turn: of the clock that the deadlines are on, and of the one that also runs while the machine is suspended.
+    pub(crate) fn set_time(&mut self, now: Nanos, age: Nanos) {
+        (self.now, self.age) = (now, age);
+    }
+
+    /// The time of this turn.
+    pub(crate) fn now(&self) -> Nanos {
+        self.now
+    }
+
+    /// A deadline is to be judged: what can be read must be read before.
+    pub(crate) fn is_due(&self) -> bool {
+        self.deadlines.next() <= self.now
+    }
+
+    /// Acks of this epoch are awaited.
+    pub(crate) fn awaits(&self, epoch: u32) -> bool {
+        self.table.iter().any(|slot| slot.epoch == epoch && slot.stage.is_under_way())
+    }
+
+    /// A try to connect failed.
+    pub(crate) fn attempt_failed(&mut self, server: &str, error: &Error) {
+        self.shared.not_connected(error);
+        let kind = if error.status() == Status::AuthFailed { EventKind::AuthFailed } else { EventKind::ConnectFailed };
+        server.clone_into(&mut self.server);
+        self.event(kind, error.status(), u64::from(error.server_code()), "", error.message());
+    }
+
+    /// Why the publisher has failed, if another lane said so. Told once.
+    pub(crate) fn take_failure(&mut self) -> Option<Error> {
+        self.failed.take()
+    }
+
+    /// Settles whatever came in meanwhile and was left (P1), and answers who waits.
+    pub(crate) fn settle_all(&mut self, error: &Error) {
+        for slot in self.lane.queue.shut() {
+            self.table.insert(slot);
+        }
+        self.end_all(error);
+        self.hand_over();
+        self.finish_commands();
     }
 }
 
-impl Core {
+impl Handler {
     /// May this message be sent now? If so, its next attempt is begun; if not, it waits somewhere, or has its outcome.
     fn admit(&mut self, slot: u32, id: u64) -> bool {
         let limit = self.limits.max_payload;
@@ -425,7 +455,7 @@ impl Core {
     }
 }
 
-impl Core {
+impl Handler {
     fn watch(&mut self) -> Nanos {
         if self.now < self.monitor.next() {
             return self.monitor.next();

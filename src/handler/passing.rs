@@ -3,11 +3,11 @@
 //! A message passes its gate when that is open, nobody older waits there, its rule has a place in flight, and, if it is new, nothing older must go again first. The line
 //! of a gate is one for all rules of its stream: a message whose rule has no place holds up those behind it, since they must not be stored before it.
 
-use crate::handler::Core;
+use crate::handler::Handler;
 use crate::handler::gate::{Gate, Key, State};
 use crate::ledger::slot::{NO_GATE, Stage};
 
-impl Core {
+impl Handler {
     /// Whether nothing stands before this message: its rule has no gate, and no topic is in trouble.
     #[inline(always)]
     pub(crate) fn needs_no_gate(&self, slot: u32) -> bool {

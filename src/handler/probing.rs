@@ -6,7 +6,7 @@ use super::asking::PATIENCE;
 use crate::base::error::Status;
 use crate::base::time::Nanos;
 use crate::desk::events::EventKind;
-use crate::handler::Core;
+use crate::handler::Handler;
 use crate::handler::gate::{Cause, Check, Gate, Held, Key, NEVER, State};
 use crate::ledger::refusal::Trouble;
 
@@ -46,7 +46,7 @@ impl Budget {
     }
 }
 
-impl Core {
+impl Handler {
     /// The message is stored, or refused for a reason of its own: if it was a probe, its gate opens.
     pub(crate) fn probe_answered(&mut self, slot: u32, stream: Option<&str>) {
         let topic_of_probe = self.table.get(slot).map(|s| s.topic().to_owned());

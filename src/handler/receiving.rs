@@ -1,6 +1,6 @@
 //! Receiving: what the wire tells, one call for each thing that happened.
 
-use super::Core;
+use super::Handler;
 use crate::base::error::Status;
 use crate::base::level::Level;
 use crate::base::time::nanos;
@@ -9,7 +9,7 @@ use crate::ledger::slot::Stage;
 use crate::wire::{Denials, Limits, Loss, Notice, Receiver, StreamAnswer, Token, Verdict};
 use crate::wire::{ID_MASK, attempt_in_token};
 
-impl Receiver for Core {
+impl Receiver for Handler {
     fn connected(&mut self, epoch: u32, server: &str, version: &str, domain: &str, limits: Limits) {
         // The last connection may still be read to its end.
         let before = self.epoch.replace(epoch);

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use crate::base::error::Status;
 use crate::base::time::{Nanos, nanos};
 use crate::desk::events::EventKind;
-use crate::handler::Core;
+use crate::handler::Handler;
 use crate::handler::settle::Ending;
 use crate::ledger::slot::{Slot, Stage};
 use crate::wire::{Loss, Violation};
@@ -37,7 +37,7 @@ pub(crate) struct Leftover {
     until: u64,
 }
 
-impl Core {
+impl Handler {
     /// Whether a message without an answer may ever be sent again.
     fn can_repeat(&self, slot: &Slot) -> bool {
         slot.has_msg_id() || self.shared.settings.resend_without_msg_id

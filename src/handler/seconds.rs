@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::handler::Core;
+use crate::handler::Handler;
 use crate::ledger::slot::StreamId;
 use crate::wire::{StreamAnswer, Verdict};
 
@@ -74,7 +74,7 @@ impl Seconds {
     }
 }
 
-impl Core {
+impl Handler {
     /// An answer for a message that is settled.
     pub(crate) fn hear_late(&mut self, id: u64, verdict: &Verdict<'_>) {
         let known = &mut self.known;

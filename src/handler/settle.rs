@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::base::error::{Persistence, Status};
 use crate::desk::report::{REPORT_DUPLICATE, REPORT_EPHEMERAL};
-use crate::handler::Core;
+use crate::handler::Handler;
 use crate::ledger::refusal::{Refusal, Retry};
 use crate::ledger::slot::{Stage, StreamId};
 use crate::wire::ID_MASK;
@@ -33,7 +33,7 @@ impl Ending {
     }
 }
 
-impl Core {
+impl Handler {
     /// Settles a message: takes it out of the ledger, once and for ever.
     pub(crate) fn settle(&mut self, slot: u32, ending: Ending) {
         let Some(s) = self.table.get(slot) else { return };

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::config::topic::Rules;
 use crate::desk::dispatch::{Handlers, Sink};
 use crate::desk::report::Report;
-use crate::handler::Core;
+use crate::handler::Handler;
 use crate::message::Message;
 use crate::publisher::{Publisher, Purge, State};
 use crate::window::places::Patience;
@@ -191,28 +191,28 @@ fn shared() -> Arc<Shared> {
 #[test]
 fn a_flush_counts_what_came_in_after_the_turn_began() {
     let shared = shared();
-    let mut core = Core::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), 1);
+    let mut handler = Handler::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), 1);
     // Between the handler's look at the queue and its look at the commands a thread publishes and flushes.
     let id = shared.accept(&Message::new("a", b""), Patience::NoLimit, None).unwrap();
     let ticket = FlushTicket::new(shared.lanes.first().queue.last_id());
     shared.lanes.first().command(Command::Flush(Arc::clone(&ticket)));
-    core.finish_commands();
+    handler.finish_commands();
     assert_eq!(ticket.result(), None, "message {id} is not settled");
-    core.end_all(&Error::new(Status::Closed, "the end"));
-    core.hand_over();
+    handler.end_all(&Error::new(Status::Closed, "the end"));
+    handler.hand_over();
     assert_eq!(ticket.result(), Some(1));
 }
 
 #[test]
 fn flushes_that_nobody_waits_for_are_forgotten() {
     let shared = shared();
-    let mut core = Core::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), 1);
+    let mut handler = Handler::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), 1);
     shared.accept(&Message::new("a", b""), Patience::NoLimit, None).unwrap();
     for _ in 0..1_000 {
         shared.lanes.first().command(Command::Flush(FlushTicket::new(1)));
-        core.finish_commands();
+        handler.finish_commands();
     }
-    assert!(core.flushes.len() <= 1, "{}", core.flushes.len());
+    assert!(handler.flushes.len() <= 1, "{}", handler.flushes.len());
     shared.lane_done(shared.lanes.first());
     let ticket = FlushTicket::new(1);
     shared.lanes.first().command(Command::Flush(Arc::clone(&ticket)));
@@ -222,14 +222,14 @@ fn flushes_that_nobody_waits_for_are_forgotten() {
 #[test]
 fn a_new_rule_holds_for_its_first_message() {
     let shared = shared();
-    let mut core = Core::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), 1);
+    let mut handler = Handler::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), 1);
     let mut rules = Rules::new();
     rules.set("a", "stream", "S").unwrap();
     shared.rules.store(Arc::new(rules)); // the command that tells the handler comes later
     shared.accept(&Message::new("a", b""), Patience::NoLimit, None).unwrap();
     shared.lanes.first().command(Command::Flush(FlushTicket::new(0)));
-    core.finish_commands();
-    assert_eq!(core.rules.get(1).stream.as_deref(), Some("S"));
+    handler.finish_commands();
+    assert_eq!(handler.rules.get(1).stream.as_deref(), Some("S"));
 }
 
 #[test]

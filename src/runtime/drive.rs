@@ -14,8 +14,7 @@ use crate::base::time::{Nanos, nanos};
 use crate::bus::lane::Lane;
 use crate::bus::shared::Shared;
 use crate::config::servers::Servers;
-use crate::desk::events::EventKind;
-use crate::handler::{Core, Handler};
+use crate::handler::Handler;
 use crate::wire::nats::connection::{Connect, Connection, Info};
 use crate::wire::nats::outbox::PIECES;
 use crate::wire::nats::pool::{Next, Pool, Target};
@@ -46,7 +45,8 @@ type Dialing = Pin<Box<dyn Future<Output = (Target, Result<Greeted>)>>>;
 
 /// The NATS backend's thread.
 pub(crate) struct NatsDriver {
-    handler: Handler<NatsWire>,
+    handler: Handler,
+    wire: NatsWire,
     dialer: Arc<Dialer>,
     pool: Pool,
     ages: Ages,
@@ -65,7 +65,8 @@ impl NatsDriver {
         };
         let wire = NatsWire::new(Arc::clone(&lane.encoder), settings.jetstream_domain.as_deref(), nanos(settings.ping_interval));
         NatsDriver {
-            handler: Handler { core: Core::new(Arc::clone(shared), Arc::clone(lane), random), wire },
+            handler: Handler::new(Arc::clone(shared), Arc::clone(lane), random),
+            wire,
             dialer,
             pool: Pool::new(servers, settings, lane.index, random.rotate_left(17)),
             ages: Ages::new(),
@@ -84,14 +85,14 @@ impl NatsDriver {
     }
 
     fn round(&mut self, cx: &mut Context<'_>) -> Round {
-        self.ages.tell(&mut self.handler.core);
+        self.ages.tell(&mut self.handler);
         // First what ended: a connection that is made below must not be taken for the one that was lost.
         self.hear_news();
         let mut busy = self.finish_dialing(cx);
         for side in [Side::Leaving, Side::Main] {
             busy |= self.read(cx, side);
         }
-        let mut next = self.handler.turn();
+        let mut next = self.handler.turn(&mut self.wire);
         self.hear_news();
         for side in [Side::Leaving, Side::Main] {
             busy |= self.write(cx, side);
@@ -101,28 +102,27 @@ impl NatsDriver {
             Ok(at) => next = next.min(at),
             Err(error) => return Round::Done(Err(error)),
         }
-        if let Some(error) = self.handler.core.failed.take() {
+        if let Some(error) = self.handler.take_failure() {
             return Round::Done(Err(error));
         }
-        if self.handler.core.may_end() {
+        if self.handler.may_end() {
             return self.say_goodbye(cx);
         }
-        if busy || next <= self.handler.core.now { Round::Busy } else { Round::Idle(next) }
+        if busy || next <= self.handler.now() { Round::Busy } else { Round::Idle(next) }
     }
 
     /// Reads what is there.
     fn read(&mut self, cx: &mut Context<'_>, side: Side) -> bool {
         let mut any = false;
-        let reads = if self.handler.core.deadlines.next() <= self.handler.core.now { READS_BEFORE_JUDGING } else { READS };
+        let reads = if self.handler.is_due() { READS_BEFORE_JUDGING } else { READS };
         for _ in 0..reads {
-            let now = self.handler.core.now;
+            let now = self.handler.now();
             let link = match side {
                 Side::Main => self.main.as_mut(),
                 Side::Leaving => self.leaving.as_mut().map(|(link, _)| link),
             };
             let Some(link) = link else { return any };
-            let Handler { core, wire } = &mut self.handler;
-            let space = wire.read_space(side);
+            let space = self.wire.read_space(side);
             if space.is_empty() {
                 return any;
             }
@@ -130,21 +130,21 @@ impl NatsDriver {
                 Poll::Pending => break,
                 Poll::Ready(Ok(0)) => {
                     let what = link.deaf_since.take().map_or_else(|| "the server closed the connection".to_owned(), |(_, error)| error);
-                    wire.cut(side, &what, core);
+                    self.wire.cut(side, &what, &mut self.handler);
                     return true;
                 }
                 Poll::Ready(Ok(count)) => {
                     any = true;
-                    wire.read(side, count, now, core);
+                    self.wire.read(side, count, now, &mut self.handler);
                 }
                 Poll::Ready(Err(error)) => {
                     // TLS 1.3: the server's verdict on our certificate comes with the first read, after the handshake.
-                    let refused = link.stream.is_tls() && wire.side(side).is_some_and(Connection::in_handshake);
+                    let refused = link.stream.is_tls() && self.wire.side(side).is_some_and(Connection::in_handshake);
                     if refused {
                         let error = self.dialer.handshake_error(&link.target, &error);
-                        wire.cut_for(side, error, core);
+                        self.wire.cut_for(side, error, &mut self.handler);
                     } else {
-                        wire.cut(side, &format!("the connection was lost: {error}"), core);
+                        self.wire.cut(side, &format!("the connection was lost: {error}"), &mut self.handler);
                     }
                     return true;
                 }
@@ -156,7 +156,7 @@ impl NatsDriver {
     /// Writes what is staged.
     fn write(&mut self, cx: &mut Context<'_>, side: Side) -> bool {
         let mut any = false;
-        let now = self.handler.core.now;
+        let now = self.handler.now();
         let link = match side {
             Side::Main => self.main.as_mut(),
             Side::Leaving => self.leaving.as_mut().map(|(link, _)| link),
@@ -165,10 +165,9 @@ impl NatsDriver {
         if link.deaf_since.is_some() {
             return false;
         }
-        let Handler { core, wire } = &mut self.handler;
-        while wire.unsent(side) > 0 {
+        while self.wire.unsent(side) > 0 {
             let mut pieces = [IoSlice::new(&[]); PIECES];
-            let count = wire.pieces(side, &mut pieces);
+            let count = self.wire.pieces(side, &mut pieces);
             let written = link.stream.poll_write(cx, pieces.get(..count).unwrap_or_default());
             match written {
                 Poll::Pending => break,
@@ -179,8 +178,8 @@ impl NatsDriver {
                 Poll::Ready(Ok(count)) => {
                     any = true;
                     link.needs_flush = true;
-                    wire.wrote(side, count, now, core);
-                    core.lane.counters.bytes_out.bump(count as u64);
+                    self.wire.wrote(side, count, now, &mut self.handler);
+                    self.handler.lane.counters.bytes_out.bump(count as u64);
                 }
                 Poll::Ready(Err(error)) => {
                     // X5: what the server said before it hung up is still there to be read.
@@ -204,17 +203,17 @@ impl NatsDriver {
 
     /// Reacts to what the wire told of its connections.
     fn hear_news(&mut self) {
-        let now = self.handler.core.now;
-        let news = std::mem::take(&mut self.handler.wire.news);
+        let now = self.handler.now();
+        let news = std::mem::take(&mut self.wire.news);
         if let Some(link) = &self.main {
-            if !self.announced && self.handler.wire.side(Side::Main).is_some_and(Connection::is_ready) {
+            if !self.announced && self.wire.side(Side::Main).is_some_and(Connection::is_ready) {
                 self.announced = true;
                 self.pool.connected(now, &link.target.server);
             }
             let new = self.pool.discovered(&news.servers, &link.target.server);
             if !new.is_empty() {
                 let names: Vec<String> = new.iter().map(ToString::to_string).collect();
-                self.handler.core.notice(Notice::Discovered { servers: names.join(", ") });
+                self.handler.notice(Notice::Discovered { servers: names.join(", ") });
             }
         }
         if news.left
@@ -248,17 +247,13 @@ impl NatsDriver {
     }
 
     fn attempt_failed(&mut self, server: &crate::config::servers::ServerUrl, error: Error) {
-        let core = &mut self.handler.core;
-        core.shared.not_connected(&error);
-        let kind = if error.status() == Status::AuthFailed { EventKind::AuthFailed } else { EventKind::ConnectFailed };
-        core.server = server.to_string();
-        core.event(kind, error.status(), u64::from(error.server_code()), "", error.message());
-        self.pool.failed(core.now, server, error);
+        self.handler.attempt_failed(&server.to_string(), &error);
+        self.pool.failed(self.handler.now(), server, error);
     }
 
     /// Times of single links: handshakes, last words, lame ducks.
     fn tend_links(&mut self) -> Nanos {
-        let now = self.handler.core.now;
+        let now = self.handler.now();
         let mut next = Nanos::MAX;
         for side in [Side::Main, Side::Leaving] {
             let Some(link) = self.link(side) else { continue };
@@ -270,27 +265,25 @@ impl NatsDriver {
                 }
             }
             let greeted_by = link.greeted_by;
-            if self.handler.wire.side(side).is_some_and(|c| c.in_handshake()) {
+            if self.wire.side(side).is_some_and(|c| c.in_handshake()) {
                 next = next.min(greeted_by);
                 if now >= greeted_by {
                     cut = Some("the server did not accept the connection in time (connect_timeout_ms)".to_owned());
                 }
             }
             if let Some(what) = cut {
-                let Handler { core, wire } = &mut self.handler;
-                wire.cut(side, &what, core);
+                self.wire.cut(side, &what, &mut self.handler);
                 next = now;
             }
         }
         if let Some((_, until)) = &self.leaving {
             let until = *until;
-            let epoch = self.handler.wire.epoch(Side::Leaving);
-            let waits = self.handler.core.table.iter().any(|s| Some(s.epoch) == epoch && s.stage.is_under_way());
+            let epoch = self.wire.epoch(Side::Leaving);
+            let waits = epoch.is_some_and(|epoch| self.handler.awaits(epoch));
             // Not before the new connection stands: the old one's end would be told as a loss.
-            let replaced = self.handler.wire.side(Side::Main).is_some_and(Connection::is_ready);
+            let replaced = self.wire.side(Side::Main).is_some_and(Connection::is_ready);
             if (replaced && !waits) || now >= until {
-                let Handler { core, wire } = &mut self.handler;
-                wire.finish_leaving(core);
+                self.wire.finish_leaving(&mut self.handler);
                 next = now;
             } else {
                 next = next.min(until).min(now + 20_000_000);
@@ -301,10 +294,10 @@ impl NatsDriver {
 
     /// Looks for a server while there is none.
     fn seek_server(&mut self) -> Result<Nanos, Error> {
-        if self.main.is_some() || self.dialing.is_some() || self.handler.wire.news.lost.is_some() {
+        if self.main.is_some() || self.dialing.is_some() || self.wire.news.lost.is_some() {
             return Ok(Nanos::MAX);
         }
-        let now = self.handler.core.now;
+        let now = self.handler.now();
         match self.pool.next(now) {
             Next::Connect(target) => {
                 self.start_dialing(target);
@@ -335,8 +328,7 @@ impl NatsDriver {
     }
 
     fn attach(&mut self, greeted: Greeted) -> Result<()> {
-        let core = &self.handler.core;
-        let (now, settings) = (core.now, &core.shared.settings);
+        let (now, settings) = (self.handler.now(), &self.handler.shared.settings);
         let Greeted { target, stream, mut info, auth, over_tls } = greeted;
         if over_tls && !settings.tls.first && is_at_least(&info.version, 2, 12) {
             // Anybody could write into the plain INFO; the next one comes through TLS. Older servers send none until their cluster changes: then the plain one
@@ -347,13 +339,15 @@ impl NatsDriver {
             && !stream.is_private()
             && self.dialer.may_warn()
         {
-            core.shared.log(Level::Warn, || format!("{}: {what} goes over the network in plain text; set tls_required, or write tls://", target.server));
+            self.handler
+                .shared
+                .log(Level::Warn, || format!("{}: {what} goes over the network in plain text; set tls_required, or write tls://", target.server));
         }
         let nonce = info.nonce.clone();
         let connect = Connect::new(&settings.name, auth, over_tls);
         require_headers(&info, &target)?;
         let (connect_timeout, ack_wait) = (nanos(settings.connect_timeout), nanos(settings.ack_wait));
-        self.handler.wire.attach(target.server.to_string(), info, &connect, now)?;
+        self.wire.attach(target.server.to_string(), info, &connect, now)?;
         let link = Link { stream, target, nonce, deaf_since: None, needs_flush: false, greeted_by: now + connect_timeout };
         self.announced = false;
         if let Some(old) = self.main.replace(link) {
@@ -385,11 +379,11 @@ fn require_headers(info: &Info, target: &Target) -> Result<()> {
 
 impl Drive for NatsDriver {
     async fn run(&mut self) -> Result<()> {
-        let (shared, lane) = (Arc::clone(&self.handler.core.shared), Arc::clone(&self.handler.core.lane));
+        let (shared, lane) = (Arc::clone(&self.handler.shared), Arc::clone(&self.handler.lane));
         rounds(&shared.clock, &lane, |cx| self.round(cx)).await
     }
 
-    fn into_core(self) -> Core {
-        self.handler.core
+    fn into_handler(self) -> Handler {
+        self.handler
     }
 }

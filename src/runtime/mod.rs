@@ -19,7 +19,7 @@ use crate::bus::lane::Lane;
 use crate::bus::shared::Shared;
 use crate::config::servers::Servers;
 use crate::desk::dispatch::Handlers;
-use crate::handler::Core;
+use crate::handler::Handler;
 use crate::trace;
 
 fn internal(what: &str, error: impl std::fmt::Display) -> Error {
@@ -86,12 +86,12 @@ fn run(shared: &Arc<Shared>, lane: &Lane, mut driver: impl Drive) {
         let what = panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
         Err(internal("the acknowledgement handler panicked; please report this", what.unwrap_or_default()))
     });
-    let mut core = driver.into_core();
+    let mut handler = driver.into_handler();
     let settled = catch_unwind(AssertUnwindSafe(|| {
         if let Err(error) = ended {
-            core.fail(&error);
+            handler.fail(&error);
         }
-        last_act(shared, &mut core);
+        last_act(shared, lane, &mut handler);
     }));
     if settled.is_err() {
         // Twice: `close` must return all the same, and publishes must not wait.
@@ -104,24 +104,19 @@ fn run(shared: &Arc<Shared>, lane: &Lane, mut driver: impl Drive) {
 }
 
 /// Settles whatever came in meanwhile.
-pub(crate) fn last_act(shared: &Arc<Shared>, core: &mut Core) {
+pub(crate) fn last_act(shared: &Shared, lane: &Lane, handler: &mut Handler) {
     let error = shared.window.closed().unwrap_or_else(|| Error::new(Status::Closed, "the publisher is closed"));
-    for slot in core.lane.queue.shut() {
-        core.table.insert(slot);
-    }
-    core.end_all(&error);
-    core.hand_over();
-    core.finish_commands();
-    leave(shared, &core.lane, Some(core));
+    handler.settle_all(&error);
+    leave(shared, lane, Some(handler));
 }
 
 /// A lane is done. The last one says that nothing more will come.
-fn leave(shared: &Shared, lane: &Lane, core: Option<&Core>) {
+fn leave(shared: &Shared, lane: &Lane, handler: Option<&Handler>) {
     if !shared.lane_done(lane) {
         return;
     }
-    if let Some(core) = core {
-        shared.desk.event(core.ended_event());
+    if let Some(handler) = handler {
+        shared.desk.event(handler.ended_event());
     }
     shared.desk.end();
     shared.io_gone();

@@ -12,7 +12,7 @@ use crate::base::time::{Nanos, nanos};
 use crate::bus::lane::Lane;
 use crate::bus::shared::Shared;
 use crate::desk::events::EventKind;
-use crate::handler::{Core, Handler};
+use crate::handler::Handler;
 use crate::trace;
 use crate::wire::memory::MemoryWire;
 
@@ -24,7 +24,7 @@ pub(crate) trait Drive {
     /// Works until the publisher is closed, or cannot go on.
     fn run(&mut self) -> impl Future<Output = Result<()>>;
     /// What is left to settle.
-    fn into_core(self) -> Core;
+    fn into_handler(self) -> Handler;
 }
 
 /// Two clocks: the monotonic one, which stops while the machine is suspended, and the wall clock, which may be set. P4 counts whichever ran further.
@@ -39,23 +39,28 @@ impl Ages {
         Ages { last: 0, wall: SystemTime::now(), age: 0 }
     }
 
-    pub(super) fn tell(&mut self, core: &mut Core) {
-        let now = core.shared.clock.now();
+    pub(super) fn tell(&mut self, handler: &mut Handler) {
+        let now = handler.shared.clock.now();
         // The wall clock is asked now and then: a suspend is longer than that.
         if now - self.last > 10_000_000 || self.last == 0 {
             let wall = SystemTime::now();
             let passed = nanos(wall.duration_since(self.wall).unwrap_or_default());
             let monotonic = now - self.last;
-            if passed > monotonic + JUMP && self.last > 0 && core.lane.is_first() {
+            if passed > monotonic + JUMP && self.last > 0 && handler.lane.is_first() {
                 let seconds = (passed - monotonic) / 1_000_000_000;
-                core.event(EventKind::ClockJump, Status::Ok, seconds, "", format!("the clock jumped by {seconds} s: the machine slept, or the time was set"));
+                handler.event(
+                    EventKind::ClockJump,
+                    Status::Ok,
+                    seconds,
+                    "",
+                    format!("the clock jumped by {seconds} s: the machine slept, or the time was set"),
+                );
             }
             self.age += passed.max(monotonic);
             self.wall = wall;
             self.last = now;
         }
-        core.now = now;
-        core.age = self.age + (now - self.last);
+        handler.set_time(now, self.age + (now - self.last));
     }
 }
 
@@ -108,38 +113,34 @@ pub(super) async fn rounds(clock: &Clock, lane: &Lane, mut round: impl FnMut(&mu
 
 /// The in-memory backend's thread.
 pub(crate) struct MemoryDriver {
-    handler: Handler<MemoryWire>,
+    handler: Handler,
+    wire: MemoryWire,
 }
 
 impl MemoryDriver {
     pub(crate) fn new(shared: &Arc<Shared>, random: u64) -> Self {
-        MemoryDriver {
-            handler: Handler {
-                core: Core::new(Arc::clone(shared), Arc::clone(shared.lanes.first()), random),
-                wire: MemoryWire::new(Arc::clone(&shared.rules)),
-            },
-        }
+        MemoryDriver { handler: Handler::new(Arc::clone(shared), Arc::clone(shared.lanes.first()), random), wire: MemoryWire::new(Arc::clone(&shared.rules)) }
     }
 }
 
 impl Drive for MemoryDriver {
     async fn run(&mut self) -> Result<()> {
-        let (shared, lane) = (Arc::clone(&self.handler.core.shared), Arc::clone(&self.handler.core.lane));
+        let (shared, lane) = (Arc::clone(&self.handler.shared), Arc::clone(&self.handler.lane));
         let mut ages = Ages::new();
-        let handler = &mut self.handler;
+        let (handler, wire) = (&mut self.handler, &mut self.wire);
         rounds(&shared.clock, &lane, move |_| {
-            ages.tell(&mut handler.core);
-            let any = handler.wire.deliver(&mut handler.core);
-            let next = handler.turn();
-            if handler.core.may_end() {
+            ages.tell(handler);
+            let any = wire.deliver(handler);
+            let next = handler.turn(wire);
+            if handler.may_end() {
                 return Round::Done(Ok(()));
             }
-            if any || next <= handler.core.now { Round::Busy } else { Round::Idle(next) }
+            if any || next <= handler.now() { Round::Busy } else { Round::Idle(next) }
         })
         .await
     }
 
-    fn into_core(self) -> Core {
-        self.handler.core
+    fn into_handler(self) -> Handler {
+        self.handler
     }
 }

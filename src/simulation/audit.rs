@@ -2,26 +2,25 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use crate::handler::Handler;
 use crate::handler::gate::State;
-use crate::handler::{Core, Handler};
 use crate::ledger::slot::{NO_GATE, Stage};
 use crate::wire::nats::{NatsWire, Side};
 
 /// What does not fit together, if anything.
-pub(super) fn audit(handler: &mut Handler<NatsWire>) -> Result<(), String> {
-    let leaving = handler.wire.epoch(Side::Leaving);
-    let core = &mut handler.core;
+pub(super) fn audit(handler: &mut Handler, wire: &NatsWire) -> Result<(), String> {
+    let leaving = wire.epoch(Side::Leaving);
     let under_way = |stage: Stage| matches!(stage, Stage::Staged | Stage::InFlight | Stage::Fencing);
-    let live = core.table.iter().filter(|s| under_way(s.stage)).count();
-    if live != core.live {
-        return Err(format!("live is {}, {live} slots are under way", core.live));
+    let live = handler.table.iter().filter(|s| under_way(s.stage)).count();
+    if live != handler.live {
+        return Err(format!("live is {}, {live} slots are under way", handler.live));
     }
-    places(core)?;
-    gates(core)?;
-    for s in core.table.iter() {
-        let known = Some(s.epoch) == core.epoch || Some(s.epoch) == leaving;
-        let last = core.shared.settings.max_attempts;
-        let repeats = (s.has_msg_id() || core.shared.settings.resend_without_msg_id) && (last == 0 || s.attempts < last);
+    places(handler)?;
+    gates(handler)?;
+    for s in handler.table.iter() {
+        let known = Some(s.epoch) == handler.epoch || Some(s.epoch) == leaving;
+        let last = handler.shared.settings.max_attempts;
+        let repeats = (s.has_msg_id() || handler.shared.settings.resend_without_msg_id) && (last == 0 || s.attempts < last);
         let stuck = match s.stage {
             Stage::Staged | Stage::Fencing => !known,
             Stage::InFlight => !known && repeats,
@@ -30,7 +29,7 @@ pub(super) fn audit(handler: &mut Handler<NatsWire>) -> Result<(), String> {
         if stuck {
             return Err(format!("message {} is {:?} in epoch {}, which is over", s.id, s.stage, s.epoch));
         }
-        let due = core.deadlines.of(s.index);
+        let due = handler.deadlines.of(s.index);
         if due > s.deadline {
             return Err(format!("message {} is {:?} and due at {due}, behind its deadline {}", s.id, s.stage, s.deadline));
         }
@@ -39,14 +38,14 @@ pub(super) fn audit(handler: &mut Handler<NatsWire>) -> Result<(), String> {
 }
 
 /// Who waits must be where its turn comes.
-fn places(core: &Core) -> Result<(), String> {
-    let fresh: HashSet<(u64, u32)> = core.fresh.iter().copied().collect();
-    let fencing: HashSet<(u32, u64)> = core.fencing.iter().copied().collect();
-    for s in core.table.iter() {
+fn places(handler: &Handler) -> Result<(), String> {
+    let fresh: HashSet<(u64, u32)> = handler.fresh.iter().copied().collect();
+    let fencing: HashSet<(u32, u64)> = handler.fencing.iter().copied().collect();
+    for s in handler.table.iter() {
         let found = match s.stage {
-            Stage::Queued => core.again.get(&s.id) == Some(&s.index) || fresh.contains(&(s.id, s.index)) || core.known.parks(s.id, s.index),
+            Stage::Queued => handler.again.get(&s.id) == Some(&s.index) || fresh.contains(&(s.id, s.index)) || handler.known.parks(s.id, s.index),
             Stage::Fencing => fencing.contains(&(s.index, s.id)),
-            Stage::Gated => core.gates.get(s.gate).is_some_and(|gate| gate.waiting.get(&s.id) == Some(&s.index)),
+            Stage::Gated => handler.gates.get(s.gate).is_some_and(|gate| gate.waiting.get(&s.id) == Some(&s.index)),
             Stage::Staged | Stage::InFlight | Stage::Backoff => true,
             Stage::Settled => false,
         };
@@ -60,16 +59,16 @@ fn places(core: &Core) -> Result<(), String> {
     Ok(())
 }
 
-fn gates(core: &mut Core) -> Result<(), String> {
+fn gates(handler: &mut Handler) -> Result<(), String> {
     let mut counted: BTreeMap<u32, usize> = BTreeMap::new();
-    for s in core.table.iter().filter(|s| s.counted) {
+    for s in handler.table.iter().filter(|s| s.counted) {
         if s.gate == NO_GATE {
             return Err(format!("message {} is counted at no gate", s.id));
         }
         *counted.entry(s.gate).or_default() += 1;
     }
-    let table = &core.table;
-    for (index, gate) in core.gates.iter_mut() {
+    let table = &handler.table;
+    for (index, gate) in handler.gates.iter_mut() {
         let passed = counted.remove(&index).unwrap_or(0);
         if gate.in_flight != passed {
             return Err(format!("gate {:?} counts {} in flight, {passed} slots say so", gate.key, gate.in_flight));

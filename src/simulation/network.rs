@@ -5,7 +5,6 @@ use std::io::IoSlice;
 use super::link::Output;
 use super::script::MS;
 use super::world::World;
-use crate::handler::Handler;
 use crate::wire::nats::Side;
 use crate::wire::nats::auth::ConnectAuth;
 use crate::wire::nats::connection::{Connect, Connection, Info};
@@ -104,7 +103,7 @@ impl World {
         let conn = dialing.conn;
         let connect = Connect::new("simulation", ConnectAuth::default(), false);
         self.tell(|| format!("connection {conn} is attached, max_payload {}", info.max_payload));
-        self.handler.wire.attach(format!("nats://model:{conn}"), info, &connect, self.now).map_err(|error| error.to_string())?;
+        self.wire.attach(format!("nats://model:{conn}"), info, &connect, self.now).map_err(|error| error.to_string())?;
         let line = Line { conn, deaf_since: None, greeted_by: dialing.until, unheard_since: None };
         if let Some(old) = self.network.main.replace(line) {
             let until = self.now + self.plan.ack_wait;
@@ -119,15 +118,14 @@ impl World {
     }
 
     fn give(&mut self, side: Side, mut bytes: &[u8]) {
-        let Handler { core, wire } = &mut self.handler;
         while !bytes.is_empty() {
-            let space = wire.read_space(side);
+            let space = self.wire.read_space(side);
             let len = space.len().min(bytes.len());
             if len == 0 {
                 return;
             }
             space[..len].copy_from_slice(&bytes[..len]);
-            wire.read(side, len, self.now, core);
+            self.wire.read(side, len, self.now, &mut self.handler);
             bytes = &bytes[len..];
         }
     }
@@ -137,7 +135,7 @@ impl World {
         let mut any = false;
         for side in [Side::Leaving, Side::Main] {
             loop {
-                if self.handler.wire.side(side).is_none() {
+                if self.wire.side(side).is_none() {
                     break;
                 }
                 let Some(line) = self.network.line(side) else { break };
@@ -163,21 +161,20 @@ impl World {
 
     fn cut(&mut self, side: Side, what: &str) {
         self.tell(|| format!("{side:?} is cut: {what}"));
-        let Handler { core, wire } = &mut self.handler;
-        wire.cut(side, what, core);
+        self.wire.cut(side, what, &mut self.handler);
     }
 
     /// Writes what is staged, as far as the network takes it.
     pub(super) fn write_all(&mut self) -> bool {
         let mut any = false;
         for side in [Side::Leaving, Side::Main] {
-            while self.handler.wire.unsent(side) > 0 {
+            while self.wire.unsent(side) > 0 {
                 let Some(line) = self.network.line(side).filter(|line| line.deaf_since.is_none()) else { break };
                 let conn = line.conn;
                 let mut bytes = Vec::new();
                 {
                     let mut pieces = [IoSlice::new(&[]); PIECES];
-                    let count = self.handler.wire.pieces(side, &mut pieces);
+                    let count = self.wire.pieces(side, &mut pieces);
                     pieces[..count].iter().for_each(|piece| bytes.extend_from_slice(piece));
                 }
                 // Half of the writes are cut anywhere by the driver itself.
@@ -187,8 +184,7 @@ impl World {
                     Ok(taken) => {
                         any = true;
                         self.tell(|| format!("{conn} > {taken} of {} bytes: {}", bytes.len(), super::frame::show(&bytes[..taken])));
-                        let Handler { core, wire } = &mut self.handler;
-                        wire.wrote(side, taken, self.now, core);
+                        self.wire.wrote(side, taken, self.now, &mut self.handler);
                         self.note_unheard(side);
                     }
                     Err(_) => {
@@ -216,7 +212,7 @@ impl World {
 
     /// Reacts to what the wire told of its connections.
     pub(super) fn hear_news(&mut self) {
-        let news = std::mem::take(&mut self.handler.wire.news);
+        let news = std::mem::take(&mut self.wire.news);
         if news.left
             && let Some((line, _)) = self.network.leaving.take()
         {
@@ -240,7 +236,7 @@ impl World {
         let (now, mut next) = (self.now, u64::MAX);
         let user_timeout = 3 * self.plan.ping_interval;
         for side in [Side::Main, Side::Leaving] {
-            let greeting = self.handler.wire.side(side).is_some_and(Connection::in_handshake);
+            let greeting = self.wire.side(side).is_some_and(Connection::in_handshake);
             let Some(line) = self.network.line(side) else { continue };
             let ends = [
                 line.deaf_since.map(|since| (since + LAST_WORDS, "writing failed")),
@@ -257,12 +253,11 @@ impl World {
         }
         if let Some((_, until)) = &self.network.leaving {
             let until = *until;
-            let epoch = self.handler.wire.epoch(Side::Leaving);
-            let waits = self.handler.core.table.iter().any(|s| Some(s.epoch) == epoch && s.stage.is_under_way());
-            let replaced = self.handler.wire.side(Side::Main).is_some_and(Connection::is_ready);
+            let epoch = self.wire.epoch(Side::Leaving);
+            let waits = epoch.is_some_and(|epoch| self.handler.awaits(epoch));
+            let replaced = self.wire.side(Side::Main).is_some_and(Connection::is_ready);
             if (replaced && !waits) || now >= until {
-                let Handler { core, wire } = &mut self.handler;
-                wire.finish_leaving(core);
+                self.wire.finish_leaving(&mut self.handler);
                 next = now;
             } else {
                 next = next.min(until).min(now + 20 * MS);
@@ -272,13 +267,13 @@ impl World {
             next = next.min(dialing.until);
         }
         // News that these steps made are heard in the next round.
-        let news = &self.handler.wire.news;
+        let news = &self.wire.news;
         if news.left || news.lost.is_some() { now } else { next }
     }
 
     pub(super) fn seek_server(&mut self) -> u64 {
         let network = &self.network;
-        if network.main.is_some() || network.dialing.is_some() || self.handler.wire.news.lost.is_some() {
+        if network.main.is_some() || network.dialing.is_some() || self.wire.news.lost.is_some() {
             return u64::MAX;
         }
         if self.now < network.retry_at {

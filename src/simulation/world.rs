@@ -23,7 +23,7 @@ use crate::base::time::Clock;
 use crate::bus::shared::Shared;
 use crate::desk::dispatch::{Handlers, Sink};
 use crate::desk::events::EventKind;
-use crate::handler::{Core, Handler};
+use crate::handler::Handler;
 use crate::stats::Counters;
 use crate::stats::failures::Failures;
 use crate::wire::nats::NatsWire;
@@ -39,7 +39,8 @@ pub(super) struct World {
     pub(super) trace: bool,
     pub(super) model: Model,
     pub(super) shared: Arc<Shared>,
-    pub(super) handler: Handler<NatsWire>,
+    pub(super) handler: Handler,
+    pub(super) wire: NatsWire,
     pub(super) network: Network,
     pub(super) users: Users,
     pub(super) history: History,
@@ -74,7 +75,7 @@ impl World {
         let handlers = if plan.polled { Handlers::default() } else { Handlers { reports: Some(Arc::new(Nobody)), events: None } };
         let shared = Shared::new(settings, plan.config.rules().clone(), Clock::Virtual(Arc::clone(&clock)), &random, &handlers).expect("a publisher");
         let wire = NatsWire::new(Arc::clone(&shared.lanes.first().encoder), plan.limits.domain.as_deref(), plan.ping_interval);
-        let handler = Handler { core: Core::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), seed), wire };
+        let handler = Handler::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), seed);
         let mut model = Model::new(plan.script.clone());
         for stream in &plan.streams {
             model.add_stream(0, stream.clone());
@@ -90,6 +91,7 @@ impl World {
             model,
             shared,
             handler,
+            wire,
             network: Network::default(),
             users,
             history: History { rules: changes::book(plan.config.rules()), ..History::default() },
@@ -116,7 +118,7 @@ impl World {
         let mut steps = 0;
         while !self.ended {
             if self.now > end {
-                return Err(format!("P1: no end; {} messages are pending", self.handler.core.table.len()));
+                return Err(format!("P1: no end; {} messages are pending", self.handler.table.len()));
             }
             self.act()?;
             let wake = self.rounds()?;
@@ -127,7 +129,7 @@ impl World {
             }
             steps += 1;
             if steps < 20_000 || steps % 50 == 0 {
-                audit(&mut self.handler)?;
+                audit(&mut self.handler, &self.wire)?;
             }
             let late = if self.plan.sluggish > 0 { self.rng.below(self.plan.sluggish) } else { 0 };
             let next = [Some(wake), self.model.next_event(self.now), Some(self.users_next())].into_iter().flatten().min().unwrap_or(u64::MAX);
@@ -162,19 +164,19 @@ impl World {
 
     fn round(&mut self) -> Result<(bool, u64), String> {
         let asleep: u64 = self.plan.suspends.iter().filter(|(from, _)| *from <= self.now).map(|(_, len)| len).sum();
-        (self.handler.core.now, self.handler.core.age) = (self.now, self.now + asleep);
+        self.handler.set_time(self.now, self.now + asleep);
         self.hear_news();
         let mut busy = self.finish_dialing()?;
         busy |= self.read_all();
-        let mut next = self.handler.turn();
+        let mut next = self.handler.turn(&mut self.wire);
         self.note_stagings();
         self.hear_news();
         busy |= self.write_all();
         next = next.min(self.tend_lines());
         next = next.min(self.seek_server());
-        if self.handler.core.may_end() {
+        if self.handler.may_end() {
             self.tell(|| "the handler ends".into());
-            crate::runtime::last_act(&self.shared, &mut self.handler.core);
+            crate::runtime::last_act(&self.shared, self.shared.lanes.first(), &mut self.handler);
             self.shared.desk.end();
             self.shared.io_gone();
             self.hang_up();
