@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Handler;
+use super::here::Here;
 use crate::base::error::{Error, Status};
 use crate::base::time::Nanos;
 use crate::bus::lane::{Command, FlushTicket};
@@ -10,30 +11,91 @@ use crate::bus::standing::Purge;
 use crate::desk::events::{Event, EventKind};
 use crate::ledger::slot::Stage;
 
+/// What was asked and is not done.
+#[derive(Default)]
+pub(crate) struct Calls {
+    flushes: Vec<Flush>,
+    closing: Option<Closing>,
+    /// Another lane has failed, and with it the publisher.
+    failed: Option<Error>,
+    // Kept for its memory.
+    commands: Vec<Command>,
+}
+
 /// A `flush` under way.
-pub(crate) struct Flush {
-    pub(crate) upto: u64,
-    pub(crate) left: usize,
-    pub(crate) ticket: Arc<FlushTicket>,
+struct Flush {
+    upto: u64,
+    left: usize,
+    ticket: Arc<FlushTicket>,
 }
 
 /// A `close` under way.
-pub(crate) struct Closing {
-    pub(crate) at: Nanos,
-    pub(crate) error: Error,
+struct Closing {
+    at: Nanos,
+    error: Error,
+}
+
+impl Calls {
+    /// A message has its outcome: flushes that count it have one less to wait for.
+    #[inline(always)]
+    pub(super) fn note_settled(&mut self, id: u64) {
+        for flush in &mut self.flushes {
+            if id <= flush.upto {
+                flush.left = flush.left.saturating_sub(1);
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn answer_flushes(&mut self, here: &Here) {
+        if !self.flushes.is_empty() {
+            let desk = &here.shared().desk;
+            self.flushes.retain(|flush| {
+                if flush.left == 0 {
+                    flush.ticket.done(desk.pushed());
+                }
+                flush.left > 0
+            });
+        }
+    }
+
+    fn begin_flush(&mut self, ticket: Arc<FlushTicket>, left: usize) {
+        // Flushes whose time ran out: nobody waits for them any more (P9).
+        self.flushes.retain(|flush| Arc::strong_count(&flush.ticket) > 1);
+        self.flushes.push(Flush { upto: ticket.upto, left, ticket });
+    }
+
+    /// When `close`'s time is over.
+    #[inline(always)]
+    pub(super) fn close_at(&self) -> Nanos {
+        self.closing.as_ref().map_or(Nanos::MAX, |closing| closing.at)
+    }
+
+    fn begin_closing(&mut self, at: Nanos) {
+        let error = Error::new(Status::Closed, "the publisher was closed before the outcome was known");
+        self.closing = Some(Closing { at: at.min(self.close_at()), error });
+    }
+
+    #[cfg(test)]
+    pub(super) fn flushes(&self) -> usize {
+        self.flushes.len()
+    }
 }
 
 impl Handler {
     pub(super) fn obey(&mut self) {
-        let mut commands = std::mem::take(&mut self.commands);
-        self.lane.take_commands(&mut commands);
+        let mut commands = std::mem::take(&mut self.calls.commands);
+        self.here.lane().take_commands(&mut commands);
         if !commands.is_empty() {
             // What was accepted before the call counts (P6); it may have come in since this turn's intake.
             self.intake();
         }
         for command in commands.drain(..) {
             match command {
-                Command::Flush(ticket) => self.begin_flush(ticket),
+                Command::Flush(ticket) => {
+                    let left = self.line.iter().filter(|slot| slot.id <= ticket.upto).count();
+                    self.calls.begin_flush(ticket, left);
+                }
                 Command::Purge { what, ticket } => {
                     let count = self.purge(what);
                     self.hand_over();
@@ -41,29 +103,18 @@ impl Handler {
                 }
                 Command::Rules(rules) => self.take_rules(rules),
                 Command::Close { timeout } => {
-                    let at = self.now.saturating_add(timeout);
-                    let earlier = self.closing.as_ref().map_or(Nanos::MAX, |c| c.at);
-                    let error = Error::new(Status::Closed, "the publisher was closed before the outcome was known");
-                    self.closing = Some(Closing { at: at.min(earlier), error });
+                    self.calls.begin_closing(self.here.now().saturating_add(timeout));
                 }
-                Command::Fail(error) => self.failed = Some(error),
+                Command::Fail(error) => self.calls.failed = Some(error),
             }
         }
-        self.commands = commands;
-    }
-
-    fn begin_flush(&mut self, ticket: Arc<FlushTicket>) {
-        // Flushes whose time ran out: nobody waits for them any more (P9).
-        self.flushes.retain(|flush| Arc::strong_count(&flush.ticket) > 1);
-        let upto = ticket.upto;
-        let left = self.table.iter().filter(|slot| slot.id <= upto).count();
-        self.flushes.push(Flush { upto, left, ticket });
+        self.calls.commands = commands;
     }
 
     /// The publisher is beyond repair: everything is settled, publishes return the cause. The lane where it began tells of it.
     pub(crate) fn fail(&mut self, error: &Error) {
         let error = error.clone().into_fatal();
-        if self.shared.fail(&error) {
+        if self.here.shared().fail(&error) {
             self.event(EventKind::Failed, error.status(), 0, "", error.message());
         }
         self.intake();
@@ -71,30 +122,24 @@ impl Handler {
         self.hand_over();
     }
 
-    /// Pending messages with this stage, for `purge`.
+    /// Settles pending messages. Returns how many.
     fn purge(&mut self, what: Purge) -> u64 {
-        let mut chosen: Vec<(u64, u32)> = self
-            .table
-            .iter()
-            .filter(|s| match s.stage {
-                Stage::Queued | Stage::Gated | Stage::Backoff => what.unsent,
-                Stage::Staged | Stage::InFlight | Stage::Fencing => what.in_flight,
-                Stage::Settled => false,
-            })
-            .map(|s| (s.id, s.index))
-            .collect();
-        chosen.sort_unstable();
-        let count = chosen.len() as u64;
-        for (_, slot) in chosen {
-            self.settle_unanswered(slot, Status::Purged, 0, "the message was purged");
+        let chosen = self.line.chosen(|s| match s.stage {
+            Stage::Queued | Stage::Gated | Stage::Backoff => what.unsent,
+            Stage::Staged | Stage::InFlight | Stage::Fencing => what.in_flight,
+            Stage::Settled => false,
+        });
+        for &slot in &chosen {
+            self.settle_unanswered(slot, Status::Purged, 0, "the message was purged".to_owned());
+            self.carry_out();
         }
-        count
+        chosen.len() as u64
     }
 
     /// Nothing is left to wait for, or `close`'s time is over.
     pub(crate) fn may_end(&mut self) -> bool {
-        let Some(closing) = &self.closing else { return false };
-        if self.now >= closing.at {
+        let Some(closing) = &self.calls.closing else { return false };
+        if self.here.now() >= closing.at {
             let error = closing.error.clone();
             self.intake();
             self.end_all(&error);
@@ -102,16 +147,30 @@ impl Handler {
         }
         self.intake();
         // One that enters the line after this look would be settled although there is time left to send it.
-        self.table.len() == 0 && self.lane.queue.shut_if_empty()
+        self.line.len() == 0 && self.here.lane().queue.shut_if_empty()
     }
 
     /// Settles whatever is left, for this reason.
     pub(crate) fn end_all(&mut self, error: &Error) {
-        let mut left: Vec<(u64, u32)> = self.table.iter().map(|slot| (slot.id, slot.index)).collect();
-        left.sort_unstable();
-        for (_, slot) in left {
-            self.settle_unanswered(slot, error.status(), error.server_code(), error.message());
+        for slot in self.line.chosen(|_| true) {
+            self.settle_unanswered(slot, error.status(), error.server_code(), error.message().to_owned());
+            self.carry_out();
         }
+    }
+
+    /// Settles whatever came in meanwhile and was left (P1), and answers who waits.
+    pub(crate) fn settle_all(&mut self, error: &Error) {
+        for slot in self.here.lane().queue.shut() {
+            self.line.keep(slot);
+        }
+        self.end_all(error);
+        self.hand_over();
+        self.finish_commands();
+    }
+
+    /// Why the publisher has failed, if another lane said so. Told once.
+    pub(crate) fn take_failure(&mut self) -> Option<Error> {
+        self.calls.failed.take()
     }
 
     /// The I/O thread ends: who waits for it must not wait for ever.
@@ -122,7 +181,7 @@ impl Handler {
 
     /// The last event of a publisher.
     pub(crate) fn ended_event(&self) -> Event {
-        let text = self.shared.last_error().map_or_else(String::new, |error| format!("last error: {}", error.message()));
-        Event { server: self.server.clone(), time_unix_ns: self.shared.clock.unix_nanos(), ..Event::new(EventKind::Closed, text) }
+        let text = self.here.shared().last_error().map_or_else(String::new, |error| format!("last error: {}", error.message()));
+        Event { server: self.here.server().to_owned(), time_unix_ns: self.here.shared().clock.unix_nanos(), ..Event::new(EventKind::Closed, text) }
     }
 }

@@ -6,13 +6,13 @@
 
 use std::collections::HashMap;
 
-use crate::base::error::Status;
 use crate::base::level::Level;
 use crate::base::time::Nanos;
-use crate::handler::Handler;
 use crate::handler::asking::{About, What};
-use crate::handler::gate::Key;
-use crate::ledger::slot::{Slot, Stage};
+use crate::handler::here::Here;
+use crate::handler::hold::gates::Key;
+use crate::handler::orders::{Order, Orders};
+use crate::ledger::slot::Slot;
 use crate::wire::{Question, StreamAnswer};
 
 /// How long an answer is good for: then the next silence asks anew.
@@ -52,7 +52,7 @@ struct Why {
 
 impl Silences {
     /// The gate opened: what was wrong is over.
-    pub(crate) fn end(&mut self, key: &Key) {
+    pub(super) fn end(&mut self, key: &Key) {
         if !self.0.is_empty() && self.0.get(key).is_some_and(|silence| silence.why.is_some()) {
             self.0.remove(key);
         }
@@ -67,57 +67,46 @@ impl Silences {
         let Some(oldest) = answered.min_by_key(|(_, silence)| silence.asked_at).map(|(key, _)| key.clone()) else { return false };
         self.0.remove(&oldest).is_some()
     }
-}
-
-impl Handler {
-    fn silence_of(&self, slot: &Slot) -> Key {
-        self.gates.get(slot.gate).map_or(Key::Rule(slot.rule), |gate| gate.key.clone())
-    }
 
     /// This message was not acknowledged in time: asks why, unless that was asked a moment ago.
-    pub(crate) fn explain(&mut self, slot: u32) {
-        let Some(s) = self.table.get(slot) else { return };
-        let (key, topic) = (self.silence_of(s), s.topic());
-        if self.epoch.is_none() || self.is_explained(&key) {
+    pub(super) fn explain(&mut self, key: Key, slot: &Slot, here: &Here, orders: &mut Orders) {
+        if !here.is_online() || self.is_explained(&key, here.now()) || !self.begin(&key, slot.topic(), false, here.now()) {
             return;
         }
-        let (topic, foreign) = (topic.to_owned(), s.foreign().map(str::to_owned));
-        if self.begin_silence(&key, &topic, false) {
-            if let Some(foreign) = foreign {
-                // It is known already.
-                return self.conclude(&key, foreign, GOOD_FOR);
-            }
-            self.ask_until(self.now + PATIENCE, What::WhoTakes, About::Silence { key }, Question::WhoTakes { topic });
+        if let Some(foreign) = slot.foreign() {
+            // It is known already.
+            return self.conclude(&key, foreign.to_owned(), GOOD_FOR, here, orders);
         }
+        let question = Question::WhoTakes { topic: slot.topic().to_owned() };
+        orders.push(Order::Ask { what: What::WhoTakes, about: About::Silence { key }, question, give_up_at: here.now() + PATIENCE });
     }
 
     /// A held gate: what is known already, and how its stream fares.
-    pub(crate) fn explain_held(&mut self, key: Key, topic: &str, known: StreamAnswer) {
+    pub(super) fn explain_held(&mut self, key: Key, topic: &str, known: StreamAnswer, here: &Here, orders: &mut Orders) {
         // A stream's name, from a server that was deaf before, is news.
-        let is_news =
-            matches!(known, StreamAnswer::Exists { .. }) && self.silences.0.get(&key).is_some_and(|silence| silence.stream.is_none() && silence.why.is_some());
-        if (is_news || !self.is_explained(&key)) && self.begin_silence(&key, topic, true) {
-            self.learn_why(key, What::WhoTakes, known);
+        let is_news = matches!(known, StreamAnswer::Exists { .. }) && self.0.get(&key).is_some_and(|silence| silence.stream.is_none() && silence.why.is_some());
+        if (is_news || !self.is_explained(&key, here.now())) && self.begin(&key, topic, true, here.now()) {
+            self.learn(key, What::WhoTakes, known, here, orders);
         }
     }
 
-    fn is_explained(&self, key: &Key) -> bool {
-        self.silences.0.get(key).is_some_and(|silence| silence.why.as_ref().is_none_or(|why| self.now < why.good_until))
+    fn is_explained(&self, key: &Key, now: Nanos) -> bool {
+        self.0.get(key).is_some_and(|silence| silence.why.as_ref().is_none_or(|why| now < why.good_until))
     }
 
-    fn begin_silence(&mut self, key: &Key, topic: &str, refused: bool) -> bool {
+    fn begin(&mut self, key: &Key, topic: &str, refused: bool, now: Nanos) -> bool {
         // What was known of it is forgotten: an old answer is no answer.
-        self.silences.0.remove(key);
-        let begins = self.silences.has_room();
+        self.0.remove(key);
+        let begins = self.has_room();
         if begins {
-            self.silences.0.insert(key.clone(), Silence { stream: None, topic: topic.to_owned(), refused, asked_at: self.now, why: None, waiting: Vec::new() });
+            self.0.insert(key.clone(), Silence { stream: None, topic: topic.to_owned(), refused, asked_at: now, why: None, waiting: Vec::new() });
         }
         begins
     }
 
     /// The server's answer, or the lack of one.
-    pub(crate) fn learn_why(&mut self, key: Key, what: What, answer: StreamAnswer) {
-        let Some(silence) = self.silences.0.get_mut(&key) else { return };
+    pub(super) fn learn(&mut self, key: Key, what: What, answer: StreamAnswer, here: &Here, orders: &mut Orders) {
+        let Some(silence) = self.0.get_mut(&key) else { return };
         if let StreamAnswer::Exists { name, .. } = &answer {
             silence.stream = Some(name.clone());
         }
@@ -126,11 +115,12 @@ impl Handler {
         let text = match answer {
             StreamAnswer::Exists { name, .. } => {
                 // The second half of the question, which has what is left of the time.
-                let give_up_at = (asked_at + PATIENCE).max(self.now);
-                self.ask_until(give_up_at, What::Condition, About::Silence { key }, Question::Condition { stream: name });
+                let give_up_at = (asked_at + PATIENCE).max(here.now());
+                let question = Question::Condition { stream: name };
+                orders.push(Order::Ask { what: What::Condition, about: About::Silence { key }, question, give_up_at });
                 return;
             }
-            StreamAnswer::Condition { text } => format!("{text}; the server answered in {} ms", (self.now - asked_at).div_ceil(1_000_000)),
+            StreamAnswer::Condition { text } => format!("{text}; the server answered in {} ms", (here.now() - asked_at).div_ceil(1_000_000)),
             StreamAnswer::None if what == What::WhoTakes && silence.refused => {
                 format!("no stream that the server knows takes {topic:?}: it is behind an import, a mapping or a leaf node and away, or it is gone")
             }
@@ -147,45 +137,36 @@ impl Handler {
             StreamAnswer::Disabled { text, .. } => text,
             StreamAnswer::Refused { text, .. } | StreamAnswer::Unavailable { text } => format!("asked about the stream of {topic:?}, {text}"),
         };
-        self.conclude(&key, text, good_for);
+        self.conclude(&key, text, good_for, here, orders);
     }
 
-    fn conclude(&mut self, key: &Key, text: String, good_for: Nanos) {
-        let now = self.now;
-        let Some(silence) = self.silences.0.get_mut(key) else { return };
-        self.shared.log(Level::Warn, || format!("why {:?} is not acknowledged: {text}", silence.topic));
-        silence.why = Some(Why { since: now, good_until: now.saturating_add(good_for), text });
+    fn conclude(&mut self, key: &Key, text: String, good_for: Nanos, here: &Here, orders: &mut Orders) {
+        let Some(silence) = self.0.get_mut(key) else { return };
+        orders.push(Order::Log(Level::Warn, format!("why {:?} is not acknowledged: {text}", silence.topic)));
+        silence.why = Some(Why { since: here.now(), good_until: here.now().saturating_add(good_for), text });
         for (slot, id) in std::mem::take(&mut silence.waiting) {
-            // It may be acknowledged, or settled otherwise, since.
-            if self.slot(slot, id).is_some_and(|s| s.stage == Stage::InFlight)
-                && let Some(last_word) = self.table.get(slot).and_then(|s| self.last_word(s))
-            {
-                self.settle_unanswered(slot, Status::AckTimeout, 0, &last_word);
-            }
+            orders.push(Order::SayWhy { slot, id });
         }
     }
 
     /// Whether this message, which must settle now, waits for the answer. Its attempt is over; an acknowledgement that comes all the same still counts.
-    pub(crate) fn waits_for_why(&mut self, slot: u32) -> bool {
-        let Some(s) = self.table.get(slot) else { return false };
-        let (key, id, deadline) = (self.silence_of(s), s.id, s.deadline);
-        let Some(silence) = self.silences.0.get_mut(&key).filter(|silence| silence.why.is_none()) else { return false };
+    pub(super) fn awaits(&mut self, key: &Key, slot: u32, id: u64) -> bool {
+        let Some(silence) = self.0.get_mut(key).filter(|silence| silence.why.is_none()) else { return false };
         silence.waiting.push((slot, id));
-        self.deadlines.set(slot, deadline);
         true
     }
 
     /// Whether the server named a stream for this message's topic.
-    pub(crate) fn has_stream(&self, slot: &Slot) -> bool {
-        self.silences.0.get(&self.silence_of(slot)).is_some_and(|silence| silence.stream.is_some() && silence.topic == slot.topic())
+    pub(super) fn has_stream(&self, key: &Key, slot: &Slot) -> bool {
+        self.0.get(key).is_some_and(|silence| silence.stream.is_some() && silence.topic == slot.topic())
     }
 
     /// What is known of why this message is not acknowledged: learned since it was accepted, or a moment before.
-    pub(crate) fn why(&self, slot: &Slot) -> Option<String> {
-        let silence = self.silences.0.get(&self.silence_of(slot))?;
-        let why = silence.why.as_ref().filter(|why| why.since >= slot.accepted_at || self.now < why.good_until)?;
+    pub(super) fn why(&self, key: &Key, slot: &Slot, now: Nanos) -> Option<String> {
+        let silence = self.0.get(key)?;
+        let why = silence.why.as_ref().filter(|why| why.since >= slot.accepted_at || now < why.good_until)?;
         let asked_about = if silence.topic == slot.topic() { String::new() } else { format!("of {:?}: ", silence.topic) };
-        let asked_when = match (self.now - why.since) / 1_000_000_000 {
+        let asked_when = match (now - why.since) / 1_000_000_000 {
             0 => String::new(),
             seconds => format!(" (asked {seconds} s ago)"),
         };
@@ -193,10 +174,10 @@ impl Handler {
     }
 
     /// The connection is gone, and with it whoever was asked.
-    pub(crate) fn forget_silences(&mut self) {
-        let unanswered: Vec<Key> = self.silences.0.iter().filter(|(_, silence)| silence.why.is_none()).map(|(key, _)| key.clone()).collect();
+    pub(super) fn forget(&mut self, here: &Here, orders: &mut Orders) {
+        let unanswered: Vec<Key> = self.0.iter().filter(|(_, silence)| silence.why.is_none()).map(|(key, _)| key.clone()).collect();
         for key in unanswered {
-            self.conclude(&key, "the connection was lost before the server could say why".to_owned(), 0);
+            self.conclude(&key, "the connection was lost before the server could say why".to_owned(), 0, here, orders);
         }
     }
 }

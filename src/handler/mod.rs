@@ -1,347 +1,229 @@
 //! THE acknowledgement handler: one place where every message of every topic is sent, awaited, sent again and settled.
 //!
 //! It runs on the I/O thread alone and owns every pending slot. It knows no sockets and no clock: the runtime, or the simulation, tells it the time, moves the
-//! wire's bytes and calls [`Handler::turn`]. `receiving` hears what the wire tells, `commands` what users ask. The rooms it walks through: `gate` and `hold` (may it go now?), `resend`
-//! (silence and lost connections), `settle` (the outcome).
+//! wire's bytes and calls [`Handler::turn`].
+//!
+//! Each room owns its state and knows nothing of the rooms beside it. `here` (what holds now), `line` (the messages) and `known` (the streams) are read by all. What a room
+//! wants of another it writes down as an order; the handler, which alone sees all rooms, carries it out. `receiving` hears what the wire tells, `commands` what users ask,
+//! `overdue` what the clock says.
 
-pub(crate) mod absence;
 pub(crate) mod asking;
 mod commands;
 pub(crate) mod denials;
-pub(crate) mod explain;
-pub(crate) mod gate;
+mod explain;
+mod here;
 pub(crate) mod hold;
-pub(crate) mod known;
-mod lines;
-pub(crate) mod monitor;
-mod passing;
-pub(crate) mod probing;
+mod known;
+mod line;
+mod monitor;
+mod orders;
+mod overdue;
+mod quarantine;
 mod receiving;
-pub(crate) mod resend;
-pub(crate) mod rule_state;
-pub(crate) mod seconds;
-pub(crate) mod settle;
+mod resend;
+mod settle;
+mod windows;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use self::commands::{Closing, Flush};
-use self::denials::Permissions;
-use crate::base::error::{Error, Persistence, Status};
-use crate::base::jitter::{Jitter, PROBE_PART};
-use crate::base::time::{Nanos, nanos};
-use crate::bus::lane::{Command, Lane};
+use self::asking::{About, Asking, What};
+use self::commands::Calls;
+use self::denials::{Denying, Permissions};
+use self::explain::Silences;
+use self::here::Here;
+use self::hold::Holding;
+use self::hold::gates::{Gates, Key};
+use self::known::Known;
+use self::line::Line;
+use self::monitor::{Monitor, Note};
+use self::orders::{Ending, News, Order, Orders};
+use self::quarantine::{Quarantine, too_large};
+use self::resend::{Resend, Resending};
+use self::settle::Settled;
+use self::windows::Windows;
+use crate::base::error::{Error, Status};
+use crate::base::level::Level;
+use crate::base::time::Nanos;
+use crate::bus::lane::Lane;
 use crate::bus::shared::Shared;
 use crate::config::topic::Rules;
 use crate::desk::events::{Event, EventKind};
-use crate::handler::absence::Nobody;
-use crate::handler::asking::Asked;
-use crate::handler::explain::Silences;
-use crate::handler::gate::Gates;
-use crate::handler::known::Known;
-use crate::handler::probing::Budget;
-use crate::handler::resend::{Leftover, Quarantine};
-use crate::handler::settle::Ending;
-use crate::ledger::deadline::Deadlines;
 use crate::ledger::slot::{Slot, Stage};
-use crate::ledger::table::Table;
-use crate::wire::{Limits, Question, Wire};
+use crate::wire::{Question, Wire};
 
 /// The handler of one lane.
 pub(crate) struct Handler {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) lane: Arc<Lane>,
-    pub(crate) rules: Arc<Rules>,
-    pub(crate) table: Table,
-    pub(crate) deadlines: Deadlines,
-    pub(crate) gates: Gates,
-    pub(crate) now: Nanos,
-    /// Like `now`, but runs on while the machine is suspended (P4).
-    pub(crate) age: Nanos,
-
-    /// Accepted, in the order of their ids.
-    pub(crate) fresh: VecDeque<(u64, u32)>,
-    /// To be sent again, before anything fresh (P10).
-    pub(crate) again: BTreeMap<u64, u32>,
-    /// Slots that wait for a fence to be sent again.
-    pub(crate) fencing: Vec<(u32, u64)>,
-    /// Slots that the wire has, or that wait for their reply.
-    pub(crate) live: usize,
-    pub(crate) quarantine: Quarantine,
-    /// A connection that keeps a frame for longer than it may be sent (P4).
-    pub(crate) stale: Option<u32>,
-    /// Resends that are with the wire though their messages are settled.
-    pub(crate) leftovers: Vec<Leftover>,
-    /// How far `age` is ahead of `now`.
-    pub(crate) asleep: Nanos,
-
-    pub(crate) epoch: Option<u32>,
-    pub(crate) epochs: u32,
-    pub(crate) server: String,
-    pub(crate) limits: Limits,
-    /// Marks below this were read by the server of this epoch.
-    pub(crate) fenced: u64,
-    pub(crate) want_fence: bool,
-    pub(crate) permissions: Permissions,
-    /// Operators were told that acks do not come in this epoch.
-    pub(crate) told_silence: bool,
-
-    pub(crate) silences: Silences,
-    pub(crate) asks: HashMap<u32, Asked>,
-    pub(crate) next_ask: u32,
-    pub(crate) nobody: Nobody,
-    /// In line for the wire.
-    pub(crate) questions: VecDeque<(u32, Question)>,
-    /// Questions that the wire has.
-    pub(crate) open_asks: usize,
-    pub(crate) probes: Budget,
-    pub(crate) known: Known,
-    /// Gates whose new messages wait for a fence.
-    pub(crate) silent_gates: Vec<u32>,
-
-    pub(crate) reports: Vec<Box<Slot>>,
-    pub(crate) done: Vec<Box<Slot>>,
-    pub(crate) flushes: Vec<Flush>,
-    pub(crate) closing: Option<Closing>,
-    /// Another lane has failed, and with it the publisher.
-    pub(crate) failed: Option<Error>,
-    jitter: Jitter,
-
+    here: Here,
+    line: Line,
+    orders: Orders,
+    known: Known,
+    windows: Windows,
+    gates: Gates,
+    asking: Asking,
+    resend: Resend,
+    quarantine: Quarantine,
+    permissions: Permissions,
+    silences: Silences,
+    settled: Settled,
+    calls: Calls,
+    monitor: Monitor,
+    // Kept for their memory.
     incoming: Vec<Box<Slot>>,
     due: Vec<u32>,
-    commands: Vec<Command>,
-    pub(crate) monitor: crate::handler::monitor::Monitor,
 }
 
 impl Handler {
     pub(crate) fn new(shared: Arc<Shared>, lane: Arc<Lane>, random: u64) -> Self {
-        let rules = shared.rules.load_full();
-        let monitor = crate::handler::monitor::Monitor::new(&shared.settings, lane.is_first());
-        let mut core = Handler {
-            rules: Arc::clone(&rules),
-            table: Table::default(),
-            deadlines: Deadlines::new(),
-            gates: Gates::default(),
-            now: 0,
-            age: 0,
-            fresh: VecDeque::new(),
-            again: BTreeMap::new(),
-            fencing: Vec::new(),
-            live: 0,
-            quarantine: Quarantine::default(),
-            stale: None,
-            leftovers: Vec::new(),
-            asleep: 0,
-            epoch: None,
-            epochs: 0,
-            server: String::new(),
-            limits: Limits::of(u64::MAX),
-            fenced: 0,
-            want_fence: false,
-            permissions: Permissions::default(),
-            told_silence: false,
-            silences: Silences::default(),
-            asks: HashMap::new(),
-            next_ask: 1,
-            nobody: Nobody::default(),
-            questions: VecDeque::new(),
-            open_asks: 0,
-            probes: Budget::default(),
+        let here = Here::new(shared, lane);
+        let mut handler = Handler {
+            line: Line::new(here.settings(), random),
+            orders: Orders::default(),
             known: Known::default(),
-            silent_gates: Vec::new(),
-            reports: Vec::new(),
-            done: Vec::new(),
-            flushes: Vec::new(),
-            closing: None,
-            failed: None,
-            jitter: Jitter::new(random),
+            windows: Windows::default(),
+            gates: Gates::new(here.shared().window.share()),
+            asking: Asking::new(),
+            resend: Resend::default(),
+            quarantine: Quarantine::default(),
+            permissions: Permissions::default(),
+            silences: Silences::default(),
+            settled: Settled::default(),
+            calls: Calls::default(),
+            monitor: Monitor::new(here.settings(), here.lane().is_first()),
             incoming: Vec::new(),
             due: Vec::new(),
-            commands: Vec::new(),
-            monitor,
-            lane,
-            shared,
+            here,
         };
-        core.take_rules(rules);
-        core
+        let rules = handler.here.shared().rules.load_full();
+        handler.take_rules(rules);
+        handler
     }
 
-    /// Takes the messages that were accepted since the last time.
-    fn intake(&mut self) {
-        let mut incoming = std::mem::take(&mut self.incoming);
-        self.lane.queue.take(&mut incoming);
-        for slot in incoming.drain(..) {
-            if slot.rule as usize >= self.rules.len() {
-                // A new rule's first message overtook the command that tells of the rule.
-                let rules = self.shared.rules.load_full();
-                self.take_rules(rules);
-            }
-            self.deadlines.set(slot.index, slot.deadline);
-            self.fresh.push_back((slot.id, slot.index));
-            self.table.insert(slot);
-        }
-        self.incoming = incoming;
+    // ---- Rooms at work ----
+
+    #[inline(always)]
+    fn holding(&mut self) -> Holding<'_> {
+        Holding::new(&mut self.gates, &mut self.line, &self.known, &self.here, &mut self.orders)
     }
 
-    /// The slot, if it still holds this message.
-    pub(crate) fn slot(&mut self, slot: u32, id: u64) -> Option<&mut Slot> {
-        self.table.get_mut(slot).filter(|s| s.id == id)
+    #[inline(always)]
+    fn resending(&mut self) -> Resending<'_> {
+        Resending::new(&mut self.resend, &mut self.line, &mut self.known, &self.here, &mut self.orders)
     }
 
-    pub(crate) fn event(&self, kind: EventKind, status: Status, value: u64, topic: &str, text: impl Into<String>) {
-        self.shared.desk.event(self.logged_event(kind, status, value, topic, text.into()));
+    #[inline(always)]
+    fn denying(&mut self) -> Denying<'_> {
+        Denying::new(&mut self.permissions, &mut self.line, &self.here, &mut self.orders)
     }
 
-    /// Logs the event and leaves telling it to the caller.
-    fn logged_event(&self, kind: EventKind, status: Status, value: u64, topic: &str, mut text: String) -> Event {
-        let lanes = self.shared.lanes.len();
-        if lanes > 1 {
-            text = format!("connection {} of {lanes}: {text}", self.lane.index + 1);
-        }
-        match kind {
-            EventKind::Disconnected | EventKind::GateHeld | EventKind::StreamDiffers | EventKind::StreamRisk | EventKind::Denied | EventKind::PendingHigh => {
-                self.shared.log(crate::base::level::Level::Warn, || format!("{}: {text}", kind.name()));
-            }
-            EventKind::Failed | EventKind::AuthFailed | EventKind::Quarantined => {
-                self.shared.log(crate::base::level::Level::Error, || format!("{}: {text}", kind.name()))
-            }
-            _ => self.shared.log(crate::base::level::Level::Info, || format!("{}: {text}", kind.name())),
-        }
-        Event { kind, status, time_unix_ns: self.shared.clock.unix_nanos(), value, server: self.server.clone(), topic: topic.to_owned(), text }
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        self.here.shared()
     }
 
-    /// A pause before attempt number `failures + 1`, with jitter.
-    pub(crate) fn backoff(&mut self, failures: u32) -> Nanos {
-        let settings = &self.shared.settings;
-        let (first, most) = (nanos(settings.retry_backoff), nanos(settings.retry_backoff_max));
-        let pause = first.saturating_mul(1 << failures.min(20)).min(most);
-        self.jitter.pause(pause)
+    pub(crate) fn lane(&self) -> &Arc<Lane> {
+        self.here.lane()
     }
 
-    /// A probe is one message: it may come often, and who waited for the end of an election wants to know of it at once. So the pause is a part of the time waited so
-    /// far, and short at first: a server that has just started says for some milliseconds that nobody takes the subject. Rejected: doubling, which is 2 s late
-    /// after an election of 4.
-    pub(crate) fn probe_pause(&mut self, since: Nanos) -> Nanos {
-        let settings = &self.shared.settings;
-        let (first, most) = (nanos(settings.retry_backoff) / 4, nanos(settings.retry_backoff_max));
-        self.jitter.pause(((self.now - since) / PROBE_PART).max(first).min(most))
+    // ---- Time ----
+
+    /// The time of this turn: of the clock that the deadlines are on, and of the one that also runs while the machine is suspended.
+    pub(crate) fn set_time(&mut self, now: Nanos, age: Nanos) {
+        self.here.set_time(now, age);
     }
 
-    /// A number below `limit`, by the handler's own chance.
-    pub(crate) fn chance(&mut self, limit: u64) -> u64 {
-        self.jitter.below(limit)
+    /// The time of this turn.
+    pub(crate) fn now(&self) -> Nanos {
+        self.here.now()
     }
 
-    /// Puts a message in line for (another) sending. Its place at a gate it keeps, as long as that is open.
-    pub(crate) fn requeue(&mut self, slot: u32) {
-        if self.wait_again(slot) {
-            return;
-        }
-        self.set_stage(slot, Stage::Queued);
-        if let Some(s) = self.table.get(slot) {
-            let (id, deadline) = (s.id, s.deadline);
-            self.deadlines.set(slot, deadline);
-            self.again.insert(id, slot);
-        }
+    /// A deadline is to be judged: what can be read must be read before.
+    pub(crate) fn is_due(&self) -> bool {
+        self.line.next_due() <= self.here.now()
     }
 
-    /// Keeps count of the slots that the wire has.
-    pub(crate) fn set_stage(&mut self, slot: u32, stage: Stage) {
-        let Some(s) = self.table.get_mut(slot) else { return };
-        let before = std::mem::replace(&mut s.stage, stage);
-        match (before.is_under_way(), stage.is_under_way()) {
-            (false, true) => self.live += 1,
-            (true, false) => self.live -= 1,
-            _ => {}
-        }
+    /// Acks of this epoch are awaited.
+    pub(crate) fn awaits(&self, epoch: u32) -> bool {
+        self.line.iter().any(|slot| slot.epoch == epoch && slot.stage.is_under_way())
     }
 
-    /// What is due.
-    fn judge_deadlines(&mut self) {
-        let mut due = std::mem::take(&mut self.due);
-        self.deadlines.sweep(self.now, &mut due);
-        for slot in due.drain(..) {
-            self.fall_due(slot);
-        }
-        self.due = due;
-    }
+    // ---- A turn ----
 
-    fn fall_due(&mut self, slot: u32) {
-        let now = self.now;
-        let Some(s) = self.table.get(slot) else { return };
-        if now >= s.deadline {
-            return self.expire(slot);
-        }
-        match s.stage {
-            Stage::InFlight => self.fall_silent(slot),
-            Stage::Backoff => self.requeue(slot),
-            Stage::Staged => self.fall_stale(slot),
-            Stage::Fencing => self.leave_fence(slot),
-            // Nothing but the delivery deadline ends these.
-            Stage::Queued | Stage::Gated | Stage::Settled => {
-                let deadline = s.deadline;
-                self.deadlines.set(slot, deadline);
-            }
-        }
-    }
-
-    /// Gives settled slots to the desk and the window, and answers flushes.
-    pub(crate) fn hand_over(&mut self) {
-        self.shared.desk.deliver(&mut self.reports);
-        self.shared.window.leave(&mut self.done);
-        if !self.flushes.is_empty() {
-            let desk = &self.shared.desk;
-            self.flushes.retain(|flush| {
-                if flush.left == 0 {
-                    flush.ticket.done(desk.pushed());
-                }
-                flush.left > 0
-            });
-        }
-    }
-}
-
-impl Handler {
     /// One turn: everything readable has been read. Returns when to come back at the latest.
     pub(crate) fn turn(&mut self, wire: &mut impl Wire) -> Nanos {
         self.intake();
         self.obey();
         self.judge_deadlines();
-        self.judge_after_sleep();
-        let leftovers_next = self.judge_leftovers();
+        self.resending().judge_after_sleep();
+        let leftovers_next = self.resend.judge_leftovers(&self.here);
         let denials_next = self.tend_denials();
-        if let Some(epoch) = self.stale.take() {
+        if let Some(epoch) = self.resend.take_stale() {
             wire.give_up(epoch, "a message could not be written before it was too late to send it again (P4)", self);
         }
-        let gates_next = self.tend_gates(wire.is_ready()).min(self.tend_windows());
+        let gates_next = self.tend_gates(wire.is_ready()).min(self.windows.tend(&mut self.line, &self.known, &self.here, &mut self.orders));
+        self.carry_out();
         self.pump(wire);
-        if !self.quarantine_holds() {
-            while let Some((ask, question)) = self.next_question() {
+        if !self.quarantine.holds(&mut self.line) {
+            while let Some((ask, question)) = self.asking.next() {
                 wire.ask(ask, &question);
             }
         }
-        if std::mem::take(&mut self.want_fence) {
+        if self.resend.take_wanted_fence() {
             wire.fence();
         }
-        let wire_next = wire.tick(self.now, self.live > 0, self);
+        let wire_next = wire.tick(self.here.now(), self.line.is_live(), self);
         self.hand_over();
         let monitor_next = self.watch();
-        let close_at = self.closing.as_ref().map_or(Nanos::MAX, |c| c.at);
-        self.deadlines.next().min(leftovers_next).min(denials_next).min(gates_next).min(wire_next).min(monitor_next).min(close_at)
+        let close_at = self.calls.close_at();
+        self.line.next_due().min(leftovers_next).min(denials_next).min(gates_next).min(wire_next).min(monitor_next).min(close_at)
+    }
+
+    /// Takes the messages that were accepted since the last time.
+    fn intake(&mut self) {
+        let mut incoming = std::mem::take(&mut self.incoming);
+        self.here.lane().queue.take(&mut incoming);
+        for slot in incoming.drain(..) {
+            if slot.rule as usize >= self.here.rules().len() {
+                // A new rule's first message overtook the command that tells of the rule.
+                let rules = self.here.shared().rules.load_full();
+                self.take_rules(rules);
+            }
+            self.line.accept(slot);
+        }
+        self.incoming = incoming;
+    }
+
+    /// Sends probes and questions whose time has come. Returns when the next one is due.
+    fn tend_gates(&mut self, ready: bool) -> Nanos {
+        let next = self.give_up_questions();
+        if !ready {
+            return next;
+        }
+        while let Some((at, gate)) = self.gates.next_due() {
+            if at > self.here.now() {
+                return next.min(at);
+            }
+            let tended = self.holding().tend(gate);
+            self.carry_out();
+            if let Err(later) = tended {
+                return next.min(later);
+            }
+        }
+        next
     }
 
     /// Gives the wire what may go, oldest first, as long as it has room.
     fn pump(&mut self, wire: &mut impl Wire) {
         let watch = self.permissions.watch();
-        while wire.is_ready() && wire.has_room() && !self.quarantine_holds() {
-            let Some((id, slot)) = self.again.pop_first().or_else(|| self.fresh.pop_front()) else { break };
-            if self.must_wait_alone(id) {
-                self.again.insert(id, slot);
+        while wire.is_ready() && wire.has_room() && !self.quarantine.holds(&mut self.line) {
+            let Some((id, slot)) = self.line.next() else { break };
+            if self.quarantine.must_wait(id, &self.line) {
+                self.line.put_back(slot, id);
                 break;
             }
-            if self.admit(slot, id) {
-                self.note_alone(slot, id);
-                if let Some(s) = self.table.get_mut(slot) {
+            let may_go = self.admit(slot, id);
+            self.carry_out();
+            if may_go {
+                self.quarantine.note_sent(slot, id);
+                if let Some(s) = self.line.get_mut(slot) {
                     if watch && self.permissions.part(s) {
                         wire.part();
                     }
@@ -357,132 +239,265 @@ impl Handler {
         }
     }
 
-    /// The time of this turn: of the clock that the deadlines are on, and of the one that also runs while the machine is suspended.
-    pub(crate) fn set_time(&mut self, now: Nanos, age: Nanos) {
-        (self.now, self.age) = (now, age);
-    }
-
-    /// The time of this turn.
-    pub(crate) fn now(&self) -> Nanos {
-        self.now
-    }
-
-    /// A deadline is to be judged: what can be read must be read before.
-    pub(crate) fn is_due(&self) -> bool {
-        self.deadlines.next() <= self.now
-    }
-
-    /// Acks of this epoch are awaited.
-    pub(crate) fn awaits(&self, epoch: u32) -> bool {
-        self.table.iter().any(|slot| slot.epoch == epoch && slot.stage.is_under_way())
-    }
-
-    /// A try to connect failed.
-    pub(crate) fn attempt_failed(&mut self, server: &str, error: &Error) {
-        self.shared.not_connected(error);
-        let kind = if error.status() == Status::AuthFailed { EventKind::AuthFailed } else { EventKind::ConnectFailed };
-        server.clone_into(&mut self.server);
-        self.event(kind, error.status(), u64::from(error.server_code()), "", error.message());
-    }
-
-    /// Why the publisher has failed, if another lane said so. Told once.
-    pub(crate) fn take_failure(&mut self) -> Option<Error> {
-        self.failed.take()
-    }
-
-    /// Settles whatever came in meanwhile and was left (P1), and answers who waits.
-    pub(crate) fn settle_all(&mut self, error: &Error) {
-        for slot in self.lane.queue.shut() {
-            self.table.insert(slot);
-        }
-        self.end_all(error);
-        self.hand_over();
-        self.finish_commands();
-    }
-}
-
-impl Handler {
     /// May this message be sent now? If so, its next attempt is begun; if not, it waits somewhere, or has its outcome.
+    #[inline(always)]
     fn admit(&mut self, slot: u32, id: u64) -> bool {
-        let limit = self.limits.max_payload;
-        let Some(s) = self.table.get(slot).filter(|s| s.id == id) else { return false };
+        let limits = self.here.limits();
+        let Some(s) = self.line.get(slot).filter(|s| s.id == id) else { return false };
         if s.stage != Stage::Queued {
             return false;
         }
-        if u64::from(s.content.body()) > limit {
-            let text = format!("headers and payload have {} bytes; {} takes {limit}", s.content.body(), self.server);
-            self.settle(slot, Ending::definite(Status::TooLarge, 0, text));
+        if u64::from(s.content.body()) > limits.max_payload {
+            self.orders.settle(slot, Ending::definite(Status::TooLarge, 0, too_large(s, &self.here)));
             return false;
         }
         if s.ephemeral {
             return self.begin(slot);
         }
-        if !self.limits.lacks.is_empty()
-            && let Some(what) = self.limits.lack_of(s)
+        if !limits.lacks.is_empty()
+            && let Some(what) = limits.lack_of(s)
         {
-            let text = format!("{what} or later, and {} is older", self.server);
-            self.settle_unanswered(slot, Status::Rejected, 0, &text);
+            self.orders.settle_unanswered(slot, Status::Rejected, 0, format!("{what} or later, and {} is older", self.here.server()));
             return false;
         }
-        if s.tainted().is_some() {
-            self.ask_window_before(slot);
+        if s.tainted().is_some() && s.has_msg_id() {
+            self.windows.ask_before(s.rule, &self.known, &self.here, &mut self.orders);
         }
-        if self.known.delays() && self.waits_for_window(slot, id) {
+        if self.windows.delay() && self.windows.park(slot, id, s.rule, &self.known, &self.here) {
             return false;
         }
-        let Some(s) = self.table.get(slot) else { return false };
-        if s.tainted().is_some() && !self.may_send_again(slot) {
+        if s.tainted().is_some() && !self.resending().may_send_again(slot) {
             return false;
         }
-        if self.permissions.deny() && self.is_denied(slot) {
+        if self.permissions.deny() && self.denying().is_denied(slot) {
             return false;
         }
-        (self.needs_no_gate(slot) || self.pass_gate(slot)) && self.begin(slot)
+        let mut holding = self.holding();
+        (holding.needs_no_gate(slot) || holding.pass_gate(slot)) && self.begin(slot)
     }
 
     /// The next attempt begins.
-    pub(crate) fn begin(&mut self, slot: u32) -> bool {
-        self.set_stage(slot, Stage::Staged);
-        let Some(s) = self.table.get_mut(slot) else { return false };
+    #[inline(always)]
+    fn begin(&mut self, slot: u32) -> bool {
+        self.line.set_stage(slot, Stage::Staged);
+        let Some(s) = self.line.get_mut(slot) else { return false };
         s.attempt += 1;
         s.suspect = false;
-        self.lane.counters.attempts.bump(1);
-        if s.attempt > 1 {
-            self.lane.counters.retries.bump(1);
-            self.watch_staged(slot);
+        let attempt = s.attempt;
+        let counters = &self.here.lane().counters;
+        counters.attempts.bump(1);
+        if attempt > 1 {
+            counters.retries.bump(1);
+            self.resending().watch_staged(slot);
         }
         true
     }
-}
 
-impl Handler {
+    // ---- Orders ----
+
+    /// Carries out what rooms have ordered, each order with all that follows from it before the next.
+    #[inline(always)]
+    fn carry_out(&mut self) {
+        if !self.orders.are_none() {
+            self.carry_out_all();
+        }
+    }
+
+    fn carry_out_all(&mut self) {
+        while let Some((order, later)) = self.orders.take_first() {
+            self.carry(order);
+            self.orders.then(later);
+        }
+    }
+
+    fn carry(&mut self, order: Order) {
+        match order {
+            Order::Settle { slot, ending } => self.settle(slot, ending),
+            Order::Unanswered { slot, status, server_code, text } => self.settle_unanswered(slot, status, server_code, text),
+            Order::Refused { slot, refusal } => self.refused(slot, refusal),
+            Order::Ask { what, about, question, give_up_at } => self.ask(what, about, question, give_up_at),
+            Order::AskLocal { topic } => self.ask_local(&topic),
+            Order::Tell(news) => self.tell(news),
+            Order::Log(level, text) => self.here.shared().log(level, || text),
+            Order::CloseRule { rule, closed } => self.here.shared().window.close_rule(rule, self.here.lane().bit(), closed),
+            Order::CloseTopic { topic, closed } => self.here.shared().window.close_topic(&topic, closed),
+            Order::Opened { gate, key, was_held } => self.note_opened(gate, &key, was_held),
+            Order::NothingStores { topic, text } => {
+                if self.here.shared().desk.set_standing(Some(text.clone())) {
+                    self.orders.tell(EventKind::GateHeld, Status::Unavailable, 0, &topic, format!("{topic}: {text}; messages wait and one at a time is tried"));
+                }
+            }
+            Order::Explain { key, topic, known } => self.silences.explain_held(key, &topic, known, &self.here, &mut self.orders),
+            Order::SayWhy { slot, id } => self.say_why(slot, id),
+            Order::Weigh { epoch, mark } => self.denying().weigh(epoch, mark),
+            Order::Fenced => self.resend_fenced(),
+        }
+    }
+
+    fn ask(&mut self, what: What, about: About, question: Question, give_up_at: Nanos) {
+        let gate = if let About::Gate { gate, .. } = &about { Some(*gate) } else { None };
+        let ask = self.asking.ask(give_up_at, what, about, question);
+        if let Some(gate) = gate {
+            self.holding().note_asked(gate, ask);
+        }
+    }
+
+    fn note_opened(&mut self, gate: u32, key: &Key, was_held: bool) {
+        self.silences.end(key);
+        if was_held {
+            self.here.shared().desk.set_standing(None);
+            if let Key::Stream(stream) = key
+                && self.holding().has_doubtful(gate)
+            {
+                self.windows.ask_before_opening(stream, &self.here, &mut self.orders);
+            }
+        }
+    }
+
+    // ---- Outcomes ----
+
+    /// Settles a message: takes it out of all rooms, once and for ever.
+    #[inline(always)]
+    fn settle(&mut self, slot: u32, ending: Ending) {
+        let Some(s) = self.line.get(slot) else { return };
+        let persistence = settle::persistence(s, &ending);
+        self.leave_rooms(slot);
+        let Some(slot) = self.line.take(slot) else { return };
+        self.calls.note_settled(slot.id);
+        self.settled.add(slot, ending, persistence, &self.here);
+    }
+
+    /// Takes the message out of wherever it waits.
+    #[inline(always)]
+    fn leave_rooms(&mut self, slot: u32) {
+        let Some(s) = self.line.get(slot) else { return };
+        let (id, stage) = (s.id, s.stage);
+        let waits_elsewhere = stage != Stage::InFlight || s.probe || s.counted || s.placed;
+        self.quarantine.acquit(id);
+        // Nearly every message waits nowhere but for its ack.
+        if waits_elsewhere {
+            self.leave_where_it_waits(slot, id, stage);
+        } else {
+            self.line.set_stage(slot, Stage::Settled);
+        }
+    }
+
+    fn leave_where_it_waits(&mut self, slot: u32, id: u64, stage: Stage) {
+        match stage {
+            Stage::Queued => self.line.leave(id),
+            Stage::Gated => self.holding().leave_gate(slot),
+            Stage::Staged => self.resending().leave_frame(slot),
+            _ => {}
+        }
+        self.holding().leave_probe(slot);
+        self.line.set_stage(slot, Stage::Settled);
+        self.holding().give_up_places(slot);
+    }
+
+    /// Settles a message that got no (further) answer. Whatever is under way stays in doubt.
+    fn settle_unanswered(&mut self, slot: u32, status: Status, server_code: u32, mut text: String) {
+        self.abandon(slot);
+        let Some(s) = self.line.get(slot) else { return };
+        if settle::doubt(s) == crate::base::error::Persistence::PossiblyPersisted && !s.ephemeral {
+            text.push_str("; an attempt may have been stored");
+        }
+        if let Some(foreign) = s.foreign() {
+            text.push_str("; why: ");
+            text.push_str(foreign);
+        } else if matches!(status, Status::AckTimeout | Status::Unavailable | Status::NoStream)
+            && let Some(why) = self.silences.why(&self.gates.key_of(s), s, self.here.now())
+        {
+            text.push_str("; why: ");
+            text.push_str(&why);
+        }
+        self.settle(slot, Ending::definite(status, server_code, text));
+    }
+
+    /// The attempt that is under way will have no answer that counts: it may be one of those that permission errors are counted against.
+    fn abandon(&mut self, slot: u32) {
+        if let Some(s) = self.line.get(slot).filter(|s| s.stage.is_under_way()) {
+            self.permissions.give_up(s.epoch, s.mark);
+        }
+    }
+
+    /// Gives settled slots to the desk and the window, and answers flushes.
+    pub(crate) fn hand_over(&mut self) {
+        self.settled.hand_over(&self.here);
+        self.calls.answer_flushes(&self.here);
+    }
+
+    // ---- Rules ----
+
+    /// Other rules hold from now on: their limits at once, for what is under way too.
+    fn take_rules(&mut self, rules: Arc<Rules>) {
+        let before = self.here.set_rules(rules);
+        self.holding().take_rules(&before);
+        self.carry_out();
+    }
+
+    // ---- What operators hear ----
+
+    fn event(&mut self, kind: EventKind, status: Status, value: u64, topic: &str, text: impl Into<String>) {
+        self.tell(News { kind, status, value, topic: topic.to_owned(), text: text.into() });
+    }
+
+    fn tell(&self, news: News) {
+        self.here.shared().desk.event(self.logged(news));
+    }
+
+    /// Logs the event and leaves telling it to the caller.
+    fn logged(&self, news: News) -> Event {
+        let News { kind, status, value, topic, mut text } = news;
+        let shared = self.here.shared();
+        let lanes = shared.lanes.len();
+        if lanes > 1 {
+            text = format!("connection {} of {lanes}: {text}", self.here.lane().index + 1);
+        }
+        let level = match kind {
+            EventKind::Disconnected | EventKind::GateHeld | EventKind::StreamDiffers | EventKind::StreamRisk | EventKind::Denied | EventKind::PendingHigh => {
+                Level::Warn
+            }
+            EventKind::Failed | EventKind::AuthFailed | EventKind::Quarantined => Level::Error,
+            _ => Level::Info,
+        };
+        shared.log(level, || format!("{}: {text}", kind.name()));
+        Event { kind, status, time_unix_ns: shared.clock.unix_nanos(), value, server: self.here.server().to_owned(), topic, text }
+    }
+
     fn watch(&mut self) -> Nanos {
-        if self.now < self.monitor.next() {
+        if self.here.now() < self.monitor.next() {
             return self.monitor.next();
         }
-        let pending = self.shared.pending();
-        let Some(note) = self.monitor.look(self.now, pending) else { return self.monitor.next() };
-        match note {
-            crate::handler::monitor::Note::Log => {
-                let acked: u64 = self.shared.lanes.iter().map(|lane| lane.counters.published.get()).sum();
-                self.shared.log(crate::base::level::Level::Info, || format!("{pending} messages are pending, {acked} were acknowledged"));
+        let shared = Arc::clone(self.here.shared());
+        let pending = shared.pending();
+        match self.monitor.look(self.here.now(), pending) {
+            None => {}
+            Some(Note::Log) => {
+                let acked: u64 = shared.lanes.iter().map(|lane| lane.counters.published.get()).sum();
+                shared.log(Level::Info, || format!("{pending} messages are pending, {acked} were acknowledged"));
             }
-            crate::handler::monitor::Note::High => {
-                self.event(
-                    EventKind::PendingHigh,
-                    Status::Ok,
-                    pending,
-                    "",
-                    format!("{pending} messages are pending (pending_warn is {})", self.shared.settings.pending_warn),
-                );
+            Some(Note::High) => {
+                let text = format!("{pending} messages are pending (pending_warn is {})", shared.settings.pending_warn);
+                self.event(EventKind::PendingHigh, Status::Ok, pending, "", text);
             }
-            crate::handler::monitor::Note::Normal => self.event(EventKind::PendingNormal, Status::Ok, pending, "", format!("{pending} messages are pending")),
+            Some(Note::Normal) => self.event(EventKind::PendingNormal, Status::Ok, pending, "", format!("{pending} messages are pending")),
         }
         self.monitor.next()
     }
 
-    /// What an unanswered attempt leaves behind.
-    pub(crate) fn doubt(&self, slot: &Slot) -> Persistence {
-        if slot.tainted().is_some() || slot.stage.is_under_way() { Persistence::PossiblyPersisted } else { Persistence::NotPersisted }
+    /// The machine's clock jumped by so many seconds.
+    pub(crate) fn clock_jumped(&mut self, seconds: u64) {
+        self.event(EventKind::ClockJump, Status::Ok, seconds, "", format!("the clock jumped by {seconds} s: the machine slept, or the time was set"));
+    }
+
+    /// A try to connect failed.
+    pub(crate) fn attempt_failed(&mut self, server: &str, error: &Error) {
+        self.here.shared().not_connected(error);
+        let kind = if error.status() == Status::AuthFailed { EventKind::AuthFailed } else { EventKind::ConnectFailed };
+        self.here.set_server(server);
+        self.event(kind, error.status(), u64::from(error.server_code()), "", error.message());
     }
 }
+
+#[cfg(any(test, fuzzing))]
+mod audit;

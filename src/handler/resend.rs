@@ -1,119 +1,161 @@
-//! Resend: what follows silence, a lost connection, or a frame that the server does not bear.
+//! Resend: what may be sent again after silence or a lost connection, and when it is too late (P4).
 //!
 //! Nothing possibly stored is sent again without a Msg-Id, later than the duplicate window allows (P4), or before a fence proved that the server has read the frame.
 
-use std::collections::HashSet;
-
 use crate::base::error::Status;
 use crate::base::time::{Nanos, nanos};
-use crate::desk::events::EventKind;
-use crate::handler::Handler;
-use crate::handler::settle::Ending;
+use crate::handler::here::Here;
+use crate::handler::known::Known;
+use crate::handler::line::Line;
+use crate::handler::orders::Orders;
 use crate::ledger::slot::{Slot, Stage};
-use crate::wire::{Loss, Violation};
 
 /// Clocks that drift apart by less than this did not sleep.
-const A_NAP: u64 = 100_000_000;
+const A_NAP: Nanos = 100_000_000;
 
-/// Frames that may end connections, and what is done about them: never a loop.
-///
-/// A suspect goes when its turn comes, with nothing else under way, and nothing follows before its answer. Rejected: to let the others pass it, which would break their order (P10).
+/// What waits for a fence, and what must leave in time.
 #[derive(Debug, Default)]
-pub(crate) struct Quarantine {
-    /// A connection ended by violation: its largest frame. The next limits may tell that it is too large for them.
-    suspicion: Option<(u32, u64)>,
-    /// The ids of those that no limit explains.
-    suspects: HashSet<u64>,
-    /// The one that is out.
-    alone: Option<(u32, u64)>,
+pub(crate) struct Resend {
+    /// A connection that keeps a frame for longer than it may be sent (P4).
+    stale: Option<u32>,
+    /// Resends that are with the wire though their messages are settled.
+    leftovers: Vec<Leftover>,
+    /// Slots that wait for a fence to be sent again.
+    fencing: Vec<(u32, u64)>,
+    /// Marks below this were read by the server of this epoch.
+    fenced: u64,
+    want_fence: bool,
+    /// How far the age was ahead of the clock when it was last judged.
+    asleep: Nanos,
+    /// Operators were told that acks do not come in this epoch.
+    told_silence: bool,
 }
 
 /// A resend that the wire still has when its message settles: nobody can take it back, and P4 holds for it all the same.
 #[derive(Debug)]
-pub(crate) struct Leftover {
-    pub(crate) id: u64,
-    pub(crate) epoch: u32,
+struct Leftover {
+    id: u64,
+    epoch: u32,
     /// The age at which it is too late to send it.
     until: u64,
 }
 
-impl Handler {
-    /// Whether a message without an answer may ever be sent again.
-    fn can_repeat(&self, slot: &Slot) -> bool {
-        slot.has_msg_id() || self.shared.settings.resend_without_msg_id
+/// What resending looks at and changes.
+pub(super) struct Resending<'a> {
+    room: &'a mut Resend,
+    line: &'a mut Line,
+    known: &'a mut Known,
+    here: &'a Here,
+    orders: &'a mut Orders,
+}
+
+/// Whether a message without an answer may ever be sent again.
+pub(super) fn can_repeat(slot: &Slot, here: &Here) -> bool {
+    slot.has_msg_id() || here.settings().resend_without_msg_id
+}
+
+/// What the report of a message says that was silent, and is not sent again. `None`: it is sent again.
+pub(super) fn last_word(slot: &Slot, here: &Here) -> Option<String> {
+    let last = here.settings().max_attempts;
+    if last != 0 && slot.attempts >= last {
+        Some(format!("no acknowledgement came to {} attempts (max_attempts)", slot.attempts))
+    } else if !can_repeat(slot, here) {
+        Some("no acknowledgement came within ack_wait, and without a Msg-Id it is not sent again".to_owned())
+    } else {
+        None
+    }
+}
+
+impl Resend {
+    // ---- Fences ----
+
+    /// A new epoch: no fence of it closed, and no silence of it was told.
+    pub(super) fn begin_epoch(&mut self) {
+        self.fenced = 0;
+        self.told_silence = false;
     }
 
-    fn has_no_attempt_left(&self, slot: &Slot) -> bool {
-        let last = self.shared.settings.max_attempts;
-        last != 0 && slot.attempts >= last
+    /// An epoch is over: its frames went with it.
+    pub(super) fn end_epoch(&mut self, epoch: u32) {
+        self.leftovers.retain(|frame| frame.epoch != epoch);
     }
 
-    /// P4. If not, the message is settled.
-    pub(crate) fn may_send_again(&mut self, slot: u32) -> bool {
-        let Some(s) = self.table.get(slot) else { return false };
-        let Some(first) = s.tainted() else { return true };
-        let (rule, can_repeat) = (s.rule, self.can_repeat(s));
-        if !can_repeat {
-            self.settle_unanswered(slot, Status::AckTimeout, 0, "no acknowledgement came, and without a Msg-Id it is not sent again");
-            return false;
+    /// The server of this epoch has read all marks below this.
+    pub(super) fn set_fenced(&mut self, below: u64) {
+        self.fenced = below;
+    }
+
+    pub(super) fn fenced(&self) -> u64 {
+        self.fenced
+    }
+
+    /// The server has read the frame of this message's last attempt.
+    pub(super) fn was_read(&self, slot: &Slot, here: &Here) -> bool {
+        Some(slot.epoch) == here.epoch() && slot.mark < self.fenced
+    }
+
+    /// The message waits for the fence behind its frame.
+    pub(super) fn wait_for_fence(&mut self, slot: u32, line: &mut Line) {
+        line.set_stage(slot, Stage::Fencing);
+        if let Some(s) = line.get(slot) {
+            self.fencing.push((slot, s.id));
         }
-        if self.resend_until(slot).is_some_and(|until| self.age > until) {
-            let window = self.window_of(rule);
-            let text = format!(
-                "no acknowledgement came, and sending it again after {} ms could store a second copy (duplicate window {} ms)",
-                (self.age - first) / 1_000_000,
-                window / 1_000_000
-            );
-            self.settle_unanswered(slot, Status::AckTimeout, 0, &text);
-            return false;
-        }
-        true
+        line.wait_for_deadline(slot);
     }
 
-    /// The age at which it is too late to send it again (P4). `None`: never, because nothing of it may be stored, or because the user wants it without a Msg-Id.
-    fn resend_until(&mut self, slot: u32) -> Option<u64> {
-        let s = self.table.get(slot).filter(|s| s.has_msg_id())?;
-        let (first, rule) = (s.tainted()?, s.rule);
-        let bound = self.window_of(rule).saturating_sub(nanos(self.shared.settings.ack_wait));
-        Some(first.saturating_add(bound))
+    /// A fence is wanted behind what was staged.
+    pub(super) fn want_fence(&mut self) {
+        self.want_fence = true;
     }
 
-    /// A resend that is staged must also leave in time.
-    pub(crate) fn watch_staged(&mut self, slot: u32) {
-        if let Some(until) = self.resend_until(slot)
-            && let Some(s) = self.table.get(slot)
-        {
-            let left = until.saturating_sub(self.age).saturating_add(1);
-            self.deadlines.set(slot, self.now.saturating_add(left).min(s.deadline));
+    #[inline(always)]
+    pub(super) fn take_wanted_fence(&mut self) -> bool {
+        std::mem::take(&mut self.want_fence)
+    }
+
+    /// Who waited for a fence that closed, and is not in doubt for another reason.
+    pub(super) fn take_fenced(&mut self, line: &mut Line, here: &Here, is_in_doubt: impl Fn(u32, u64) -> bool) -> Vec<u32> {
+        let fenced = self.fenced;
+        let mut ready = Vec::new();
+        self.fencing.retain(|&(slot, id)| {
+            let Some(s) = line.slot(slot, id).filter(|s| s.stage == Stage::Fencing) else { return false };
+            let closed = Some(s.epoch) == here.epoch() && s.mark < fenced && !is_in_doubt(s.epoch, s.mark);
+            if closed {
+                ready.push(slot);
+            }
+            !closed
+        });
+        ready
+    }
+
+    /// The first silence of an epoch is worth a word: peers' users see it as a timeout and guess.
+    pub(super) fn is_first_silence(&mut self) -> bool {
+        !std::mem::replace(&mut self.told_silence, true)
+    }
+
+    // ---- Frames that outlive their messages ----
+
+    /// The frame left after all.
+    pub(super) fn forget_leftover(&mut self, id: u64) {
+        if !self.leftovers.is_empty() {
+            self.leftovers.retain(|frame| frame.id != id);
         }
     }
 
-    /// A staged frame cannot be taken back. When it is too late to send it, the connection goes before the frame does.
-    pub(crate) fn fall_stale(&mut self, slot: u32) {
-        let Some(s) = self.table.get(slot) else { return };
-        let (epoch, deadline) = (s.epoch, s.deadline);
-        self.deadlines.set(slot, deadline);
-        if self.resend_until(slot).is_some_and(|until| self.age > until) {
-            self.stale = Some(epoch);
-        } else {
-            self.watch_staged(slot);
-        }
-    }
-
-    /// The message settles, and its frame stays behind in the wire.
-    pub(crate) fn leave_frame(&mut self, slot: u32) {
-        let Some(until) = self.resend_until(slot) else { return };
-        if let Some(s) = self.table.get(slot) {
-            self.leftovers.push(Leftover { id: s.id, epoch: s.epoch, until });
-        }
+    /// A connection to end, since it keeps a frame for too long.
+    #[inline(always)]
+    pub(super) fn take_stale(&mut self) -> Option<u32> {
+        self.stale.take()
     }
 
     /// The connection of a frame that outlived its message goes before the frame does, if that is too late. Gives the time of the next one.
-    pub(crate) fn judge_leftovers(&mut self) -> Nanos {
-        if self.leftovers.is_empty() {
-            return Nanos::MAX;
-        }
-        let age = self.age;
+    #[inline(always)]
+    pub(super) fn judge_leftovers(&mut self, here: &Here) -> Nanos {
+        if self.leftovers.is_empty() { Nanos::MAX } else { self.judge_some_leftovers(here) }
+    }
+
+    fn judge_some_leftovers(&mut self, here: &Here) -> Nanos {
+        let age = here.age();
         if self.stale.is_none()
             && let Some(late) = self.leftovers.iter().find(|frame| age > frame.until)
         {
@@ -122,206 +164,113 @@ impl Handler {
             self.stale = Some(epoch);
         }
         let until = self.leftovers.iter().map(|frame| frame.until).min();
-        until.map_or(Nanos::MAX, |until| self.now.saturating_add(until.saturating_sub(age)).saturating_add(1))
+        until.map_or(Nanos::MAX, |until| here.now().saturating_add(until.saturating_sub(age)).saturating_add(1))
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn size(&self) -> usize {
+        self.leftovers.len()
+    }
+
+    /// Whether this message waits for a fence.
+    #[cfg(test)]
+    pub(super) fn fences(&self, slot: &Slot) -> bool {
+        self.fencing.contains(&(slot.index, slot.id))
+    }
+}
+
+impl<'a> Resending<'a> {
+    #[inline(always)]
+    pub(super) fn new(room: &'a mut Resend, line: &'a mut Line, known: &'a mut Known, here: &'a Here, orders: &'a mut Orders) -> Self {
+        Resending { room, line, known, here, orders }
+    }
+
+    /// P4. If not, the message is settled.
+    pub(super) fn may_send_again(&mut self, slot: u32) -> bool {
+        let Some(s) = self.line.get(slot) else { return false };
+        let Some(first) = s.tainted() else { return true };
+        let rule = s.rule;
+        if !can_repeat(s, self.here) {
+            self.orders.settle_unanswered(slot, Status::AckTimeout, 0, "no acknowledgement came, and without a Msg-Id it is not sent again");
+            return false;
+        }
+        if self.resend_until(slot).is_some_and(|until| self.here.age() > until) {
+            let window = self.known.window_of(rule, self.here, self.orders);
+            let text = format!(
+                "no acknowledgement came, and sending it again after {} ms could store a second copy (duplicate window {} ms)",
+                (self.here.age() - first) / 1_000_000,
+                window / 1_000_000
+            );
+            self.orders.settle_unanswered(slot, Status::AckTimeout, 0, text);
+            return false;
+        }
+        true
+    }
+
+    /// The age at which it is too late to send it again (P4). `None`: never, because nothing of it may be stored, or because the user wants it without a Msg-Id.
+    fn resend_until(&mut self, slot: u32) -> Option<u64> {
+        let s = self.line.get(slot).filter(|s| s.has_msg_id())?;
+        let (first, rule) = (s.tainted()?, s.rule);
+        let bound = self.known.window_of(rule, self.here, self.orders).saturating_sub(nanos(self.here.settings().ack_wait));
+        Some(first.saturating_add(bound))
+    }
+
+    /// A resend that is staged must also leave in time.
+    pub(super) fn watch_staged(&mut self, slot: u32) {
+        if let Some(until) = self.resend_until(slot)
+            && let Some(s) = self.line.get(slot)
+        {
+            let left = until.saturating_sub(self.here.age()).saturating_add(1);
+            let due = self.here.now().saturating_add(left).min(s.deadline);
+            self.line.set_due(slot, due);
+        }
+    }
+
+    /// A staged frame cannot be taken back. When it is too late to send it, the connection goes before the frame does.
+    pub(super) fn fall_stale(&mut self, slot: u32) {
+        let Some(epoch) = self.line.get(slot).map(|s| s.epoch) else { return };
+        self.line.wait_for_deadline(slot);
+        if self.resend_until(slot).is_some_and(|until| self.here.age() > until) {
+            self.room.stale = Some(epoch);
+        } else {
+            self.watch_staged(slot);
+        }
+    }
+
+    /// The message settles, and its frame stays behind in the wire.
+    pub(super) fn leave_frame(&mut self, slot: u32) {
+        let Some(until) = self.resend_until(slot) else { return };
+        if let Some(s) = self.line.get(slot) {
+            self.room.leftovers.push(Leftover { id: s.id, epoch: s.epoch, until });
+        }
     }
 
     /// After a sleep of the machine more is too late than the deadlines know.
-    pub(crate) fn judge_after_sleep(&mut self) {
-        let asleep = self.age.saturating_sub(self.now);
-        if asleep < self.asleep + A_NAP {
-            return;
+    #[inline(always)]
+    pub(super) fn judge_after_sleep(&mut self) {
+        let asleep = self.here.age().saturating_sub(self.here.now());
+        if asleep >= self.room.asleep + A_NAP {
+            self.judge_all_staged(asleep);
         }
-        self.asleep = asleep;
-        let staged: Vec<u32> = self.table.iter().filter(|s| s.stage == Stage::Staged && s.tainted().is_some()).map(|s| s.index).collect();
-        for slot in staged {
+    }
+
+    fn judge_all_staged(&mut self, asleep: Nanos) {
+        self.room.asleep = asleep;
+        for slot in self.line.chosen(|s| s.stage == Stage::Staged && s.tainted().is_some()) {
             self.fall_stale(slot);
         }
     }
 
-    /// `ack_wait` is over.
-    pub(crate) fn fall_silent(&mut self, slot: u32) {
-        self.lane.counters.ack_timeouts.bump(1);
-        if self.settle_suspect(slot) {
-            return;
-        }
-        let Some(s) = self.table.get_mut(slot) else { return };
-        s.taint();
-        let (mark, deadline, epoch) = (s.mark, s.deadline, s.epoch);
-        self.tell_silence(slot);
-        let Some(s) = self.table.get(slot) else { return };
-        let last_word = self.last_word(s);
-        self.explain(slot);
-        if let Some(last_word) = last_word {
-            if !self.waits_for_why(slot) {
-                self.settle_unanswered(slot, Status::AckTimeout, 0, &last_word);
-            }
-            return;
-        }
-        if Some(epoch) == self.epoch && mark < self.fenced {
-            return self.go_again(slot);
-        }
-        if Some(epoch) == self.epoch {
-            self.want_fence = true;
-            self.pause_for_fence(slot);
-            // The answer comes about when the fence closes: the message goes again no later for it.
-            self.ask_window_before(slot);
-        }
-        self.set_stage(slot, Stage::Fencing);
-        if let Some(s) = self.table.get(slot) {
-            self.fencing.push((slot, s.id));
-        }
-        self.deadlines.set(slot, deadline);
-    }
-
-    /// What the report of a message says that was silent, and is not sent again.
-    pub(crate) fn last_word(&self, s: &Slot) -> Option<String> {
-        if self.has_no_attempt_left(s) {
-            Some(format!("no acknowledgement came to {} attempts (max_attempts)", s.attempts))
-        } else if !self.can_repeat(s) {
-            Some("no acknowledgement came within ack_wait, and without a Msg-Id it is not sent again".to_owned())
-        } else {
-            None
-        }
-    }
-
-    /// The first silence of an epoch is worth a word: peers' users see it as a timeout and guess.
-    fn tell_silence(&mut self, slot: u32) {
-        if std::mem::replace(&mut self.told_silence, true) {
-            return;
-        }
-        let Some(topic) = self.table.get(slot).map(|s| s.topic().to_owned()) else { return };
-        let text = format!(
-            "no acknowledgement of a message to {topic:?} came within ack_wait_ms; a slow or leaderless stream, or somebody else who takes the topic and does not answer"
-        );
-        self.event(EventKind::AckSilence, Status::AckTimeout, 0, &topic, text);
-    }
-
-    /// A fence closed: who waited for it is sent again.
-    pub(crate) fn resend_fenced(&mut self) {
-        let fenced = self.fenced;
-        let epoch = self.epoch;
-        let mut waiting = std::mem::take(&mut self.fencing);
-        waiting.retain(|&(slot, id)| {
-            let Some(s) = self.slot(slot, id) else { return false };
-            if s.stage != Stage::Fencing {
-                return false;
-            }
-            let (of_epoch, mark) = (s.epoch, s.mark);
-            let closed = Some(of_epoch) == epoch && mark < fenced && !self.permissions.doubt(of_epoch, mark);
-            if closed {
-                self.requeue(slot);
-            }
-            !closed
-        });
-        self.fencing = waiting;
-        self.end_silent_pauses(epoch.map(|epoch| (epoch, fenced)));
-    }
-
-    /// An epoch ended: what it had taken whole is unknown, the rest was not stored. All of it goes again, oldest first.
-    pub(crate) fn lose_epoch(&mut self, epoch: u32, loss: &Loss) {
-        self.suspect_poison(epoch, loss);
-        self.end_silent_pauses(None);
-        let ack_wait = nanos(self.shared.settings.ack_wait);
-        let mut lost: Vec<(u64, u32)> = self.table.iter().filter(|s| s.epoch == epoch && s.stage.is_under_way()).map(|s| (s.id, s.index)).collect();
-        lost.sort_unstable();
-        for (_, slot) in lost {
-            self.leave_probe(slot);
-            let Some(s) = self.table.get_mut(slot) else { continue };
-            if s.stage != Stage::Staged {
-                s.taint();
-                let (due, slot_again) = (self.now.saturating_add(ack_wait).min(s.deadline), self.table.get(slot));
-                if slot_again.is_some_and(|s| !self.can_repeat(s) || self.has_no_attempt_left(s)) {
-                    // The inbox is the same on the next connection: the ack may still come.
-                    self.set_stage(slot, Stage::InFlight);
-                    self.deadlines.set(slot, due);
-                    continue;
+    /// A window is smaller than was believed: what may no longer be sent is settled, and what is about to be sent is looked at again.
+    pub(super) fn settle_what_is_too_late(&mut self) {
+        for slot in self.line.chosen(|s| s.tainted().is_some()) {
+            match self.line.get(slot).map(|s| s.stage) {
+                Some(Stage::Queued | Stage::Gated | Stage::Backoff) => {
+                    self.may_send_again(slot);
                 }
+                Some(Stage::Staged) => self.fall_stale(slot),
+                Some(Stage::InFlight | Stage::Fencing | Stage::Settled) | None => {}
             }
-            self.requeue(slot);
-        }
-    }
-
-    // ---- Poison: frames that end connections (finding 25) ----
-
-    fn suspect_poison(&mut self, epoch: u32, loss: &Loss) {
-        let of_epoch = |s: &&Slot| s.epoch == epoch && s.stage.is_under_way();
-        let alone = self.quarantine.alone.take_if(|(slot, id)| self.table.get(*slot).filter(of_epoch).is_some_and(|s| s.id == *id));
-        match (alone, loss.violation) {
-            (None, None) => {}
-            // The connection went for another reason: its turn comes again.
-            (Some((_, id)), None) => {
-                self.quarantine.suspects.insert(id);
-            }
-            (Some((slot, _)), Some(_)) => self.convict(slot, loss),
-            (None, Some(violation)) => {
-                let size = |s: &Slot| match violation {
-                    Violation::Payload => s.content.body(),
-                    Violation::ControlLine => s.topic().len() as u32,
-                };
-                let largest = self.table.iter().filter(of_epoch).filter(|s| !s.ephemeral).max_by_key(|s| (size(s), std::cmp::Reverse(s.id)));
-                self.quarantine.suspicion = largest.map(|s| (s.index, s.id));
-            }
-        }
-    }
-
-    /// It was out alone, and the server ended the connection again.
-    fn convict(&mut self, slot: u32, loss: &Loss) {
-        let Some(s) = self.table.get(slot) else { return };
-        let (topic, body) = (s.topic().to_owned(), s.content.body());
-        let text = format!("the server ended the connection because of this message ({body} bytes): {}", loss.error.message());
-        self.event(EventKind::Quarantined, Status::TooLarge, u64::from(body), &topic, text.clone());
-        // The violation is the server's word that this attempt was not stored: nothing went behind it.
-        self.set_stage(slot, Stage::Queued);
-        self.settle(slot, Ending::definite(Status::TooLarge, 0, text));
-    }
-
-    /// A new epoch's limits are known: frames beyond them settle; after a violation that none explains, the largest is set apart.
-    pub(crate) fn apply_limits(&mut self) {
-        let limit = self.limits.max_payload;
-        let mut over: Vec<(u64, u32)> = self.table.iter().filter(|s| u64::from(s.content.body()) > limit).map(|s| (s.id, s.index)).collect();
-        over.sort_unstable();
-        let explained = !over.is_empty();
-        for (_, slot) in over {
-            let Some(s) = self.table.get(slot) else { continue };
-            let text = format!("headers and payload have {} bytes; {} takes {limit}", s.content.body(), self.server);
-            self.settle_unanswered(slot, Status::TooLarge, 0, &text);
-        }
-        if let Some((slot, id)) = self.quarantine.suspicion.take()
-            && !explained
-            && self.slot(slot, id).is_some()
-        {
-            self.quarantine.suspects.insert(id);
-        }
-    }
-
-    /// The message is settled: nothing is held against it any more.
-    #[inline(always)]
-    pub(crate) fn acquit(&mut self, id: u64) {
-        if !self.quarantine.suspects.is_empty() {
-            self.quarantine.suspects.remove(&id);
-        }
-    }
-
-    /// Whether a suspect is out, which must stay alone.
-    pub(crate) fn quarantine_holds(&mut self) -> bool {
-        let Some((slot, id)) = self.quarantine.alone else { return false };
-        // Behind `ack_wait` the connection lives: it was not the frame.
-        let out = self.slot(slot, id).is_some_and(|s| matches!(s.stage, Stage::Staged | Stage::InFlight));
-        if !out {
-            self.quarantine.alone = None;
-        }
-        out
-    }
-
-    /// Whether this message must go alone, and cannot yet.
-    pub(crate) fn must_wait_alone(&self, id: u64) -> bool {
-        self.live > 0 && self.quarantine.suspects.contains(&id)
-    }
-
-    /// The message goes out: a suspect alone.
-    pub(crate) fn note_alone(&mut self, slot: u32, id: u64) {
-        if !self.quarantine.suspects.is_empty() && self.quarantine.suspects.remove(&id) {
-            self.quarantine.alone = Some((slot, id));
         }
     }
 }

@@ -212,7 +212,7 @@ fn flushes_that_nobody_waits_for_are_forgotten() {
         shared.lanes.first().command(Command::Flush(FlushTicket::new(1)));
         handler.finish_commands();
     }
-    assert!(handler.flushes.len() <= 1, "{}", handler.flushes.len());
+    assert!(handler.flushes() <= 1, "{}", handler.flushes());
     shared.lane_done(shared.lanes.first());
     let ticket = FlushTicket::new(1);
     shared.lanes.first().command(Command::Flush(Arc::clone(&ticket)));
@@ -229,7 +229,7 @@ fn a_new_rule_holds_for_its_first_message() {
     shared.accept(&Message::new("a", b""), Patience::NoLimit, None).unwrap();
     shared.lanes.first().command(Command::Flush(FlushTicket::new(0)));
     handler.finish_commands();
-    assert_eq!(handler.rules.get(1).stream.as_deref(), Some("S"));
+    assert_eq!(handler.rules().get(1).stream.as_deref(), Some("S"));
 }
 
 #[test]

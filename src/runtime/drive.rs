@@ -179,7 +179,7 @@ impl NatsDriver {
                     any = true;
                     link.needs_flush = true;
                     self.wire.wrote(side, count, now, &mut self.handler);
-                    self.handler.lane.counters.bytes_out.bump(count as u64);
+                    self.handler.lane().counters.bytes_out.bump(count as u64);
                 }
                 Poll::Ready(Err(error)) => {
                     // X5: what the server said before it hung up is still there to be read.
@@ -328,7 +328,7 @@ impl NatsDriver {
     }
 
     fn attach(&mut self, greeted: Greeted) -> Result<()> {
-        let (now, settings) = (self.handler.now(), &self.handler.shared.settings);
+        let (now, settings) = (self.handler.now(), &self.handler.shared().settings);
         let Greeted { target, stream, mut info, auth, over_tls } = greeted;
         if over_tls && !settings.tls.first && is_at_least(&info.version, 2, 12) {
             // Anybody could write into the plain INFO; the next one comes through TLS. Older servers send none until their cluster changes: then the plain one
@@ -340,7 +340,7 @@ impl NatsDriver {
             && self.dialer.may_warn()
         {
             self.handler
-                .shared
+                .shared()
                 .log(Level::Warn, || format!("{}: {what} goes over the network in plain text; set tls_required, or write tls://", target.server));
         }
         let nonce = info.nonce.clone();
@@ -379,7 +379,7 @@ fn require_headers(info: &Info, target: &Target) -> Result<()> {
 
 impl Drive for NatsDriver {
     async fn run(&mut self) -> Result<()> {
-        let (shared, lane) = (Arc::clone(&self.handler.shared), Arc::clone(&self.handler.lane));
+        let (shared, lane) = (Arc::clone(self.handler.shared()), Arc::clone(self.handler.lane()));
         rounds(&shared.clock, &lane, |cx| self.round(cx)).await
     }
 

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::base::error::{Result, Status};
+use crate::base::error::Result;
 use crate::base::time::Clock;
 use crate::base::time::{Nanos, nanos};
 use crate::bus::lane::Lane;
 use crate::bus::shared::Shared;
-use crate::desk::events::EventKind;
 use crate::handler::Handler;
 use crate::trace;
 use crate::wire::memory::MemoryWire;
@@ -40,21 +39,15 @@ impl Ages {
     }
 
     pub(super) fn tell(&mut self, handler: &mut Handler) {
-        let now = handler.shared.clock.now();
+        let now = handler.shared().clock.now();
         // The wall clock is asked now and then: a suspend is longer than that.
         if now - self.last > 10_000_000 || self.last == 0 {
             let wall = SystemTime::now();
             let passed = nanos(wall.duration_since(self.wall).unwrap_or_default());
             let monotonic = now - self.last;
-            if passed > monotonic + JUMP && self.last > 0 && handler.lane.is_first() {
+            if passed > monotonic + JUMP && self.last > 0 && handler.lane().is_first() {
                 let seconds = (passed - monotonic) / 1_000_000_000;
-                handler.event(
-                    EventKind::ClockJump,
-                    Status::Ok,
-                    seconds,
-                    "",
-                    format!("the clock jumped by {seconds} s: the machine slept, or the time was set"),
-                );
+                handler.clock_jumped(seconds);
             }
             self.age += passed.max(monotonic);
             self.wall = wall;
@@ -125,7 +118,7 @@ impl MemoryDriver {
 
 impl Drive for MemoryDriver {
     async fn run(&mut self) -> Result<()> {
-        let (shared, lane) = (Arc::clone(&self.handler.shared), Arc::clone(&self.handler.lane));
+        let (shared, lane) = (Arc::clone(self.handler.shared()), Arc::clone(self.handler.lane()));
         let mut ages = Ages::new();
         let (handler, wire) = (&mut self.handler, &mut self.wire);
         rounds(&shared.clock, &lane, move |_| {

@@ -12,7 +12,7 @@
 //! | `truth` | what really happened |
 //! | `check` | P1–P4 and P10 against it |
 //! | `plan` | what a seed configures |
-//! | `world`, `network`, `users`, `audit` | the real handler: its time, its connections, its callers, its books |
+//! | `world`, `network`, `users` | the real handler: its time, its connections, its callers |
 //! | `seeds` | all of it, seed by seed |
 //! | `reference` | a small publisher, right or wrong in one way, that tests all of these |
 
@@ -21,7 +21,6 @@
 mod absence;
 mod answers;
 mod api;
-mod audit;
 mod book;
 mod books;
 mod changes;

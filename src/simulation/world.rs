@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::audit::audit;
 use super::changes;
 use super::check::{self, History};
 use super::model::Model;
@@ -26,7 +25,7 @@ use crate::desk::events::EventKind;
 use crate::handler::Handler;
 use crate::stats::Counters;
 use crate::stats::failures::Failures;
-use crate::wire::nats::NatsWire;
+use crate::wire::nats::{NatsWire, Side};
 
 /// Rounds at one moment, with bytes moving or not: more would be a handler that spins.
 const MOST_ROUNDS: usize = 20_000;
@@ -118,7 +117,7 @@ impl World {
         let mut steps = 0;
         while !self.ended {
             if self.now > end {
-                return Err(format!("P1: no end; {} messages are pending", self.handler.table.len()));
+                return Err(format!("P1: no end; {} messages are pending", self.handler.messages().count()));
             }
             self.act()?;
             let wake = self.rounds()?;
@@ -129,7 +128,7 @@ impl World {
             }
             steps += 1;
             if steps < 20_000 || steps % 50 == 0 {
-                audit(&mut self.handler, &self.wire)?;
+                self.handler.audit(self.wire.epoch(Side::Leaving))?;
             }
             let late = if self.plan.sluggish > 0 { self.rng.below(self.plan.sluggish) } else { 0 };
             let next = [Some(wake), self.model.next_event(self.now), Some(self.users_next())].into_iter().flatten().min().unwrap_or(u64::MAX);

@@ -6,6 +6,8 @@ use crate::base::time::Nanos;
 use crate::ledger::slot::Slot;
 use crate::wire::{Denials, Named};
 
+/// How many marks are weighed at a time.
+const MOST_TROUBLES: usize = 256;
 /// How many topics with permission errors an epoch remembers.
 const MOST_TOPICS: usize = 1024;
 /// One message a second tests whether a denied topic is allowed again.
@@ -25,7 +27,7 @@ pub(crate) struct Permissions {
     /// An error was read, and the fence behind it not yet.
     hear: bool,
     /// Marks with errors that are not explained.
-    pub(super) troubles: Vec<Trouble>,
+    troubles: Vec<Trouble>,
     /// How many messages were settled without an answer to their last attempt, by its epoch and mark.
     given_up: HashMap<(u32, u64), u32>,
     topics: HashMap<Box<str>, Denied>,
@@ -61,7 +63,7 @@ struct Denied {
 
 /// A mark with errors.
 #[derive(Debug)]
-pub(super) struct Trouble {
+pub(in crate::handler) struct Trouble {
     pub(super) epoch: u32,
     pub(super) mark: u64,
     /// Those that are not explained.
@@ -139,12 +141,33 @@ impl Permissions {
         self.trouble(epoch, mark).is_some()
     }
 
+    /// The oldest mark with errors, if there is no room for one more.
+    pub(in crate::handler) fn oldest_of_too_many(&self) -> Option<(u32, u64)> {
+        self.troubles.first().filter(|_| self.troubles.len() >= MOST_TROUBLES).map(|oldest| (oldest.epoch, oldest.mark))
+    }
+
+    /// The marks that are to be weighed again now. The next time is so much later.
+    pub(super) fn take_due(&mut self, now: Nanos, pause: Nanos) -> Vec<(u32, u64)> {
+        let mut due = Vec::new();
+        for trouble in self.troubles.iter_mut().filter(|trouble| trouble.again_at <= now) {
+            trouble.again_at = now.saturating_add(pause);
+            due.push((trouble.epoch, trouble.mark));
+        }
+        due
+    }
+
+    /// When the next mark is weighed again.
+    #[inline(always)]
+    pub(in crate::handler) fn next_due(&self) -> Nanos {
+        self.troubles.iter().map(|trouble| trouble.again_at).min().unwrap_or(Nanos::MAX)
+    }
+
     pub(super) fn weigh(&mut self, trouble: Trouble) {
         self.are_loud = true;
         self.troubles.push(trouble);
     }
 
-    pub(super) fn take(&mut self, epoch: u32, mark: u64) -> Option<Trouble> {
+    pub(in crate::handler) fn take(&mut self, epoch: u32, mark: u64) -> Option<Trouble> {
         let at = self.troubles.iter().position(|trouble| trouble.epoch == epoch && trouble.mark == mark)?;
         let trouble = self.troubles.remove(at);
         self.forget_passing();

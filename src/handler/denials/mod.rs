@@ -13,19 +13,18 @@ use std::collections::HashMap;
 
 pub(crate) use self::permissions::Permissions;
 use self::permissions::{Account, Proof, Trouble, Word};
-use super::Handler;
 use crate::base::error::Status;
 use crate::base::time::{Nanos, nanos};
 use crate::config::topic::Mode;
 use crate::desk::events::EventKind;
-use crate::handler::settle::Ending;
+use crate::handler::here::Here;
+use crate::handler::line::Line;
+use crate::handler::orders::{Ending, Order, Orders};
 use crate::ledger::refusal::{Refusal, Retry};
 use crate::ledger::slot::{Slot, Stage};
 use crate::wire::ID_MASK;
 use crate::wire::{Denials, Named, SUBJECT_HEADER, Token};
 
-/// How many marks are weighed at a time.
-const MOST_TROUBLES: usize = 256;
 /// A message's own name in an error is believed, although ephemeral messages may be meant, if no ack contradicts for so long.
 const GRACE: Nanos = 100_000_000;
 /// How many other names a text lists.
@@ -33,27 +32,37 @@ const SHOWN: usize = 3;
 
 type Names = HashMap<Box<str>, Named>;
 
-impl Handler {
-    /// Permissions refused frames under this mark.
-    pub(super) fn note_denials(&mut self, epoch: u32, mark: u64, mut denials: Denials) {
+/// What permission errors are weighed against.
+pub(super) struct Denying<'a> {
+    permissions: &'a mut Permissions,
+    line: &'a mut Line,
+    here: &'a Here,
+    orders: &'a mut Orders,
+}
+
+impl<'a> Denying<'a> {
+    #[inline(always)]
+    pub(super) fn new(permissions: &'a mut Permissions, line: &'a mut Line, here: &'a Here, orders: &'a mut Orders) -> Self {
+        Denying { permissions, line, here, orders }
+    }
+
+    /// Permissions refused frames under this mark. False: all of the errors are explained.
+    pub(super) fn note(&mut self, epoch: u32, mark: u64, mut denials: Denials) -> bool {
         self.leave_ephemeral(epoch, mark, &mut denials);
         if denials.total == 0 {
-            return;
+            return false;
         }
-        if self.permissions.troubles.len() >= MOST_TROUBLES
-            && let Some((epoch, mark)) = self.permissions.troubles.first().map(|oldest| (oldest.epoch, oldest.mark))
-        {
-            self.judge_denials(epoch, mark);
-            self.permissions.take(epoch, mark);
-        }
-        let (now, given_up) = (self.now, self.permissions.take_given_up(epoch, mark));
+        let (now, given_up) = (self.here.now(), self.permissions.take_given_up(epoch, mark));
         self.permissions.weigh(Trouble { epoch, mark, denials, given_up, open: 0, weigh_at: 0, since: now, again_at: now + GRACE });
-        self.weigh(epoch, mark);
+        true
+    }
+
+    /// Who waited for this fence to go again waits on while errors are not explained: acks may come behind it.
+    pub(super) fn wait_for_acks(&mut self, epoch: u32, mark: u64) {
         if self.permissions.doubt(epoch, mark) {
-            // Who waited for this fence to go again waits on: acks may come behind it.
-            let due = now.saturating_add(nanos(self.shared.settings.ack_wait));
+            let due = self.here.now().saturating_add(nanos(self.here.settings().ack_wait));
             for (slot, deadline) in self.under(epoch, mark, |s| (s.stage == Stage::Fencing).then_some((s.index, s.deadline))) {
-                self.deadlines.set(slot, due.min(deadline));
+                self.line.set_due(slot, due.min(deadline));
             }
         }
     }
@@ -67,10 +76,10 @@ impl Handler {
             }
             return denials.total = 0;
         }
-        let rules = std::sync::Arc::clone(&self.rules);
+        let here = self.here;
         let Denials { total, names, silent } = denials;
         names.retain(|name, named| {
-            let is_own = rules.matching(name).mode == Mode::Ephemeral;
+            let is_own = here.rules().matching(name).mode == Mode::Ephemeral;
             let explained = named.count <= *silent && (is_own || self.permissions.is_ephemeral(name));
             if explained {
                 *silent -= named.count;
@@ -85,13 +94,13 @@ impl Handler {
 
     /// What is to be said of the messages that wait for answers under this mark.
     fn under<T>(&self, epoch: u32, mark: u64, say: impl Fn(&Slot) -> Option<T>) -> Vec<T> {
-        self.table.iter().filter(|s| s.epoch == epoch && s.mark == mark && s.stage.is_under_way() && !s.ephemeral).filter_map(say).collect()
+        self.line.iter().filter(|s| s.epoch == epoch && s.mark == mark && s.stage.is_under_way() && !s.ephemeral).filter_map(say).collect()
     }
 
     /// A reply was read: whether it was an answer to the attempt under this mark shows in what became of the message.
     pub(super) fn note_reply(&mut self, token: Token, epoch: u32, mark: u64) {
         let waits = |s: &&Slot| s.id & ID_MASK == token.id && s.epoch == epoch && s.mark == mark && s.stage.is_under_way();
-        if self.table.get(token.slot).filter(waits).is_some() {
+        if self.line.get(token.slot).filter(waits).is_some() {
             return;
         }
         let Some(trouble) = self.permissions.trouble_mut(epoch, mark) else { return };
@@ -101,73 +110,60 @@ impl Handler {
         }
     }
 
-    /// Weighs again what is due. Returns when the next is.
-    pub(super) fn tend_denials(&mut self) -> Nanos {
-        if !self.permissions.have_trouble() {
-            return Nanos::MAX;
+    /// What is to be weighed again now.
+    pub(super) fn tend(&mut self) {
+        let pause = nanos(self.here.settings().ack_wait).max(GRACE);
+        for (epoch, mark) in self.permissions.take_due(self.here.now(), pause) {
+            self.orders.push(Order::Weigh { epoch, mark });
         }
-        let now = self.now;
-        let pause = nanos(self.shared.settings.ack_wait).max(GRACE);
-        let mut due = Vec::new();
-        for trouble in self.permissions.troubles.iter_mut().filter(|trouble| trouble.again_at <= now) {
-            trouble.again_at = now.saturating_add(pause);
-            due.push((trouble.epoch, trouble.mark));
-        }
-        for (epoch, mark) in due {
-            self.weigh(epoch, mark);
-        }
-        self.permissions.troubles.iter().map(|trouble| trouble.again_at).min().unwrap_or(Nanos::MAX)
     }
 
     /// Settles what the errors under this mark prove.
-    fn weigh(&mut self, epoch: u32, mark: u64) {
-        loop {
-            let permissions = &self.permissions;
-            let Some(trouble) = permissions.trouble(epoch, mark) else { return };
-            // With the name that the server may have for it; without, if an ack contradicts.
-            let mut open = self.under(epoch, mark, |s| {
-                let known = trouble.denials.names.get_key_value(permissions.name_of(s.topic())).map(|(name, _)| &**name);
-                Some((s.id, s.index, known.filter(|name| !name.is_empty() && !permissions.passes(s.topic()))))
-            });
-            if open.is_empty() {
-                return self.close_account(epoch, mark);
-            }
-            open.sort_unstable();
-            let mut counts: HashMap<&str, u64> = HashMap::new();
-            for name in open.iter().filter_map(|(.., name)| *name) {
-                *counts.entry(name).or_default() += 1;
-            }
-            let account = Account {
-                errors: u64::from(trouble.denials.total),
-                open: open.len() as u64,
-                given_up: u64::from(trouble.given_up),
-                silent: u64::from(trouble.denials.silent),
-                names: counts.into_iter().filter_map(|(name, open)| Some((name, u64::from(trouble.denials.names.get(name)?.count), open))).collect(),
-            };
-            let proof = account.proof(self.now >= trouble.since + GRACE);
-            let is_proven = |name: &str| match &proof {
-                Proof::All => true,
-                Proof::Names(names) => names.contains(&name),
-                Proof::After(_) => false,
-            };
-            if let Proof::After(answers) = proof {
-                let open = open.len();
-                return self.weigh_later(epoch, mark, open, answers);
-            }
-            let is_all = proof == Proof::All;
-            let slots: Vec<u32> = open.iter().filter(|(.., name)| is_all || name.is_some_and(is_proven)).map(|&(_, slot, _)| slot).collect();
-            let names: Names = trouble.denials.names.iter().filter(|(name, _)| is_proven(name)).map(|(name, named)| (name.clone(), named.clone())).collect();
-            self.deny(&slots, &names);
-            if is_all {
-                self.permissions.take(epoch, mark);
-            } else {
-                self.permissions.explain(epoch, mark, &names);
-            }
-            if !self.permissions.doubt(epoch, mark) {
-                // Others waited with these for their fence.
-                return self.resend_fenced();
-            }
+    pub(super) fn weigh(&mut self, epoch: u32, mark: u64) {
+        let permissions = &self.permissions;
+        let Some(trouble) = permissions.trouble(epoch, mark) else { return };
+        // With the name that the server may have for it; without, if an ack contradicts.
+        let mut open = self.under(epoch, mark, |s| {
+            let known = trouble.denials.names.get_key_value(permissions.name_of(s.topic())).map(|(name, _)| &**name);
+            Some((s.id, s.index, known.filter(|name| !name.is_empty() && !permissions.passes(s.topic()))))
+        });
+        if open.is_empty() {
+            return self.close_account(epoch, mark);
         }
+        open.sort_unstable();
+        let mut counts: HashMap<&str, u64> = HashMap::new();
+        for name in open.iter().filter_map(|(.., name)| *name) {
+            *counts.entry(name).or_default() += 1;
+        }
+        let account = Account {
+            errors: u64::from(trouble.denials.total),
+            open: open.len() as u64,
+            given_up: u64::from(trouble.given_up),
+            silent: u64::from(trouble.denials.silent),
+            names: counts.into_iter().filter_map(|(name, open)| Some((name, u64::from(trouble.denials.names.get(name)?.count), open))).collect(),
+        };
+        let proof = account.proof(self.here.now() >= trouble.since + GRACE);
+        let is_proven = |name: &str| match &proof {
+            Proof::All => true,
+            Proof::Names(names) => names.contains(&name),
+            Proof::After(_) => false,
+        };
+        if let Proof::After(answers) = proof {
+            let open = open.len();
+            return self.weigh_later(epoch, mark, open, answers);
+        }
+        let is_all = proof == Proof::All;
+        let slots: Vec<u32> = open.iter().filter(|(.., name)| is_all || name.is_some_and(is_proven)).map(|&(_, slot, _)| slot).collect();
+        let names: Names = trouble.denials.names.iter().filter(|(name, _)| is_proven(name)).map(|(name, named)| (name.clone(), named.clone())).collect();
+        self.deny(&slots, &names);
+        if is_all {
+            self.permissions.take(epoch, mark);
+        } else {
+            self.permissions.explain(epoch, mark, &names);
+        }
+        // What is denied is settled first.
+        let order = if self.permissions.doubt(epoch, mark) { Order::Weigh { epoch, mark } } else { Order::Fenced };
+        self.orders.push(order);
     }
 
     /// Nothing is proven: topics that the errors may be about are in doubt from now on.
@@ -208,7 +204,7 @@ impl Handler {
         let mut in_order = true;
         // The error is about what the message asks for, and says nothing of its topic.
         let asks_for = |s: &Slot| names.iter().find(|(name, _)| &***name != s.topic() && asks_for(s.content.headers(), name)).map(|(_, named)| &*named.said);
-        for s in slots.iter().filter_map(|&slot| self.table.get(slot)).filter(|s| asks_for(s).is_none()) {
+        for s in slots.iter().filter_map(|&slot| self.line.get(slot)).filter(|s| asks_for(s).is_none()) {
             // Who goes again was written in another order.
             in_order &= s.attempt == 1;
             let place = *places.entry(s.topic()).or_insert(topics.len());
@@ -243,82 +239,40 @@ impl Handler {
         let texts: HashMap<&str, &str> = learned.iter().map(|(topic, _, text, _)| (&**topic, &**text)).collect();
         for (topic, name, text, count) in &learned {
             self.tell_denied(topic, text.clone());
-            self.permissions.learn(topic, name, text, *count, self.now);
+            self.permissions.learn(topic, name, text, *count, self.here.now());
         }
         for &slot in slots {
-            let Some(s) = self.table.get(slot) else { continue };
+            let Some(s) = self.line.get(slot) else { continue };
             let text = match (asks_for(s), texts.get(s.topic())) {
                 (Some(said), _) => format!("a header of this message is denied by the server's permissions: {said}"),
                 (None, text) => text.copied().unwrap_or_default().to_owned(),
             };
-            self.refused(slot, Refusal { status: Status::Denied, definite: true, retry: Retry::No, server_code: 0, stream: None, text });
+            self.orders.push(Order::Refused {
+                slot,
+                refusal: Refusal { status: Status::Denied, definite: true, retry: Retry::No, server_code: 0, stream: None, text },
+            });
         }
     }
 
     /// One event for each topic.
     fn tell_denied(&mut self, topic: &str, text: String) {
         if self.permissions.is_news(topic) {
-            self.event(EventKind::Denied, Status::Denied, 0, topic, text);
+            self.orders.tell(EventKind::Denied, Status::Denied, 0, topic, text);
         }
     }
 
     /// Permissions refuse this topic; one message a second tests whether they still do.
     pub(super) fn is_denied(&mut self, slot: u32) -> bool {
-        let Some(s) = self.table.get(slot) else { return false };
-        let Some(Word::Denied(text)) = self.permissions.word_on(s.topic(), self.now) else { return false };
-        self.settle(slot, Ending::definite(Status::Denied, 0, text));
+        let Some(s) = self.line.get(slot) else { return false };
+        let Some(Word::Denied(text)) = self.permissions.word_on(s.topic(), self.here.now()) else { return false };
+        self.orders.settle(slot, Ending::definite(Status::Denied, 0, text));
         true
     }
 
     // ---- Without proof ----
 
-    /// `ack_wait`, or a message's time, is over. One that permission errors may be about is told so, and does not go again. Returns whether it has its outcome.
-    pub(crate) fn settle_suspect(&mut self, slot: u32) -> bool {
-        if !self.permissions.have_trouble() && self.table.get(slot).is_some_and(|s| !s.suspect) {
-            return false;
-        }
-        let Some(s) = self.table.get(slot).filter(|s| s.stage.is_under_way()) else { return false };
-        let (id, epoch, mark) = (s.id, s.epoch, s.mark);
-        self.judge_denials(epoch, mark);
-        let Some(s) = self.table.get(slot).filter(|s| s.id == id) else { return true };
-        if !s.suspect {
-            return false;
-        }
-        let (text, topic) = (self.suspicion(s), s.topic().to_owned());
-        self.tell_denied(&topic, text.clone());
-        self.permissions.suspect(&topic);
-        self.settle_unanswered(slot, Status::Denied, 0, &text);
-        true
-    }
-
-    /// A message that waited for its fence, and for acks behind it, waits no more.
-    pub(super) fn leave_fence(&mut self, slot: u32) {
-        if self.settle_suspect(slot) {
-            return;
-        }
-        let Some(s) = self.table.get(slot) else { return };
-        if Some(s.epoch) == self.epoch && s.mark < self.fenced {
-            return self.go_again(slot);
-        }
-        let deadline = s.deadline;
-        self.deadlines.set(slot, deadline);
-    }
-
-    /// The message goes again. Errors under the mark of its last attempt may still be about that.
-    pub(crate) fn go_again(&mut self, slot: u32) {
-        if self.permissions.have_trouble()
-            && let Some(s) = self.table.get(slot)
-            && self.permissions.doubt(s.epoch, s.mark)
-        {
-            let (epoch, mark) = (s.epoch, s.mark);
-            self.permissions.give_up(epoch, mark);
-        }
-        self.requeue(slot);
-    }
-
     /// The time for proof is over: finds the messages under this mark that its errors may be about.
-    fn judge_denials(&mut self, epoch: u32, mark: u64) {
-        self.weigh(epoch, mark);
+    pub(super) fn mark_suspects(&mut self, epoch: u32, mark: u64) {
         let permissions = &self.permissions;
         let Some(trouble) = permissions.trouble(epoch, mark) else { return };
         let names = &trouble.denials.names;
@@ -336,23 +290,29 @@ impl Handler {
             self.permissions.sample();
         }
         for slot in suspects {
-            if let Some(s) = self.table.get_mut(slot) {
+            if let Some(s) = self.line.get_mut(slot) {
                 s.suspect = true;
             }
         }
     }
 
-    fn suspicion(&self, slot: &Slot) -> String {
+    /// Errors may be about this message. Gives what its report says.
+    pub(super) fn suspicion(&mut self, slot: u32) -> String {
+        let Some(slot) = self.line.get(slot) else { return String::new() };
         let topic = slot.topic();
         let names = self.permissions.trouble(slot.epoch, slot.mark).map(|trouble| &trouble.denials.names);
         let other = names.filter(|names| !names.contains_key(topic)).and_then(|names| {
             let known = names.get(self.permissions.name_of(topic));
             known.or_else(|| names.values().min_by_key(|named| named.place))
         });
-        match other {
+        let text = match other {
             None => format!("the server reported permission errors for {topic:?} and did not acknowledge this message"),
             Some(Named { said, .. }) => format!("the server reported permission errors and did not acknowledge this message to {topic:?}: {said}"),
-        }
+        };
+        let topic = topic.to_owned();
+        self.tell_denied(&topic, text.clone());
+        self.permissions.suspect(&topic);
+        text
     }
 }
 

@@ -3,37 +3,17 @@
 //! NO_STREAM is told at once only if the server that is asked could know (P2, absence): it described the streams that acknowledged, and none is reached by an import, a mapping
 //! or a leaf node. Else it is an election, and the messages wait for its end.
 
-use std::collections::HashMap;
-
-use super::asking::STREAM_NOT_FOUND;
+use super::Holding;
+use super::STREAM_NOT_FOUND;
+use super::gates::{Absence, Cause, Gate, Key, State};
+use super::nobody::NOBODY_FOR;
 use crate::base::error::Status;
-use crate::base::time::Nanos;
 use crate::config::settings::OnNoStream;
 use crate::desk::events::EventKind;
-use crate::handler::Handler;
-use crate::handler::gate::{Absence, Cause, Gate, Key, State};
-use crate::handler::settle::Ending;
+use crate::handler::orders::{Ending, Order};
 use crate::wire::StreamAnswer;
 
-/// How long the API's word that no stream takes a topic is believed.
-const NOBODY_FOR: Nanos = 250_000_000;
-/// Topics of which that is remembered (P9).
-const MOST_NOBODY: usize = 1024;
-
-/// What reports of such a topic say.
-pub(super) fn nobody_takes(topic: &str) -> String {
-    format!("no stream takes {topic:?}")
-}
-
-/// The topics that no stream takes, by the API's word, and until when that is believed.
-#[derive(Debug, Default)]
-pub(crate) struct Nobody {
-    topics: HashMap<Box<str>, Nanos>,
-    /// The latest of those times: after it nothing is looked up.
-    until: Nanos,
-}
-
-impl Handler {
+impl Holding<'_> {
     /// Nobody took a message of this topic: which stream should, and could the server that is asked know?
     pub(super) fn ask_about_absence(&mut self, gate: u32, topic: String) {
         let rule = self.rule_of(gate, &topic);
@@ -45,50 +25,42 @@ impl Handler {
         let stream = match self.gates.get(gate).map(|g| &g.key) {
             Some(Key::Stream(name)) => Some(name.to_string()),
             // Of a topic alone in trouble: the stream that took its rule's messages, if it is one.
-            _ => self.gates.rule(rule).takers.only().map(|taker| taker.stream.name().to_owned()),
+            _ => self.known.takers(rule).only().map(|taker| taker.name().to_owned()),
         };
-        stream.filter(|name| self.is_described(name))
+        stream.filter(|name| self.known.is_described(name))
     }
 
     /// The rule of this topic's messages at the gate.
     pub(super) fn rule_of(&self, gate: u32, topic: &str) -> u32 {
         let Some(g) = self.gates.get(gate) else { return 0 };
-        let waiting = g.waiting.values().filter_map(|&slot| self.table.get(slot));
-        waiting.filter(|s| s.topic() == topic).map(|s| s.rule).next().unwrap_or_else(|| self.rules.matching(topic).index)
+        let waiting = g.waiting.values().filter_map(|&slot| self.line.get(slot));
+        waiting.filter(|s| s.topic() == topic).map(|s| s.rule).next().unwrap_or_else(|| self.here.rules().matching(topic).index)
     }
 
-    /// Whether the server's word that no stream takes a topic counts: every stream that ever acknowledged the rule was described by it, and has the topics that it took among its
-    /// own subjects. Behind an import, a mapping or a leaf node it cannot know.
-    pub(super) fn could_know(&mut self, rule: u32) -> bool {
-        let takers: Vec<_> = self.gates.rule(rule).takers.iter().cloned().collect();
-        takers.is_empty()
-            || (!self.gates.rule(rule).takers.are_several() && takers.iter().all(|taker| self.could_describe(&taker.stream)) && !self.has_indirect())
-    }
-
-    /// The same, of all rules whose messages to this topic wait at the gate: rules may have changed meanwhile.
+    /// Whether the server's word that no stream takes the topic counts, for all rules whose messages to it wait at the gate: rules may have changed meanwhile.
     pub(super) fn could_know_all(&mut self, gate: u32, topic: &str) -> bool {
         let mut rules = Vec::new();
         if let Some(g) = self.gates.get(gate) {
             let slots = g.waiting.values().copied().chain(self.gates.held(gate).and_then(|held| held.probe).map(|(slot, _)| slot));
-            rules.extend(slots.filter_map(|slot| self.table.get(slot)).filter(|s| s.topic() == topic).map(|s| s.rule));
+            rules.extend(slots.filter_map(|slot| self.line.get(slot)).filter(|s| s.topic() == topic).map(|s| s.rule));
             rules.sort_unstable();
             rules.dedup();
         }
-        rules.into_iter().all(|rule| self.could_know(rule))
+        rules.into_iter().all(|rule| self.known.could_know(rule, self.here))
     }
 
     /// Settles what no stream takes. `tried`: a message found nobody just now. For a moment the next ones of a stream that is not there need not be tried: no longer, for
     /// behind an import or a leaf node only a message can tell that it is there.
     pub(super) fn conclude_absence(&mut self, gate: u32, absence: Absence, tried: bool) {
-        if self.shared.settings.on_no_stream == OnNoStream::Wait {
+        if self.here.settings().on_no_stream == OnNoStream::Wait {
             self.tell_missing(gate);
             return self.probe_failed(gate);
         }
         let Absence { topic, server_code, text } = absence;
         match &topic {
-            Some(topic) => self.remember_nobody(topic),
+            Some(topic) => self.gates.nobody.remember(topic, self.here.now()),
             None if tried => {
-                let until = self.now + NOBODY_FOR;
+                let until = self.here.now() + NOBODY_FOR;
                 if let Some(g) = self.gates.get_mut(gate) {
                     g.absent_until = until;
                 }
@@ -102,7 +74,7 @@ impl Handler {
     /// No stream, by the word of a server that could know. The next probe's 503 confirms it; with `gone` the stream that took the messages is gone, and nothing more is asked.
     pub(super) fn no_stream(&mut self, gate: u32, absence: Absence, gone: bool) {
         let topic = absence.topic.clone().unwrap_or_else(|| self.oldest_topic(gate));
-        if self.now < self.known.unsure_until {
+        if self.known.doubts_absence(self.here.now()) {
             match self.gates.held(gate) {
                 Some(_) => self.tell_held(gate, &topic),
                 None => self.check_later(gate),
@@ -117,7 +89,7 @@ impl Handler {
         let topic = absence.topic.clone().unwrap_or_else(|| self.oldest_topic(gate));
         let names_stream = matches!(self.gates.get(gate).map(|g| &g.key), Some(Key::Stream(_)));
         let untried = self.gates.held(gate).is_some_and(|held| held.cause == Cause::Unanswered);
-        if self.shared.settings.on_no_stream == OnNoStream::Wait && !(untried && absence.topic.is_none()) {
+        if self.here.settings().on_no_stream == OnNoStream::Wait && !(untried && absence.topic.is_none()) {
             if absence.topic.is_none() && names_stream {
                 self.tell_missing(gate);
             } else {
@@ -160,7 +132,7 @@ impl Handler {
     /// A message and the question about it found nobody: the commonest mistake of beginners, said in those words. Said once, whatever the number of topics.
     pub(super) fn tell_no_jetstream(&mut self, gate: u32, topic: &str, text: String, nobody: bool) {
         let rule = self.rule_of(gate, topic);
-        let acked = !self.gates.rule(rule).takers.are_none();
+        let acked = !self.known.takers(rule).are_none();
         let Some(Gate { state: State::Held(held), key, .. }) = self.gates.get_mut(gate) else { return };
         let key = key.clone();
         held.no_jetstream = None;
@@ -168,36 +140,24 @@ impl Handler {
         let text =
             if acked && nobody { "nobody answers JetStream here any more: the leaf connection to it is down, or it was switched off".to_owned() } else { text };
         if !std::mem::replace(&mut held.told, true) {
-            self.lane.counters.gates_held.bump(1);
+            self.here.lane().counters.gates_held.bump(1);
         }
-        if self.shared.desk.set_standing(Some(text.clone())) {
-            self.event(EventKind::GateHeld, Status::Unavailable, 0, topic, format!("{topic}: {text}; messages wait and one at a time is tried"));
-        }
-        self.explain_held(key, topic, StreamAnswer::Disabled { text, nobody });
+        self.orders.push(Order::NothingStores { topic: topic.to_owned(), text: text.clone() });
+        self.orders.push(Order::Explain { key: key, topic: (topic).to_owned(), known: StreamAnswer::Disabled { text, nobody } });
     }
 
-    /// For a moment each further 503 is proof enough: a service that publishes 3,000 messages a second to no stream must not ask as often. The messages still go,
-    /// so the first one after the stream's creation is stored.
-    fn remember_nobody(&mut self, topic: &str) {
-        if self.nobody.topics.len() >= MOST_NOBODY {
-            self.nobody.topics.clear();
-        }
-        self.nobody.until = self.now + NOBODY_FOR;
-        self.nobody.topics.insert(topic.into(), self.nobody.until);
+    /// The API said a moment ago that nobody takes this topic, and is still believed.
+    pub(super) fn nobody_takes(&self, rule: u32, topic: &str) -> bool {
+        self.gates.nobody.takes(topic, self.here.now()) && self.known.could_know(rule, self.here)
     }
 
-    /// The API said so a moment ago, and is still believed.
-    pub(super) fn nobody_takes(&mut self, rule: u32, topic: &str) -> bool {
-        self.nobody.topics.get(topic).is_some_and(|&until| self.now < until) && self.could_know(rule)
-    }
-
-    /// A message to this topic was stored: somebody takes it.
+    /// A message was stored: somebody takes its topic.
     #[inline(always)]
-    pub(crate) fn somebody_takes(&mut self, slot: u32) {
-        if self.now < self.nobody.until
-            && let Some(s) = self.table.get(slot)
+    pub(in crate::handler) fn somebody_takes(&mut self, slot: u32) {
+        if self.gates.nobody.is_remembered(self.here.now())
+            && let Some(s) = self.line.get(slot)
         {
-            self.nobody.topics.remove(s.topic());
+            self.gates.nobody.forget(s.topic());
         }
     }
 
@@ -218,24 +178,27 @@ impl Handler {
         }
         let text = format!("there is no stream {name:?}; its messages wait for it");
         let topic = self.oldest_topic(gate);
-        self.lane.counters.gates_held.bump(1);
-        self.event(EventKind::GateHeld, Status::NoStream, 0, &topic, text);
+        self.here.lane().counters.gates_held.bump(1);
+        self.orders.tell(EventKind::GateHeld, Status::NoStream, 0, &topic, text);
     }
 
     pub(super) fn oldest_topic(&self, gate: u32) -> String {
         let oldest = self.gates.get(gate).and_then(|g| g.waiting.first_key_value()).map(|(_, &slot)| slot);
-        oldest.and_then(|slot| self.table.get(slot)).map_or_else(String::new, |s| s.topic().to_owned())
+        oldest.and_then(|slot| self.line.get(slot)).map_or_else(String::new, |s| s.topic().to_owned())
     }
 
-    /// Settles what waits: all of it, or one topic's.
+    /// Settles what waits: all of it, or one topic's. It waits no longer.
     pub(super) fn fail_waiting(&mut self, gate: u32, topic: Option<&str>, status: Status, server_code: u32, text: &str) {
-        let Some(g) = self.gates.get(gate) else { return };
-        let waiting: Vec<u32> = g.waiting.values().copied().collect();
-        for slot in waiting {
-            if topic.is_none_or(|t| self.table.get(slot).is_some_and(|s| s.topic() == t)) {
-                self.settle(slot, Ending::definite(status, server_code, text));
+        let Some(g) = self.gates.get_mut(gate) else { return };
+        let line = &*self.line;
+        let orders = &mut *self.orders;
+        g.waiting.retain(|_, &mut slot| {
+            let fails = topic.is_none_or(|t| line.get(slot).is_some_and(|s| s.topic() == t));
+            if fails {
+                orders.settle(slot, Ending::definite(status, server_code, text));
             }
-        }
+            !fails
+        });
     }
 
     /// After a definite answer: what still waits is tried at once; else the gate is as before its first message.
@@ -248,7 +211,7 @@ impl Handler {
         if matches!(g.key, Key::Stream(_)) {
             self.gates.set(gate, State::Unchecked);
             for rule in self.gates.get(gate).map(|g| g.rules.clone()).unwrap_or_default() {
-                self.shared.window.close_rule(rule, self.lane.bit(), false);
+                self.orders.push(Order::CloseRule { rule, closed: false });
             }
         } else {
             self.open(gate);

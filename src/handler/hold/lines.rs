@@ -6,31 +6,32 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::Holding;
+use super::gates::{Key, State};
 use crate::config::topic::Rules;
-use crate::handler::Handler;
-use crate::handler::gate::{Key, State};
+use crate::handler::orders::Order;
 use crate::ledger::slot::{Slot, Stage, StreamId};
 
-impl Handler {
+impl Holding<'_> {
     /// The first message of a rule on this connection.
     #[cold]
     pub(super) fn meet_rule(&mut self, slot: u32) {
-        if self.shared.settings.jetstream_domain.is_some()
-            && let Some(topic) = self.table.get(slot).map(|s| s.topic().to_owned())
+        if self.here.settings().jetstream_domain.is_some()
+            && let Some(topic) = self.line.get(slot).map(|s| s.topic().to_owned())
         {
-            self.ask_local(&topic);
+            self.orders.push(Order::AskLocal { topic });
         }
     }
 
     /// The gate that a rule asks for by naming a stream or a limit.
     pub(super) fn make_rule_gate(&mut self, rule: u32) -> Option<u32> {
-        let settings = self.rules.get(rule);
+        let settings = self.here.rule(rule);
         let (key, state) = match &settings.stream {
             Some(stream) => (Key::Stream(stream.as_str().into()), State::Unchecked),
             None => {
                 settings.in_flight?;
-                match self.gates.rule(rule).takers.only() {
-                    Some(taker) => (Key::Stream(taker.stream.name().into()), State::Open),
+                match self.known.takers(rule).only() {
+                    Some(taker) => (Key::Stream(taker.name().into()), State::Open),
                     None => (Key::Rule(rule), State::Open),
                 }
             }
@@ -48,23 +49,22 @@ impl Handler {
     }
 
     /// The gate of the stream that takes this message, as far as that is known.
-    pub(crate) fn line_of(&mut self, slot: u32) -> Option<u32> {
-        let s = self.table.get(slot)?;
+    pub(in crate::handler) fn line_of(&mut self, slot: u32) -> Option<u32> {
+        let s = self.line.get(slot)?;
         let rule = s.rule;
-        if self.goes_elsewhere(rule, s.topic()) { None } else { self.stream_gate(rule) }
+        if self.known.goes_elsewhere(rule, s.topic(), self.here) { None } else { self.stream_gate(rule) }
     }
 
     /// The gate of the stream that takes this rule's messages, as far as that is known.
-    pub(crate) fn stream_gate(&mut self, rule: u32) -> Option<u32> {
-        if self.gates.rule(rule).gate.is_none() && self.rules.get(rule).stream.is_some() {
+    pub(in crate::handler) fn stream_gate(&mut self, rule: u32) -> Option<u32> {
+        if self.gates.rule(rule).gate.is_none() && self.here.names_stream(rule) {
             // It names one only now.
             return self.make_rule_gate(rule);
         }
-        let state = self.gates.rule(rule);
-        if let Some(gate) = state.gate {
+        if let Some(gate) = self.gates.rule(rule).gate {
             return Some(gate);
         }
-        let stream: Box<str> = state.takers.only()?.stream.name().into();
+        let stream: Box<str> = self.known.takers(rule).only()?.name().into();
         let key = Key::Stream(stream.clone());
         let gate = match self.gates.find(&key) {
             Some(gate) => gate,
@@ -76,9 +76,9 @@ impl Handler {
 
     /// Binds all rules to the gate whose only stream this is.
     fn bind_all_of(&mut self, gate: u32, stream: &str) {
-        let of_stream =
-            |state: &crate::handler::rule_state::RuleState| state.gate.is_none() && state.takers.only().is_some_and(|taker| taker.stream.name() == stream);
-        let rules: Vec<u32> = self.gates.rules_mut().filter(|(_, state)| of_stream(state)).map(|(rule, _)| rule).collect();
+        let known = self.known;
+        let is_of_stream = |rule: u32| known.takers(rule).only().is_some_and(|taker| taker.name() == stream);
+        let rules: Vec<u32> = self.gates.rules().filter(|(rule, state)| state.gate.is_none() && is_of_stream(*rule)).map(|(rule, _)| rule).collect();
         for rule in rules {
             self.bind(gate, rule);
         }
@@ -91,7 +91,7 @@ impl Handler {
         {
             g.rules.push(rule);
             if !g.is_open() && !matches!(g.state, State::Unchecked) {
-                self.shared.window.close_rule(rule, self.lane.bit(), true);
+                self.orders.push(Order::CloseRule { rule, closed: true });
             }
         }
     }
@@ -101,11 +101,11 @@ impl Handler {
         if let Some(g) = self.gates.get_mut(gate) {
             g.rules.retain(|&bound| bound != rule);
         }
-        self.shared.window.close_rule(rule, self.lane.bit(), false);
+        self.orders.push(Order::CloseRule { rule, closed: false });
     }
 
     /// The first stream that acknowledged this rule's messages: what goes to it waits in one line with that of its other rules.
-    pub(crate) fn join_line(&mut self, rule: u32, stream: &StreamId) {
+    pub(in crate::handler) fn join_line(&mut self, rule: u32, stream: &StreamId) {
         let key = Key::Stream(stream.name().into());
         let other = self.gates.find(&key);
         match (self.gates.rule(rule).gate, other) {
@@ -120,8 +120,8 @@ impl Handler {
     }
 
     /// Another stream acknowledged this rule's messages too: it shares the line of none.
-    pub(crate) fn leave_line(&mut self, rule: u32) {
-        if self.rules.get(rule).stream.is_some() {
+    pub(in crate::handler) fn leave_line(&mut self, rule: u32) {
+        if self.here.names_stream(rule) {
             return;
         }
         let Some(old) = self.gates.rule(rule).gate else { return };
@@ -132,7 +132,7 @@ impl Handler {
             self.take_own_line(rule, old);
         } else {
             self.unbind(old, rule);
-            self.release_strangers(old);
+            self.release_strangers_at(old);
         }
     }
 
@@ -147,8 +147,8 @@ impl Handler {
 
     /// A message waits that had a place in flight. If it is surely not stored, others of its rule may have that. Not where the limit is one, which excludes overtaking
     /// altogether.
-    pub(crate) fn lend_place(&mut self, slot: u32, gate: u32) {
-        let Some(s) = self.table.get_mut(slot).filter(|s| s.placed) else { return };
+    pub(in crate::handler) fn lend_place(&mut self, slot: u32, gate: u32) {
+        let Some(s) = self.line.get_mut(slot).filter(|s| s.placed) else { return };
         let (rule, in_doubt) = (s.rule, s.tainted().is_some());
         let is_alone = self.gates.get(gate).is_some_and(|g| matches!(g.key, Key::Topic(_)));
         let state = self.gates.rule(rule);
@@ -169,14 +169,14 @@ impl Handler {
     }
 
     /// All places of this rule are taken by messages whose topics are in trouble alone: nobody else's message waits in one line with what cannot have a place.
-    pub(crate) fn step_aside(&mut self, rule: u32) {
+    pub(in crate::handler) fn step_aside(&mut self, rule: u32) {
         let state = self.gates.rule(rule);
         let (Some(old), Some(limit)) = (state.gate, state.limit) else { return };
         if state.aside || state.in_flight < limit || !self.gates.get(old).is_some_and(|g| matches!(g.key, Key::Stream(_)) && g.rules.len() > 1) {
             return;
         }
         let is_alone = |slot: &Slot| self.gates.get(slot.gate).is_some_and(|g| matches!(g.key, Key::Topic(_)));
-        if self.rules.get(rule).stream.is_none() && self.table.iter().filter(|s| s.rule == rule && s.placed).all(is_alone) {
+        if self.here.rule(rule).stream.is_none() && self.line.iter().filter(|s| s.rule == rule && s.placed).all(is_alone) {
             self.gates.rule(rule).aside = true;
             self.take_own_line(rule, old);
             self.let_pass(old);
@@ -186,7 +186,7 @@ impl Handler {
     /// A place is free again: the rule waits in the line of its stream, as before.
     pub(super) fn step_back(&mut self, rule: u32) {
         if std::mem::take(&mut self.gates.rule(rule).aside)
-            && let Some(stream) = self.gates.rule(rule).takers.only().map(|taker| Arc::clone(&taker.stream))
+            && let Some(stream) = self.known.takers(rule).only().map(|taker| Arc::clone(taker.stream()))
         {
             self.join_line(rule, &stream);
         }
@@ -201,8 +201,8 @@ impl Handler {
     }
 
     /// If this message of the rule waits at one gate, it waits at the other from now on.
-    pub(crate) fn move_waiting(&mut self, slot: u32, id: u64, rule: u32, from: u32, into: u32) {
-        let Some(s) = self.table.get_mut(slot).filter(|s| s.id == id && s.rule == rule) else { return };
+    pub(in crate::handler) fn move_waiting(&mut self, slot: u32, id: u64, rule: u32, from: u32, into: u32) {
+        let Some(s) = self.line.get_mut(slot).filter(|s| s.id == id && s.rule == rule) else { return };
         s.gate = into;
         let pausing = s.pausing;
         if let Some(g) = self.gates.get_mut(from) {
@@ -219,7 +219,7 @@ impl Handler {
 
     /// What is under way for the rule, and counted at one gate, is counted at the other from now on: if it was refused before, nothing new passes it there. A probe is none any more.
     fn move_under_way(&mut self, rule: u32, from: u32, into: u32) {
-        for s in self.table.iter_mut().filter(|s| s.rule == rule && s.gate == from && s.stage != Stage::Gated) {
+        for s in self.line.iter_mut().filter(|s| s.rule == rule && s.gate == from && s.stage != Stage::Gated) {
             s.gate = into;
             let was_probe = std::mem::take(&mut s.probe);
             if let Some(g) = self.gates.get_mut(from) {
@@ -243,7 +243,7 @@ impl Handler {
     /// Everything of one gate goes to another, which stands for the same stream.
     fn merge(&mut self, from: u32, into: u32, rule: u32) {
         let Some(old) = self.gates.remove(from) else { return };
-        for slot in self.table.iter_mut().filter(|s| s.gate == from) {
+        for slot in self.line.iter_mut().filter(|s| s.gate == from) {
             slot.gate = into;
         }
         if let Some(g) = self.gates.get_mut(into) {
@@ -255,11 +255,10 @@ impl Handler {
         self.let_pass(into);
     }
 
-    /// Other rules hold from now on: their limits at once, for what is under way too.
-    pub(crate) fn take_rules(&mut self, rules: Arc<Rules>) {
-        let before = std::mem::replace(&mut self.rules, rules);
-        for index in 0..self.rules.len() as u32 {
-            let rule = self.rules.get(index);
+    /// Other rules hold from now on than before: their limits at once, for what is under way too.
+    pub(in crate::handler) fn take_rules(&mut self, before: &Rules) {
+        for index in 0..self.here.rules().len() as u32 {
+            let rule = self.here.rule(index);
             let (limit, named) = (rule.in_flight.map(|n| n as usize), rule.stream.is_some());
             let was_named = (index as usize) < before.len() && before.get(index).stream.is_some();
             self.gates.rule(index).plain = !named && limit.is_none();
@@ -291,7 +290,7 @@ impl Handler {
         // What is under way was not counted yet, or no longer.
         let mut count = 0;
         let mut wanting = BTreeMap::new();
-        for slot in self.table.iter_mut().filter(|s| s.rule == rule) {
+        for slot in self.line.iter_mut().filter(|s| s.rule == rule) {
             slot.placed = slot.attempt > 0 && slot.stage != Stage::Settled;
             count += usize::from(slot.placed);
             if slot.stage == Stage::Gated && !slot.placed {
@@ -324,7 +323,7 @@ impl Handler {
         }
         for gate in before {
             if self.gates.held(gate).is_some_and(|held| held.probe.is_none()) {
-                self.gates.wake(gate, self.now);
+                self.gates.wake(gate, self.here.now());
             }
             self.let_pass(gate);
         }

@@ -3,65 +3,109 @@
 //! A rule that names a stream has its gate checked before its first frame. A refusal that is about the stream and not the message holds the gate: the bus asks whether
 //! the stream is there and which one takes the topic (`asking`), and sends the oldest message alone, with growing pauses, until one is stored.
 
-use super::absence::nobody_takes;
-use super::asking::{NO_RESPONDERS, PATIENCE, STREAM_NOT_FOUND};
+mod absence;
+mod answers;
+mod budget;
+pub(super) mod gates;
+mod lines;
+mod nobody;
+mod passing;
+mod probing;
+mod rule;
+
+use self::gates::{Cause, Check, Gate, Gates, Held, Key, PATIENCE, State};
 use crate::base::error::Status;
 use crate::base::time::Nanos;
 use crate::desk::events::EventKind;
-use crate::handler::Handler;
-use crate::handler::gate::{Cause, Check, Gate, Held, Key, State};
-use crate::handler::settle::Ending;
+use crate::handler::here::Here;
+use crate::handler::known::Known;
+use crate::handler::line::Line;
+use crate::handler::orders::{Ending, Order, Orders};
 use crate::ledger::refusal::Trouble;
 use crate::ledger::slot::{NO_GATE, Stage};
 
-impl Handler {
-    pub(super) fn close(&mut self, gate: u32, state: State) {
+/// JetStream's code for a stream that does not exist.
+const STREAM_NOT_FOUND: u32 = 10059;
+/// The server's status when nobody takes a subject.
+const NO_RESPONDERS: u32 = 503;
+
+/// What reports of a topic say that nobody takes.
+fn nobody_takes(topic: &str) -> String {
+    format!("no stream takes {topic:?}")
+}
+
+/// The gates at work: what they need of other rooms, and where their orders go.
+pub(super) struct Holding<'a> {
+    gates: &'a mut Gates,
+    line: &'a mut Line,
+    known: &'a Known,
+    here: &'a Here,
+    orders: &'a mut Orders,
+}
+
+impl<'a> Holding<'a> {
+    #[inline(always)]
+    pub(super) fn new(gates: &'a mut Gates, line: &'a mut Line, known: &'a Known, here: &'a Here, orders: &'a mut Orders) -> Self {
+        Holding { gates, line, known, here, orders }
+    }
+
+    /// The message is in line again, or waits at its gate.
+    pub(super) fn requeue(&mut self, slot: u32) {
+        if !self.wait_again(slot) {
+            self.line.requeue(slot);
+        }
+    }
+}
+
+impl Holding<'_> {
+    fn close(&mut self, gate: u32, state: State) {
         self.gates.set(gate, state);
         for rule in self.gates.get(gate).map(|g| g.rules.clone()).unwrap_or_default() {
-            self.shared.window.close_rule(rule, self.lane.bit(), true);
+            self.orders.push(Order::CloseRule { rule, closed: true });
         }
     }
 
     /// Holds the gate; the next probe goes at this time.
     pub(super) fn close_held(&mut self, gate: u32, cause: Cause, probe_at: Nanos) {
-        self.close(gate, State::Held(Held::new(cause, self.now, probe_at)));
+        self.close(gate, State::Held(Held::new(cause, self.here.now(), probe_at)));
         self.gates.wake(gate, probe_at);
     }
 
     pub(super) fn open(&mut self, gate: u32) {
-        let was_held = matches!(self.gates.get(gate).map(|g| &g.state), Some(State::Held(_)));
+        let Some(g) = self.gates.get_mut(gate) else { return };
+        let was_held = matches!(g.state, State::Held(_));
+        g.created = false;
+        let key = g.key.clone();
+        if std::mem::take(&mut g.share_used)
+            && let Key::Topic(topic) = &g.key
+        {
+            self.orders.push(Order::CloseTopic { topic: topic.clone(), closed: false });
+        }
+        for &rule in &g.rules {
+            self.orders.push(Order::CloseRule { rule, closed: false });
+        }
         self.gates.set(gate, State::Open);
-        if let Some(g) = self.gates.get_mut(gate) {
-            self.silences.end(&g.key);
-            g.created = false;
-            if std::mem::take(&mut g.share_used)
-                && let Key::Topic(topic) = &g.key
-            {
-                self.shared.window.close_topic(topic, false);
-            }
-        }
-        for rule in self.gates.get(gate).map(|g| g.rules.clone()).unwrap_or_default() {
-            self.shared.window.close_rule(rule, self.lane.bit(), false);
-        }
-        if was_held {
-            self.shared.desk.set_standing(None);
-            self.ask_windows_of(gate);
-        }
+        self.orders.push(Order::Opened { gate, key, was_held });
         self.join_lines(gate);
         self.let_pass(gate);
+    }
+
+    /// Something that waits at this gate is in doubt.
+    pub(super) fn has_doubtful(&self, gate: u32) -> bool {
+        self.gates.get(gate).is_some_and(|g| g.waiting.values().any(|&slot| self.line.get(slot).is_some_and(|s| s.tainted().is_some())))
     }
 
     // ---- Trouble ----
 
     /// A refusal that is about the stream: its gate is held, the message waits in it.
-    pub(crate) fn hold(&mut self, slot: u32, trouble: Trouble) {
-        let Some(s) = self.table.get(slot) else { return };
+    pub(in crate::handler) fn hold(&mut self, slot: u32, trouble: Trouble) {
+        let Some(s) = self.line.get(slot) else { return };
         let (rule, topic) = (s.rule, s.topic().to_owned());
         let probed = self.take_probe(slot);
         if trouble == Trouble::NobodyThere && probed.is_none() && self.nobody_takes(rule, &topic) {
-            return self.settle(slot, Ending::definite(Status::NoStream, NO_RESPONDERS, nobody_takes(&topic)));
+            return self.orders.settle(slot, Ending::definite(Status::NoStream, NO_RESPONDERS, nobody_takes(&topic)));
         }
-        let named = self.rules.get(rule).stream.is_some();
+        let named = self.here.names_stream(rule);
         // A rule that names its stream only now: its messages wait no longer at their topics.
         let left = probed.filter(|&gate| named && self.gates.get(gate).is_some_and(|g| matches!(g.key, Key::Topic(_))));
         let probed = probed.filter(|_| left.is_none());
@@ -70,7 +114,7 @@ impl Handler {
         if let Some(left) = left {
             self.go_on(left);
         }
-        let now = self.now;
+        let now = self.here.now();
         let Some(g) = self.gates.get_mut(gate) else { return };
         match &mut g.state {
             State::Held(_) if probed.is_some() => return self.probe_refused(gate, trouble, topic),
@@ -81,7 +125,7 @@ impl Handler {
                 }
             }
         }
-        let first_pause = self.probe_pause(now);
+        let first_pause = self.line.probe_pause(0);
         self.close_held(gate, Cause::Trouble(trouble), now + first_pause);
         // That nobody is there may mean that no stream exists: then nothing waits, and there is nothing to tell but the reports.
         if trouble == Trouble::NobodyThere {
@@ -94,7 +138,7 @@ impl Handler {
     /// The message waits at this gate, wherever it was counted before. Only now: its place in the line goes to nobody.
     fn wait_at(&mut self, slot: u32, gate: u32) {
         self.uncount(slot);
-        let Some(s) = self.table.get_mut(slot) else { return };
+        let Some(s) = self.line.get_mut(slot) else { return };
         let (id, deadline, before) = (s.id, s.deadline, std::mem::replace(&mut s.gate, gate));
         // When the gate opens, nothing new goes before it is settled (P10).
         s.pausing = true;
@@ -107,8 +151,8 @@ impl Handler {
             g.waiting.insert(id, slot);
             g.refused.insert(id);
         }
-        self.set_stage(slot, Stage::Gated);
-        self.deadlines.set(slot, deadline);
+        self.line.set_stage(slot, Stage::Gated);
+        self.line.set_due(slot, deadline);
         self.note_share(gate);
         if before != gate && before != NO_GATE {
             self.let_pass(before);
@@ -130,13 +174,13 @@ impl Handler {
                 _ => "the server gave no answer about its stream".to_owned(),
             },
         };
-        self.lane.counters.gates_held.bump(1);
-        self.event(EventKind::GateHeld, Status::Unavailable, 0, topic, format!("{topic}: {what}; messages wait and one at a time is tried"));
+        self.here.lane().counters.gates_held.bump(1);
+        self.orders.tell(EventKind::GateHeld, Status::Unavailable, 0, topic, format!("{topic}: {what}; messages wait and one at a time is tried"));
     }
 
     /// The gate to hold for this message: that of its topic, if that is in trouble alone; that of the stream which takes all of its rule's messages; else one for its topic.
     fn gate_in_trouble(&mut self, slot: u32, trouble: Trouble) -> u32 {
-        let topic = self.table.get(slot).map_or_else(String::new, |s| s.topic().to_owned());
+        let topic = self.line.get(slot).map_or_else(String::new, |s| s.topic().to_owned());
         if trouble == Trouble::NobodyThere
             && let Some(gate) = self.gate_of_topic(slot)
         {
@@ -153,20 +197,20 @@ impl Handler {
     pub(super) fn isolate(&mut self, gate: u32, topic: &str) {
         let Some(g) = self.gates.get(gate) else { return };
         let chosen: Vec<(u64, u32)> =
-            g.waiting.iter().filter(|&(_, &slot)| self.table.get(slot).is_some_and(|s| s.topic() == topic)).map(|(&id, &slot)| (id, slot)).collect();
-        let since = self.gates.held(gate).map_or(self.now, |held| held.since);
+            g.waiting.iter().filter(|&(_, &slot)| self.line.get(slot).is_some_and(|s| s.topic() == topic)).map(|(&id, &slot)| (id, slot)).collect();
+        let since = self.gates.held(gate).map_or(self.here.now(), |held| held.since);
         if !chosen.is_empty() {
             let key = Key::Topic(topic.into());
             let own = self.gates.find(&key).unwrap_or_else(|| self.gates.add(key, State::Open, false));
             if self.gates.held(own).is_none() {
-                let probe_at = self.now + self.probe_pause(self.now);
+                let probe_at = self.here.now() + self.line.probe_pause(0);
                 self.close_held(own, Cause::Trouble(Trouble::NobodyThere), probe_at);
                 if let Some(held) = self.gates.held_mut(own) {
                     held.since = since;
                 }
             }
             for (id, slot) in chosen {
-                if let Some(rule) = self.table.get(slot).map(|s| s.rule) {
+                if let Some(rule) = self.line.get(slot).map(|s| s.rule) {
                     self.move_waiting(slot, id, rule, gate, own);
                 }
             }
@@ -176,14 +220,6 @@ impl Handler {
             for slot in waiting {
                 self.lend_place(slot, own);
             }
-        }
-    }
-
-    /// A message that passed this gate is stored.
-    pub(crate) fn gate_acked(&mut self, gate: u32) {
-        let most = self.shared.settings.max_pending;
-        if let Some(g) = self.gates.get_mut(gate) {
-            g.speed_up(most);
         }
     }
 
@@ -204,8 +240,8 @@ impl Handler {
     }
 
     /// A new connection: whatever held the gates may be over.
-    pub(crate) fn retry_gates_now(&mut self) {
-        let now = self.now;
+    pub(in crate::handler) fn retry_now(&mut self) {
+        let now = self.here.now();
         let patience = now + PATIENCE;
         for gate in self.gates.indexes() {
             match self.gates.get_mut(gate).map(|g| &mut g.state) {
@@ -228,15 +264,16 @@ impl Handler {
     }
 
     /// What the server said of the stream of this message, which nobody took: that there is none.
-    pub(crate) fn absence_at(&self, slot: &crate::ledger::slot::Slot) -> Option<(Status, u32)> {
+    pub(in crate::handler) fn absence_at(&self, slot: u32) -> Option<(Status, u32)> {
+        let slot = self.line.get(slot)?;
         let gate = self.gates.get(slot.gate)?;
         let State::Held(Held { missing: Some(_), .. }) = &gate.state else { return None };
-        let names = matches!(&gate.key, Key::Stream(name) if !self.is_described(name));
+        let names = matches!(&gate.key, Key::Stream(name) if !self.known.is_described(name));
         Some((Status::NoStream, if names { STREAM_NOT_FOUND } else { NO_RESPONDERS }))
     }
 
     /// Why a message at this gate was never sent.
-    pub(crate) fn gate_trouble(&self, gate: u32) -> (Status, u32, String) {
+    pub(in crate::handler) fn trouble(&self, gate: u32) -> (Status, u32, String) {
         let unavailable = |text| (Status::Unavailable, 0, text);
         if gate == NO_GATE {
             return unavailable("it waited".to_owned());
@@ -246,7 +283,7 @@ impl Handler {
                 (Status::NoStream, STREAM_NOT_FOUND, format!("there is no stream {name:?}"))
             }
             Some((Key::Stream(name), State::Checking(_))) => unavailable(format!("the server gave no answer about stream {name:?}")),
-            Some((Key::Stream(name), State::Held(Held { missing: Some(_), .. }))) if !self.is_described(name) => {
+            Some((Key::Stream(name), State::Held(Held { missing: Some(_), .. }))) if !self.known.is_described(name) => {
                 (Status::NoStream, STREAM_NOT_FOUND, format!("there is no stream {name:?}"))
             }
             // The API says so, and no message was refused that would confirm it.
@@ -260,5 +297,37 @@ impl Handler {
             Some((Key::Rule(_), _)) => unavailable("messages before it have all places of its rule (in_flight)".to_owned()),
             Some((_, _)) | None => unavailable("messages before it were not answered".to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+impl Holding<'_> {
+    /// What does not fit together in the books of the gates, if anything.
+    pub(super) fn audit(&mut self) -> Result<(), String> {
+        let mut counted: std::collections::BTreeMap<u32, usize> = std::collections::BTreeMap::new();
+        for s in self.line.iter().filter(|s| s.counted) {
+            if s.gate == NO_GATE {
+                return Err(format!("message {} is counted at no gate", s.id));
+            }
+            *counted.entry(s.gate).or_default() += 1;
+        }
+        let line = &*self.line;
+        for (index, gate) in self.gates.iter_mut() {
+            let passed = counted.remove(&index).unwrap_or(0);
+            if gate.in_flight != passed {
+                return Err(format!("gate {:?} counts {} in flight, {passed} slots say so", gate.key, gate.in_flight));
+            }
+            let gone = gate.waiting.iter().find(|&(&id, &slot)| line.get(slot).is_none_or(|s| s.id != id || s.stage != Stage::Gated));
+            if let Some((id, _)) = gone {
+                return Err(format!("message {id} waits at gate {:?} and is not there", gate.key));
+            }
+            if let State::Held(held) = &gate.state
+                && let Some((slot, id)) = held.probe
+                && line.get(slot).is_none_or(|s| s.id != id || !s.probe)
+            {
+                return Err(format!("gate {:?} waits for its probe {id}, which is none", gate.key));
+            }
+        }
+        counted.keys().next().map_or(Ok(()), |gate| Err(format!("slots are counted at gate {gate}, which is gone")))
     }
 }

@@ -2,56 +2,25 @@
 //!
 //! All gates together send so many probes a second at most, however many topics are in trouble; one that is stored buys more, so the end of an outage is not slowed.
 
-use super::asking::PATIENCE;
+use super::Holding;
+use super::gates::PATIENCE;
+use super::gates::{Cause, Check, Gate, Held, Key, NEVER, State};
 use crate::base::error::Status;
 use crate::base::time::Nanos;
 use crate::desk::events::EventKind;
-use crate::handler::Handler;
-use crate::handler::gate::{Cause, Check, Gate, Held, Key, NEVER, State};
 use crate::ledger::refusal::Trouble;
 
-/// Probes (and questions about held gates) per second, of all gates together.
-const RATE: u64 = 500;
-/// What may go at once after a calm.
-const BURST: u64 = 64;
-/// What a stored probe buys.
-const BONUS: u64 = 16;
-const EACH: Nanos = 1_000_000_000 / RATE;
 /// A held gate is asked about this often while its probes fail.
 const ASK_EVERY: Nanos = 1_000_000_000;
 /// So many probes of one topic fail before another topic's message is tried: their stream may be well.
 const PATIENT_PROBES: u32 = 2;
 
-/// How many probes may go.
-#[derive(Debug, Default)]
-pub(crate) struct Budget {
-    /// In units of [`EACH`]: the time at which it would be full is `at`.
-    spent_until: Nanos,
-}
-
-impl Budget {
-    /// Takes one. Else: when there is one again.
-    fn take(&mut self, now: Nanos) -> Result<(), Nanos> {
-        let base = self.spent_until.max(now);
-        if base + EACH > now + BURST * EACH {
-            return Err(base + EACH - BURST * EACH);
-        }
-        self.spent_until = base + EACH;
-        Ok(())
-    }
-
-    /// A probe was stored.
-    fn refund(&mut self) {
-        self.spent_until = self.spent_until.saturating_sub(BONUS * EACH);
-    }
-}
-
-impl Handler {
+impl Holding<'_> {
     /// The message is stored, or refused for a reason of its own: if it was a probe, its gate opens.
-    pub(crate) fn probe_answered(&mut self, slot: u32, stream: Option<&str>) {
-        let topic_of_probe = self.table.get(slot).map(|s| s.topic().to_owned());
+    pub(in crate::handler) fn probe_answered(&mut self, slot: u32, stream: Option<&str>) {
+        let topic_of_probe = self.line.get(slot).map(|s| s.topic().to_owned());
         let Some(gate) = self.take_probe(slot) else { return };
-        self.probes.refund();
+        self.gates.probes.refund();
         let (told, failed) = self.gates.held(gate).map_or((false, None), |held| (held.told, held.stranger().cloned()));
         let text = match self.gates.get(gate).map(|g| &g.key) {
             // Where no rule names it, it may be another stream that takes them now.
@@ -64,12 +33,12 @@ impl Handler {
         }
         self.open(gate);
         if told {
-            self.event(EventKind::GateOpened, Status::Ok, 0, "", text);
+            self.orders.tell(EventKind::GateOpened, Status::Ok, 0, "", text);
         }
     }
 
     /// If it was a probe: its answer says nothing of the stream.
-    pub(crate) fn probe_unclear(&mut self, slot: u32) {
+    pub(in crate::handler) fn probe_unclear(&mut self, slot: u32) {
         if let Some(gate) = self.take_probe(slot) {
             self.probe_failed(gate);
         }
@@ -77,7 +46,7 @@ impl Handler {
 
     /// The probe found nobody, or a stream with too much to do.
     pub(super) fn probe_refused(&mut self, gate: u32, trouble: Trouble, topic: String) {
-        let (now, named) = (self.now, self.is_named(gate));
+        let (now, named) = (self.here.now(), self.is_named(gate));
         let Some(held) = self.gates.held_mut(gate) else { return };
         held.cause = Cause::Trouble(trouble);
         if trouble != Trouble::NobodyThere {
@@ -109,7 +78,7 @@ impl Handler {
             held.ask_at = now + ASK_EVERY;
         }
         self.probe_failed(gate);
-        if asks && self.probes.take(now).is_ok() {
+        if asks && self.gates.probes.take(now).is_ok() {
             self.ask_about_absence(gate, topic);
         }
     }
@@ -117,8 +86,8 @@ impl Handler {
     /// The gate's stream does not take this topic, by its own subjects.
     fn is_of_others(&self, gate: u32, topic: &str) -> bool {
         let Some(Gate { key: Key::Stream(stream), waiting, .. }) = self.gates.get(gate) else { return false };
-        let to_topic = waiting.values().filter_map(|&slot| self.table.get(slot)).find(|s| s.topic() == topic);
-        to_topic.is_some_and(|s| self.is_stranger_to(s.rule, stream, topic))
+        let to_topic = waiting.values().filter_map(|&slot| self.line.get(slot)).find(|s| s.topic() == topic);
+        to_topic.is_some_and(|s| self.known.is_stranger_to(s.rule, stream, topic, self.here))
     }
 
     /// The next probe comes after a longer pause.
@@ -127,11 +96,11 @@ impl Handler {
         // An election ends by itself, and soon; a stream that is not there is made by somebody.
         let pause = match missing {
             // Each probe is work for a server that has too much of it.
-            None if cause == Cause::Trouble(Trouble::Overloaded) => self.probe_pause(since).max(self.backoff(0)),
-            None => self.probe_pause(since),
-            Some(failures) => self.backoff(failures),
+            None if cause == Cause::Trouble(Trouble::Overloaded) => self.line.probe_pause(self.here.now() - since).max(self.line.backoff(0)),
+            None => self.line.probe_pause(self.here.now() - since),
+            Some(failures) => self.line.backoff(failures),
         };
-        let probe_at = self.now + pause;
+        let probe_at = self.here.now() + pause;
         if let Some(held) = self.gates.held_mut(gate) {
             held.probe_at = probe_at;
             held.missing = missing.map(|failures| failures + 1);
@@ -141,7 +110,7 @@ impl Handler {
 
     /// The next probe may go at once.
     pub(super) fn probe_now(&mut self, gate: u32) {
-        let now = self.now;
+        let now = self.here.now();
         if let Some(held) = self.gates.held_mut(gate) {
             held.probe_at = now;
             if held.probe.is_none() {
@@ -151,15 +120,15 @@ impl Handler {
     }
 
     /// The message is no probe any more: it is settled, or its connection is gone. The next one may go at once.
-    pub(crate) fn leave_probe(&mut self, slot: u32) {
+    pub(in crate::handler) fn leave_probe(&mut self, slot: u32) {
         if let Some(gate) = self.take_probe(slot) {
-            self.gates.wake(gate, self.now);
+            self.gates.wake(gate, self.here.now());
         }
     }
 
     /// Takes the mark of a probe off the message. Gives the gate that waited for it, if one did.
     pub(super) fn take_probe(&mut self, slot: u32) -> Option<u32> {
-        let s = self.table.get_mut(slot)?;
+        let s = self.line.get_mut(slot)?;
         if !std::mem::take(&mut s.probe) {
             return None;
         }
@@ -168,26 +137,9 @@ impl Handler {
         held.probe.take_if(|probe| *probe == (slot, id)).map(|_| gate)
     }
 
-    /// Sends probes and questions whose time has come. Returns when the next one is due.
-    pub(crate) fn tend_gates(&mut self, ready: bool) -> Nanos {
-        let next = self.give_up_questions();
-        if !ready {
-            return next;
-        }
-        while let Some((at, gate)) = self.gates.next_due() {
-            if at > self.now {
-                return next.min(at);
-            }
-            if let Err(later) = self.tend_gate(gate) {
-                return next.min(later);
-            }
-        }
-        next
-    }
-
     /// Does what is due of the gate. The error: there are too many probes; when to come back.
-    fn tend_gate(&mut self, gate: u32) -> Result<(), Nanos> {
-        let now = self.now;
+    pub(in crate::handler) fn tend(&mut self, gate: u32) -> Result<(), Nanos> {
+        let now = self.here.now();
         match self.gates.get(gate).map(|g| &g.state) {
             Some(State::Checking(Check { patience_until, missing: false, .. })) if now >= *patience_until => self.try_unanswered(gate),
             Some(State::Checking(Check { ask: None, .. })) => self.check(gate),
@@ -207,14 +159,14 @@ impl Handler {
                 };
                 // Where places are lent, one that is in doubt and has one goes.
                 let (id, slot) = if may_overtake { (id, slot) } else { self.next_in_line(gate).unwrap_or((id, slot)) };
-                let is_paused = self.gates.get(gate).is_some_and(|g| g.pauses(id)) && self.table.get(slot).is_some_and(|s| s.attempt == 0);
+                let is_paused = self.gates.get(gate).is_some_and(|g| g.pauses(id)) && self.line.get(slot).is_some_and(|s| s.attempt == 0);
                 if (is_paused && !may_overtake) || !self.may_take_place(slot) {
                     // An older one was refused and is out again, or all places of its rule are taken by messages that nobody answered yet: they go first.
-                    let pause = self.probe_pause(now);
+                    let pause = self.line.probe_pause(0);
                     self.gates.wake(gate, now + pause);
                     return Ok(());
                 }
-                self.probes.take(now)?;
+                self.gates.probes.take(now)?;
                 self.gates.wake(gate, NEVER);
                 self.send_probe(gate, slot, id);
             }
@@ -225,7 +177,7 @@ impl Handler {
 
     /// A second went by without a usable answer about the stream that a rule names: the oldest message goes and tells.
     pub(super) fn try_unanswered(&mut self, gate: u32) {
-        let now = self.now;
+        let now = self.here.now();
         let ask = match self.gates.get(gate).map(|g| &g.state) {
             Some(State::Checking(check)) => check.ask,
             _ => None,
@@ -251,9 +203,9 @@ impl Handler {
         if matches!(key, Key::Topic(_)) || self.is_named(gate) || held.cause != Cause::Trouble(Trouble::NobodyThere) {
             return Some(oldest);
         }
-        let long = self.now.saturating_sub(held.since) > PATIENCE;
+        let long = self.here.now().saturating_sub(held.since) > PATIENCE;
         let another =
-            |&(_, &slot): &(&u64, &u32)| self.table.get(slot).is_some_and(|s| s.topic() != failed && (long || s.attempt > 0)) && self.may_take_place(slot);
+            |&(_, &slot): &(&u64, &u32)| self.line.get(slot).is_some_and(|s| s.topic() != failed && (long || s.attempt > 0)) && self.may_take_place(slot);
         Some(waiting.iter().find(another).map_or(oldest, |(&id, &slot)| (id, slot, true)))
     }
 
@@ -265,35 +217,12 @@ impl Handler {
                 held.probe = Some((slot, id));
             }
         }
-        if let Some(s) = self.table.get_mut(slot) {
+        if let Some(s) = self.line.get_mut(slot) {
             s.gate = gate;
             s.counted = true;
             s.probe = true;
         }
         self.take_place(slot);
         self.requeue(slot);
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn probes_are_few_and_a_stored_one_buys_more() {
-        let mut budget = Budget::default();
-        let start = 1_000_000_000;
-        assert_eq!((0..1_000).filter(|_| budget.take(start).is_ok()).count() as u64, BURST);
-        let again = budget.take(start).unwrap_err();
-        assert_eq!(again, start + EACH);
-        assert!(budget.take(again).is_ok());
-        assert!(budget.take(again).is_err());
-        let sent = (0..10_000).filter(|n| budget.take(again + n * 100_000).is_ok()).count() as u64;
-        assert!(sent <= RATE + 1, "{sent} in a second");
-        let mut budget = Budget::default();
-        while budget.take(start).is_ok() {}
-        budget.refund();
-        assert_eq!((0..1_000).filter(|_| budget.take(start).is_ok()).count() as u64, BONUS);
     }
 }

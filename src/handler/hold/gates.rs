@@ -7,8 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::budget::Budget;
+use super::nobody::Nobody;
+use super::rule::RuleState;
 use crate::base::time::Nanos;
-use crate::handler::rule_state::RuleState;
 use crate::ledger::refusal::Trouble;
 use crate::ledger::slot::Slot;
 
@@ -35,13 +37,13 @@ pub(crate) enum State {
 /// A question about the stream is under way, or will be asked again at a time.
 #[derive(Clone, Debug)]
 pub(crate) struct Check {
-    pub(crate) ask: Option<u32>,
-    pub(crate) again_at: Nanos,
-    pub(crate) failures: u32,
+    pub(super) ask: Option<u32>,
+    pub(super) again_at: Nanos,
+    pub(super) failures: u32,
     /// Without an answer until then the oldest message goes as a probe.
-    pub(crate) patience_until: Nanos,
+    pub(super) patience_until: Nanos,
     /// The last answer was that there is no such stream, and its messages shall wait for it.
-    pub(crate) missing: bool,
+    pub(super) missing: bool,
 }
 
 /// Why a gate is held.
@@ -55,38 +57,38 @@ pub(crate) enum Cause {
 
 #[derive(Debug)]
 pub(crate) struct Held {
-    pub(crate) cause: Cause,
-    pub(crate) ask: Option<u32>,
+    pub(super) cause: Cause,
+    pub(super) ask: Option<u32>,
     /// When it may be asked again.
-    pub(crate) ask_at: Nanos,
+    pub(super) ask_at: Nanos,
     /// Slot and id of the message that was sent to try.
-    pub(crate) probe: Option<(u32, u64)>,
-    pub(crate) probe_at: Nanos,
+    pub(super) probe: Option<(u32, u64)>,
+    pub(super) probe_at: Nanos,
     /// Pauses between probes grow with the time since then.
-    pub(crate) since: Nanos,
+    pub(super) since: Nanos,
     /// It was told that messages wait.
-    pub(crate) told: bool,
+    pub(super) told: bool,
     /// The API, which could know, said that there is no stream. If the next probe finds nobody either, that is told.
-    pub(crate) absence: Option<Absence>,
+    pub(super) absence: Option<Absence>,
     /// The stream's leader answered since the gate is held: if a probe finds nobody all the same, the trouble is its topic's.
-    pub(crate) alive: bool,
+    pub(super) alive: bool,
     /// The check was answered with these words: JetStream is not there. If a message finds nobody either, that is told.
-    pub(crate) no_jetstream: Option<(String, bool)>,
+    pub(super) no_jetstream: Option<(String, bool)>,
     /// There is no stream, by the word of a server that could know, and messages wait for it: so many probes failed since.
-    pub(crate) missing: Option<u32>,
+    pub(super) missing: Option<u32>,
     /// A topic that this gate's stream takes, by the API's word: who takes none of its messages takes no others.
-    pub(crate) own: Option<String>,
+    pub(super) own: Option<String>,
     /// The topic of the last probe that found nobody, and how many in a row were of that topic.
-    pub(crate) failed: Option<(String, u32)>,
+    pub(super) failed: Option<(String, u32)>,
 }
 
 /// The word that no stream takes the messages of a gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Absence {
     /// The topic that was asked about; `None`: the stream itself is not there, so it is about all that wait.
-    pub(crate) topic: Option<String>,
-    pub(crate) server_code: u32,
-    pub(crate) text: String,
+    pub(super) topic: Option<String>,
+    pub(super) server_code: u32,
+    pub(super) text: String,
 }
 
 impl Held {
@@ -116,34 +118,36 @@ impl Held {
 
 #[derive(Debug)]
 pub(crate) struct Gate {
-    pub(crate) key: Key,
-    pub(crate) state: State,
+    pub(super) key: Key,
+    pub(super) state: State,
     /// By id, the slots that wait.
-    pub(crate) waiting: BTreeMap<u64, u32>,
+    pub(super) waiting: BTreeMap<u64, u32>,
     /// Messages that passed and have no answer yet.
-    pub(crate) in_flight: usize,
+    pub(super) in_flight: usize,
     /// After an overload: half of what was in flight, one more per ack.
     ramp: Option<usize>,
     /// Refused messages that go again. Nothing new passes them before they are settled (P10).
-    pub(crate) refused: BTreeSet<u64>,
+    pub(super) refused: BTreeSet<u64>,
     /// A message fell silent: nothing new passes before the fence behind it closed (P10). Epoch and mark.
-    pub(crate) silent: Option<(u32, u64)>,
+    pub(super) silent: Option<(u32, u64)>,
     /// The rules whose messages all pass here.
-    pub(crate) rules: Vec<u32>,
+    pub(super) rules: Vec<u32>,
     /// The stream was created since the gate was closed; if it still takes nothing, creating it again will not help.
-    pub(crate) created: bool,
+    pub(super) created: bool,
     /// A probe confirmed that the stream is not there: until then the next message is not tried.
-    pub(crate) absent_until: Nanos,
+    pub(super) absent_until: Nanos,
     /// The share of the window is used up (topics only).
-    pub(crate) share_used: bool,
+    pub(super) share_used: bool,
     /// Kept although idle: a rule names it.
     permanent: bool,
     /// When something must be done about it; [`NEVER`] while it waits for an answer.
     due: Nanos,
 }
 
+/// Without a usable answer about its stream for so long, a gate's oldest message goes as a probe.
+pub(super) const PATIENCE: Nanos = 1_000_000_000;
 /// Nothing is due.
-pub(crate) const NEVER: Nanos = Nanos::MAX;
+pub(super) const NEVER: Nanos = Nanos::MAX;
 
 impl Gate {
     pub(crate) fn is_open(&self) -> bool {
@@ -203,32 +207,45 @@ pub(crate) struct Gates {
     /// The gates of which something is due, the earliest first.
     due: BTreeSet<(Nanos, u32)>,
     rules: Vec<RuleState>,
+    /// How many probes may go.
+    pub(super) probes: Budget,
+    /// Topics that nobody takes.
+    pub(super) nobody: Nobody,
+    /// Gates whose new messages wait for a fence.
+    pub(super) silent: Vec<u32>,
+    /// Places of the window for what waits behind one gate.
+    pub(super) share: usize,
 }
 
 impl Gates {
-    pub(crate) fn get(&self, gate: u32) -> Option<&Gate> {
+    /// `share`: the places of the window for what waits behind one gate.
+    pub(in crate::handler) fn new(share: usize) -> Self {
+        Gates { share, ..Gates::default() }
+    }
+
+    pub(super) fn get(&self, gate: u32) -> Option<&Gate> {
         self.gates.get(gate as usize)?.as_ref()
     }
 
-    pub(crate) fn get_mut(&mut self, gate: u32) -> Option<&mut Gate> {
+    pub(super) fn get_mut(&mut self, gate: u32) -> Option<&mut Gate> {
         self.gates.get_mut(gate as usize)?.as_mut()
     }
 
-    pub(crate) fn held(&self, gate: u32) -> Option<&Held> {
+    pub(super) fn held(&self, gate: u32) -> Option<&Held> {
         match &self.get(gate)?.state {
             State::Held(held) => Some(held),
             _ => None,
         }
     }
 
-    pub(crate) fn held_mut(&mut self, gate: u32) -> Option<&mut Held> {
+    pub(super) fn held_mut(&mut self, gate: u32) -> Option<&mut Held> {
         match &mut self.get_mut(gate)?.state {
             State::Held(held) => Some(held),
             _ => None,
         }
     }
 
-    pub(crate) fn rule(&mut self, rule: u32) -> &mut RuleState {
+    pub(super) fn rule(&mut self, rule: u32) -> &mut RuleState {
         let rule = rule as usize;
         if rule >= self.rules.len() {
             self.rules.resize_with(rule + 1, RuleState::default);
@@ -237,42 +254,62 @@ impl Gates {
     }
 
     /// The same, of a rule that may not have been used.
-    pub(crate) fn rule_if_used(&self, rule: u32) -> Option<&RuleState> {
+    pub(super) fn rule_if_used(&self, rule: u32) -> Option<&RuleState> {
         self.rules.get(rule as usize)
     }
 
-    pub(crate) fn rules_mut(&mut self) -> impl Iterator<Item = (u32, &mut RuleState)> {
-        self.rules.iter_mut().enumerate().map(|(index, rule)| (index as u32, rule))
+    pub(super) fn rules(&self) -> impl Iterator<Item = (u32, &RuleState)> {
+        self.rules.iter().enumerate().map(|(index, rule)| (index as u32, rule))
+    }
+
+    /// A new connection: nothing of any rule was seen on it.
+    pub(in crate::handler) fn forget_met(&mut self) {
+        for rule in &mut self.rules {
+            rule.met = false;
+        }
+    }
+
+    /// What a message's silence is known by: its gate; without one, its rule.
+    pub(in crate::handler) fn key_of(&self, slot: &Slot) -> Key {
+        self.get(slot.gate).map_or(Key::Rule(slot.rule), |gate| gate.key.clone())
+    }
+
+    /// A message that passed this gate is stored.
+    #[inline(always)]
+    pub(in crate::handler) fn acked(&mut self, gate: u32, most: usize) {
+        if let Some(g) = self.get_mut(gate) {
+            g.speed_up(most);
+        }
     }
 
     /// No topic has a gate of its own.
     #[inline(always)]
-    pub(crate) fn have_no_topics(&self) -> bool {
+    pub(super) fn have_no_topics(&self) -> bool {
         self.topics == 0
     }
 
     /// The gates of all topics in trouble.
-    pub(crate) fn of_topics(&self) -> Vec<u32> {
+    pub(super) fn of_topics(&self) -> Vec<u32> {
         let mut gates: Vec<u32> = self.by_key.iter().filter(|(key, _)| matches!(key, Key::Topic(_))).map(|(_, &gate)| gate).collect();
         gates.sort_unstable(); // A hash map has no order, and runs of one seed are alike.
         gates
     }
 
     /// The gate of a topic in trouble.
-    pub(crate) fn of_topic(&self, topic: &str) -> Option<u32> {
+    pub(super) fn of_topic(&self, topic: &str) -> Option<u32> {
         self.by_key.get(&Key::Topic(topic.into())).copied()
     }
 
     /// The gate of a message's topic, if that is in trouble: while none is, nobody's topic is read.
-    pub(crate) fn of_message(&self, slot: &Slot) -> Option<u32> {
+    pub(super) fn of_message(&self, slot: &Slot) -> Option<u32> {
         if self.topics == 0 { None } else { self.of_topic(slot.topic()) }
     }
 
-    pub(crate) fn find(&self, key: &Key) -> Option<u32> {
+    pub(super) fn find(&self, key: &Key) -> Option<u32> {
         self.by_key.get(key).copied()
     }
 
-    pub(crate) fn add(&mut self, key: Key, state: State, permanent: bool) -> u32 {
+    pub(super) fn add(&mut self, key: Key, state: State, permanent: bool) -> u32 {
         let index = self.free.pop().unwrap_or(self.gates.len() as u32);
         if index as usize == self.gates.len() {
             self.gates.push(None);
@@ -303,7 +340,7 @@ impl Gates {
     }
 
     /// The gate stands for something else from now on.
-    pub(crate) fn rename(&mut self, index: u32, key: Key, permanent: bool) {
+    pub(super) fn rename(&mut self, index: u32, key: Key, permanent: bool) {
         let Some(gate) = self.gates.get_mut(index as usize).and_then(Option::as_mut) else { return };
         gate.permanent = permanent;
         let before = std::mem::replace(&mut gate.key, key.clone());
@@ -312,7 +349,7 @@ impl Gates {
     }
 
     /// Sets a gate's state. Nothing is due of it until [`wake`](Self::wake) says so.
-    pub(crate) fn set(&mut self, index: u32, state: State) {
+    pub(super) fn set(&mut self, index: u32, state: State) {
         if let Some(gate) = self.get_mut(index) {
             gate.state = state;
         }
@@ -320,7 +357,7 @@ impl Gates {
     }
 
     /// Something must be done about the gate at this time.
-    pub(crate) fn wake(&mut self, index: u32, at: Nanos) {
+    pub(super) fn wake(&mut self, index: u32, at: Nanos) {
         let Some(gate) = self.gates.get_mut(index as usize).and_then(Option::as_mut) else { return };
         let before = std::mem::replace(&mut gate.due, at);
         if before != NEVER {
@@ -332,12 +369,12 @@ impl Gates {
     }
 
     /// When something must be done about which gate first.
-    pub(crate) fn next_due(&self) -> Option<(Nanos, u32)> {
+    pub(in crate::handler) fn next_due(&self) -> Option<(Nanos, u32)> {
         self.due.first().copied()
     }
 
     /// Forgets a gate that nobody needs. Returns it.
-    pub(crate) fn drop_if_idle(&mut self, index: u32) -> Option<Gate> {
+    pub(super) fn drop_if_idle(&mut self, index: u32) -> Option<Gate> {
         if !self.get(index)?.is_idle() {
             return None;
         }
@@ -345,7 +382,7 @@ impl Gates {
     }
 
     /// Forgets a gate whatever it holds.
-    pub(crate) fn remove(&mut self, index: u32) -> Option<Gate> {
+    pub(super) fn remove(&mut self, index: u32) -> Option<Gate> {
         self.wake(index, NEVER);
         let gate = self.gates.get_mut(index as usize)?.take()?;
         self.by_key.remove(&gate.key);
@@ -361,14 +398,22 @@ impl Gates {
         Some(gate)
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Gate)> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Gate)> {
         self.gates.iter_mut().enumerate().filter_map(|(index, gate)| Some((index as u32, gate.as_mut()?)))
     }
 
     /// The numbers of all gates.
-    pub(crate) fn indexes(&self) -> impl Iterator<Item = u32> + use<> {
+    pub(super) fn indexes(&self) -> impl Iterator<Item = u32> + use<> {
         let there: Vec<u32> = self.gates.iter().enumerate().filter(|(_, gate)| gate.is_some()).map(|(index, _)| index as u32).collect();
         there.into_iter()
+    }
+}
+
+#[cfg(test)]
+impl Gates {
+    /// Whether the message waits at its gate.
+    pub(in crate::handler) fn has_in_line(&self, slot: &Slot) -> bool {
+        self.get(slot.gate).is_some_and(|gate| gate.waiting.get(&slot.id) == Some(&slot.index))
     }
 }
 

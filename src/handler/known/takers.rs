@@ -1,9 +1,8 @@
-//! Rule state: what is known of a topic rule at work: its gate, its places in flight, and which streams acknowledged its messages.
+//! Takers: which streams acknowledged a rule's messages.
 //!
 //! Whose word counts follows from it. A refusal is proof only if no other stream can have taken the message, and a message that nobody takes has no stream only if
 //! the server that says so could know.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::ledger::slot::StreamId;
@@ -11,39 +10,16 @@ use crate::ledger::slot::StreamId;
 /// The most streams that a rule remembers; beyond, it has "several".
 const MOST: usize = 8;
 
-/// What is known of a rule.
+/// What is known of a rule's streams.
 #[derive(Debug, Default)]
-pub(crate) struct RuleState {
-    /// The gate that all its messages pass.
-    pub(crate) gate: Option<u32>,
-    /// Its `in_flight` key.
-    pub(crate) limit: Option<usize>,
-    /// Its messages that were sent and are not settled. Counted while there is a limit.
-    pub(crate) in_flight: usize,
-    /// Those that wait for a place, at whatever gate, by id. Kept while there is a limit.
-    pub(crate) wanting: BTreeMap<u64, u32>,
-    /// Messages of the rule wait, of which some lent their places and others may have kept theirs.
-    pub(crate) lends: bool,
-    /// It has a line of its own for a while, since all its places are taken by messages in trouble.
-    pub(crate) aside: bool,
-    pub(crate) takers: Takers,
+pub(super) struct Taken {
+    pub(super) takers: Takers,
     /// The stream that it names has none of its topics among its subjects: it is reached under another name.
-    pub(crate) reached_otherwise: bool,
+    pub(super) reached_otherwise: bool,
     /// So many more acks are looked at: does the stream, which was described, have their topics among its own subjects?
-    pub(crate) to_look_at: u32,
-    /// Its first message on this connection was seen.
-    pub(crate) met: bool,
-    /// It names neither a stream nor a limit: without trouble its messages pass no gate.
-    pub(crate) plain: bool,
+    pub(super) to_look_at: u32,
     /// Somebody was told that the window is not known.
-    pub(crate) told_unknown: bool,
-}
-
-impl RuleState {
-    /// This message may be sent. With a limit of one the oldest comes first, whatever its topic: then nothing is ever overtaken (P10).
-    pub(crate) fn has_place(&self, id: u64) -> bool {
-        self.limit.is_none_or(|limit| self.in_flight < limit && (limit > 1 || self.wanting.first_key_value().is_none_or(|(&first, _)| id <= first)))
-    }
+    pub(super) told_unknown: bool,
 }
 
 /// The streams that acknowledged a rule's messages.
@@ -57,12 +33,30 @@ pub(crate) struct Takers {
 /// A stream that acknowledged messages of a rule.
 #[derive(Clone, Debug)]
 pub(crate) struct Taker {
-    pub(crate) stream: Arc<StreamId>,
+    stream: Arc<StreamId>,
     /// It is reached under another name: its own subjects do not have the topic that it took. So the server cannot tell by the topic who takes it.
-    pub(crate) indirect: bool,
+    indirect: bool,
+}
+
+impl Taker {
+    pub(crate) fn stream(&self) -> &Arc<StreamId> {
+        &self.stream
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.stream.name()
+    }
+
+    pub(crate) fn is_indirect(&self) -> bool {
+        self.indirect
+    }
 }
 
 impl Takers {
+    pub(super) const fn none() -> Self {
+        Takers { list: Vec::new(), several: false }
+    }
+
     /// Nothing of the rule was ever acknowledged.
     pub(crate) fn are_none(&self) -> bool {
         self.list.is_empty()
@@ -87,12 +81,12 @@ impl Takers {
     }
 
     #[inline(always)]
-    pub(crate) fn find(&self, stream: &str, domain: &str) -> Option<&Taker> {
+    pub(super) fn find(&self, stream: &str, domain: &str) -> Option<&Taker> {
         self.list.iter().find(|taker| taker.stream.is(stream, domain))
     }
 
     /// A stream that is not among them acknowledged.
-    pub(crate) fn add(&mut self, stream: Arc<StreamId>) {
+    pub(super) fn add(&mut self, stream: Arc<StreamId>) {
         if self.list.len() < MOST {
             self.list.push(Taker { stream, indirect: false });
         } else {
@@ -101,7 +95,7 @@ impl Takers {
     }
 
     /// The topic that this stream took is none of its own subjects.
-    pub(crate) fn mark_indirect(&mut self, stream: &str) {
+    pub(super) fn mark_indirect(&mut self, stream: &str) {
         for taker in self.list.iter_mut().filter(|taker| taker.stream.name() == stream) {
             taker.indirect = true;
         }
