@@ -2,9 +2,9 @@
 //!
 //! ARCHITECTURE.md draws them. What is for tests alone (`#[cfg(test)]`) is not looked at, but for the simulation, which is as large as a floor.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 /// From the top. Folders of one floor do not import each other.
@@ -22,6 +22,9 @@ const FLOORS: [&[&str]; 9] = [
 
 /// The files of a crate, by the module that each one is; `lib.rs` is the empty one.
 type Modules = BTreeMap<Vec<String>, PathBuf>;
+
+/// The names that a path of some module can begin with, and the modules that they mean.
+type Roots = BTreeMap<String, Vec<String>>;
 
 /// Which file imports which, and by which path.
 type Imports = BTreeMap<PathBuf, BTreeMap<PathBuf, String>>;
@@ -41,41 +44,58 @@ fn files(folder: &Path, module: &[String], into: &mut Modules) {
     }
 }
 
-/// The source without comments, texts and what is for tests alone.
+/// The source without comments, texts and what is for tests alone. It goes by rustfmt's lines and indentation.
 fn code(source: &str) -> String {
     let mut kept = String::new();
     let mut skips: Option<usize> = None;
     for line in source.lines() {
         let indent = line.len() - line.trim_start().len();
         let line = line.trim_start();
+        if line.is_empty() || line.starts_with("//") {
+            continue;
+        }
+        // What ends without a line of its own, such as a last field.
+        skips = skips.filter(|outside| indent >= *outside);
         if let Some(outside) = skips {
-            // An item ends with a line of its own indentation, which is `}` or ends with `;`. Attributes and the item's head come before.
-            if indent == outside && (line.starts_with('}') || line.ends_with(';') || line.ends_with('}')) {
+            // An item ends with a line of its own indentation, which begins with `}` or ends like this. Attributes and the item's head come before.
+            if indent == outside && (line.starts_with('}') || line.ends_with([';', '}', ','])) {
                 skips = None;
             }
-        } else if line.starts_with("#[cfg(test)]") {
+        } else if line.starts_with("#[cfg(test)]") || line.starts_with("#[cfg(all(test,") {
             skips = Some(indent);
-        } else if !line.starts_with("//") {
-            kept.push_str(line.split(" // ").next().unwrap_or(line));
+        } else {
+            kept.push_str(without_texts(line).split(" // ").next().unwrap_or_default());
             kept.push('\n');
         }
     }
     kept
 }
 
-/// All paths that begin with `crate`, `self` or `super`, with the braces of imports resolved.
-fn paths(code: &str) -> Vec<Vec<String>> {
+/// A text of several lines stays: better to see too much than to miss an import.
+fn without_texts(line: &str) -> String {
+    let line = line.replace(r"\\", "").replace(r#"\""#, "").replace("'\"'", "");
+    let parts: Vec<&str> = line.split('"').collect();
+    if parts.len() % 2 == 1 { parts.into_iter().step_by(2).collect::<Vec<_>>().join("\"\"") } else { line }
+}
+
+/// All paths that begin with one of these names, with the braces of imports resolved.
+fn paths(code: &str, roots: &Roots) -> Vec<Vec<String>> {
     let mut found = Vec::new();
-    for root in ["crate::", "self::", "super::"] {
-        for (at, _) in code.match_indices(root) {
-            let before = code[..at].chars().next_back().unwrap_or(' ');
-            // A longer word, the middle of a path (`super::super::x` is found by its first), or a path of macros' (`$crate`).
-            if !(before.is_alphanumeric() || matches!(before, '_' | ':' | '$')) {
-                follow(&code[at..], &mut Vec::new(), &mut found);
-            }
-        }
+    let mut read = 0;
+    while let Some(at) = code[read..].find("::").map(|at| read + at) {
+        let head = code[..at].trim_end_matches(is_word).len();
+        // The middle of a path, or a path of macros' (`$crate`), is none of these.
+        read = if roots.contains_key(&code[head..at]) && !code[..head].ends_with([':', '$']) {
+            code.len() - follow(&code[head..], &mut Vec::new(), &mut found).len()
+        } else {
+            at + 2
+        };
     }
     found
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
 }
 
 /// Reads a path, or the tree of an import, and returns what follows it.
@@ -92,7 +112,7 @@ fn follow<'a>(text: &'a str, so_far: &mut Vec<String>, found: &mut Vec<Vec<Strin
             rest = rest.trim_start().trim_start_matches('}');
             break;
         }
-        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
         so_far.push(rest[..end].to_owned());
         rest = &rest[end..];
         match rest.strip_prefix("::") {
@@ -107,13 +127,10 @@ fn follow<'a>(text: &'a str, so_far: &mut Vec<String>, found: &mut Vec<Vec<Strin
     rest
 }
 
-/// The file that the path leads to from this module.
-fn target<'m>(modules: &'m Modules, from: &[String], path: &[String]) -> Option<&'m PathBuf> {
-    let mut at = match path.first()?.as_str() {
-        "crate" => Vec::new(),
-        _ => from.to_vec(),
-    };
-    for step in path.iter().skip(usize::from(path[0] == "crate")) {
+/// The module that the path leads to, and whether it ends there.
+fn target(modules: &Modules, roots: &Roots, path: &[String]) -> (Vec<String>, bool) {
+    let mut at = roots[&path[0]].clone();
+    for step in &path[1..] {
         match step.as_str() {
             "self" => {}
             "super" => drop(at.pop()),
@@ -121,12 +138,20 @@ fn target<'m>(modules: &'m Modules, from: &[String], path: &[String]) -> Option<
                 at.push(name.to_owned());
                 if !modules.contains_key(&at) {
                     at.pop();
-                    break;
+                    return (at, false);
                 }
             }
         }
     }
-    modules.get(&at)
+    (at, true)
+}
+
+/// What paths of this module can begin with, but for what it imports.
+fn roots(modules: &Modules, module: &[String]) -> Roots {
+    let above = &module[..module.len().saturating_sub(1)];
+    let own = [("crate", &[][..]), ("self", module), ("super", above)].map(|(name, leads)| (name.to_owned(), leads.to_vec()));
+    let inside = modules.keys().filter(|inner| inner.len() == module.len() + 1 && inner.starts_with(module));
+    own.into_iter().chain(inside.map(|inner| (inner[module.len()].clone(), inner.clone()))).collect()
 }
 
 fn imports(root: &Path) -> Imports {
@@ -135,9 +160,20 @@ fn imports(root: &Path) -> Imports {
     let mut all = Imports::new();
     for (module, file) in &modules {
         let code = code(&std::fs::read_to_string(file).unwrap());
+        let inline = code.lines().any(|line| line.ends_with('{') && line.split(' ').any(|word| word == "mod"));
+        assert!(!inline || !code.contains("super::"), "{}: this test would misread the `super` of a module inside a file", named(file));
+        let mut roots = roots(&modules, module);
+        for path in paths(&code, &roots) {
+            // `use crate::a;` makes `a::b::c()` a path.
+            if let (known, true) = target(&modules, &roots, &path)
+                && let Some(name) = known.last().cloned()
+            {
+                roots.entry(name).or_insert(known);
+            }
+        }
         let own = all.entry(file.clone()).or_default();
-        for path in paths(&code) {
-            if let Some(to) = target(&modules, module, &path).filter(|to| *to != file) {
+        for path in paths(&code, &roots) {
+            if let Some(to) = modules.get(&target(&modules, &roots, &path).0).filter(|to| *to != file) {
                 own.entry(to.clone()).or_insert_with(|| path.join("::"));
             }
         }
@@ -155,34 +191,30 @@ fn floor(folder: &str) -> usize {
     FLOORS.iter().position(|names| names.contains(&folder)).unwrap_or_else(|| panic!("src/{folder} stands on no floor; give it one in tests/floors.rs"))
 }
 
-/// A way from one file back to itself, if there is one.
-fn circle(imports: &Imports) -> Option<Vec<&PathBuf>> {
-    fn visit<'i>(file: &'i PathBuf, imports: &'i Imports, done: &mut BTreeSet<&'i PathBuf>, way: &mut Vec<&'i PathBuf>) -> bool {
-        if let Some(at) = way.iter().position(|known| *known == file) {
-            way.drain(..at);
-            way.push(file);
-            return true;
+/// For each file that has one, the shortest way back to itself; each circle once.
+fn circles(imports: &Imports) -> Vec<Vec<&PathBuf>> {
+    let back_to = |start| {
+        let mut seen = BTreeSet::new();
+        let mut ways = VecDeque::from([vec![start]]);
+        while let Some(way) = ways.pop_front() {
+            for next in imports[way[way.len() - 1]].keys() {
+                let longer = || way.iter().copied().chain([next]).collect();
+                if next == start {
+                    return Some(longer());
+                }
+                if seen.insert(next) {
+                    ways.push_back(longer());
+                }
+            }
         }
-        if !done.insert(file) {
-            return false;
-        }
-        way.push(file);
-        if imports[file].keys().any(|next| visit(next, imports, done, way)) {
-            return true;
-        }
-        way.pop();
-        false
-    }
-    let mut done = BTreeSet::new();
-    imports.keys().find_map(|file| {
-        let mut way = Vec::new();
-        visit(file, imports, &mut done, &mut way).then_some(way)
-    })
+        None
+    };
+    let mut known = BTreeSet::new();
+    imports.keys().filter_map(back_to).filter(|way| known.insert(way.iter().copied().collect::<BTreeSet<_>>())).collect()
 }
 
-fn named<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> String {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    files.into_iter().map(|file| file.strip_prefix(here).unwrap().display().to_string()).collect::<Vec<_>>().join(" → ")
+fn named(file: &Path) -> std::path::Display<'_> {
+    file.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().display()
 }
 
 #[test]
@@ -193,33 +225,55 @@ fn imports_go_down() {
         for (other, path) in to {
             let (from, into) = (folder(&root, &file), folder(&root, &other));
             if from != into && floor(&from) >= floor(&into) {
-                let where_to = if floor(&from) == floor(&into) { "the same floor" } else { "a floor above" };
-                upwards.push(format!("{} ({path}): {into} is on {where_to}; an import goes down, or sideways within a folder", named([&file, &other])));
+                let stands = if floor(&from) == floor(&into) { "beside" } else { "above" };
+                upwards.push(format!("{} imports {} ({path}), but {into} stands {stands} {from}", named(&file), named(&other)));
             }
         }
     }
-    assert!(upwards.is_empty(), "{} imports break the rule of the floors:\n{}", upwards.len(), upwards.join("\n"));
+    assert!(upwards.is_empty(), "an import goes down, or sideways within a folder; {} do not:\n{}", upwards.len(), upwards.join("\n"));
 }
 
 #[test]
 fn no_files_import_each_other() {
+    let mut found = Vec::new();
     for root in ["src", "bindings/c/src"] {
         let imports = imports(&Path::new(env!("CARGO_MANIFEST_DIR")).join(root));
         assert!(imports.values().any(|to| !to.is_empty()), "{root} was read");
-        if let Some(way) = circle(&imports) {
-            panic!("a circle: {}; take out of one of these files what the one before it needs", named(way));
+        for way in circles(&imports) {
+            let steps = way.windows(2).map(|step| format!("{} imports {} ({})", named(step[0]), named(step[1]), imports[step[0]][step[1]]));
+            found.push(steps.collect::<Vec<_>>().join("\n"));
         }
     }
+    assert!(found.is_empty(), "{} circles of imports; take what one of the files needs out into one that knows neither:\n{}", found.len(), found.join("\n\n"));
 }
 
 #[test]
 fn the_test_sees_what_it_looks_for() {
-    let seen = |code: &str| paths(code).into_iter().map(|path| path.join("::")).collect::<Vec<_>>();
-    assert_eq!(seen("use crate::a::{self, b::C, d::{E, F as G}};"), ["crate::a::self", "crate::a::b::C", "crate::a::d::E", "crate::a::d::F"]);
-    assert_eq!(seen("super::super::a::b(1); $crate::c!(); my_crate::d::e();"), ["super::super::a::b"]);
-    assert_eq!(code("a\n#[cfg(test)]\nmod tests {\n    b\n}\nc // d\n#[cfg(test)]\nuse e;\nf"), "a\nc\nf\n");
-    let (a, b) = (PathBuf::from("a"), PathBuf::from("b"));
-    let one = |to: &PathBuf| BTreeMap::from([(to.clone(), String::new())]);
-    assert_eq!(circle(&Imports::from([(a.clone(), one(&b)), (b.clone(), one(&a))])), Some(vec![&a, &b, &a]));
-    assert_eq!(circle(&Imports::from([(a.clone(), one(&b)), (b.clone(), BTreeMap::new())])), None);
+    let modules: Modules = ["", "a", "ab", "c"].map(|path| (path.chars().map(String::from).collect(), path.into())).into();
+    let seen = |code: &str| paths(code, &roots(&modules, &["a".to_owned()])).into_iter().map(|path| path.join("::")).collect::<Vec<_>>();
+    assert_eq!(
+        seen("pub use crate::c::{self, b::C,\n    d::{E, F as G}, *};\nb::x();"),
+        ["crate::c::self", "crate::c::b::C", "crate::c::d::E", "crate::c::d::F", "crate::c::", "b::x"]
+    );
+    assert_eq!(seen("super::super::a::b(1); $crate::c!(); my_crate::d::e(); std::b::c(); Vec::<crate::c::D>::new()"), ["super::super::a::b", "crate::c::D"]);
+
+    assert_eq!(code("a\n#[cfg(test)]\nmod tests {\n    b\n}\nc // d\n/// crate::d\n#[cfg(test)]\nuse e;\nf"), "a\nc\nf\n");
+    assert_eq!(
+        code("a {\n    #[cfg(test)]\n    b: C,\n    d\n    #[cfg(test)]\n    e\n}\n#[cfg(any(test, fuzzing))]\nf"),
+        "a {\nd\n}\n#[cfg(any(test, fuzzing))]\nf\n"
+    );
+
+    assert_eq!(code(r#"a("crate::b // c", '"'); // d"#), "a(\"\", );\n");
+    assert_eq!(code(r#"a("\\\"b", c)"#), "a(\"\", c)\n");
+
+    let files = |pairs: &[(&str, &str)]| {
+        let mut imports = Imports::new();
+        for (from, to) in pairs {
+            imports.entry(to.into()).or_default();
+            imports.entry(from.into()).or_default().insert(to.into(), String::new());
+        }
+        circles(&imports).into_iter().map(|way| way.into_iter().map(|file| file.display().to_string()).collect()).collect::<Vec<String>>()
+    };
+    assert_eq!(files(&[("a", "b"), ("b", "c"), ("c", "d"), ("d", "b"), ("d", "c")]), ["bcdb", "cdc"]);
+    assert!(files(&[("a", "b"), ("a", "c"), ("b", "c")]).is_empty());
 }

@@ -516,7 +516,7 @@ thread_local! {
 }
 
 /// Makes the calling thread one that is inside a callback, until [`leave_callback`]: publishes never wait, waiting calls return `WrongThread`. For handlers that
-/// run on threads of the user's; with polled reports use [`Reports::enter_callback`], which lends their places too.
+/// run on threads of the user's; with polled reports use [`Reports::enter_callback`](crate::Reports::enter_callback), which lends their places too.
 ///
 /// # Errors
 /// `InvalidState` inside a callback; `Forked`.
@@ -527,8 +527,8 @@ pub fn enter_callback() -> Result<()> {
     Ok(())
 }
 
-/// Ends what [`enter_callback`] or [`Reports::enter_callback`] began on this thread: lent places that were not used go back to the window. Where neither began
-/// anything it does nothing.
+/// Ends what [`enter_callback`] or [`Reports::enter_callback`](crate::Reports::enter_callback) began on this thread: lent places that were not used go back to
+/// the window. Where neither began anything it does nothing.
 pub fn leave_callback() {
     let Some(entered) = ENTERED.take() else { return };
     if let Entered::Lent(desk) = entered

@@ -13,7 +13,7 @@ use crate::stats::failures::{Exemplar, Failures};
 use crate::stats::histogram::Latencies;
 use crate::stats::{Counters, Figure, MetricKind, Stats};
 
-/// The `Content-Type` of what [`metrics`] returns, for those who serve it over HTTP.
+/// The `Content-Type` of what [`metrics`](crate::metrics) returns, for those who serve it over HTTP.
 pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// No publisher's text is longer, in bytes; that of several is no longer than so much for each. For those who need a buffer before they ask: the usual text has

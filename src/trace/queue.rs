@@ -13,7 +13,7 @@ use crate::base::level::Level;
 use crate::base::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::base::sys;
 
-/// Takes records: their level, their target (`ackbus::…`) and their text. See [`set`].
+/// Takes records: their level, their target (`ackbus::…`) and their text. See [`set`](crate::log::set).
 pub type LogSink = Box<dyn Fn(Level, &str, &str) + Send + 'static>;
 
 /// Records that may wait. A sink that falls behind loses the newest ones.

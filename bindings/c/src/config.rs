@@ -9,8 +9,9 @@ use ackbus::{Config, Handlers};
 use crate::callback::ackbus_drop_cb;
 use crate::error::{ackbus_error, ackbus_status};
 use crate::event::{EventSink, ackbus_event_cb};
-use crate::guard::{guard, guard_or};
+use crate::guard::guard;
 use crate::handle::{Call, Handle, give};
+use crate::panics::guard_or;
 use crate::report::{ReportSink, ackbus_report_cb};
 
 /// What a publisher is made of: options, topic rules and callbacks. A publisher copies it, so it may be changed, used again or freed after connect.

@@ -4,8 +4,8 @@ use std::ffi::c_char;
 
 use ackbus::{Error, Status};
 
-use crate::guard::guard_or;
 use crate::handle::{Call, Handle};
+use crate::panics::guard_or;
 use crate::text::{Terminated, ackbus_str, terminated};
 
 /// The result of a call, or the final word on a message: `ACKBUS_OK` or one of `ACKBUS_ERR_...`.

@@ -7,8 +7,8 @@ use ackbus::{Event, EventKind, Result, Sink};
 
 use crate::callback::{Callback, ackbus_drop_cb};
 use crate::error::ackbus_status;
-use crate::guard::guard_or;
 use crate::handle::{Call, Handle};
+use crate::panics::guard_or;
 use crate::text::{Terminated, ackbus_str, terminated};
 
 /// A connection stands for the first time. `server`, `text`; `value` = 1. With several `connections` each tells of itself, here and below, and `text` says which.

@@ -13,7 +13,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::config::{ackbus_config, ackbus_config_clone, ackbus_config_free, ackbus_config_get, ackbus_config_new, ackbus_config_set, ackbus_config_set_topic};
 use crate::error::{ACKBUS_ERR_INTERNAL, ACKBUS_OK, ackbus_error, ackbus_error_free, ackbus_error_message, ackbus_error_status, ackbus_status};
-use crate::handle::{Call, Plain};
+use crate::handle::Call;
+use crate::layout::Plain;
 use crate::message::{ackbus_header, ackbus_message};
 use crate::packed::{ackbus_packed, ackbus_publisher_publish_packed};
 use crate::poll::ackbus_publisher_poll;

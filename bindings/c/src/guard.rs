@@ -1,13 +1,12 @@
-//! The one place where panics end and where errors become a status.
+//! The one place where an error becomes a status and an `ackbus_error`.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
-use ackbus::{Error, Result, Status};
+use ackbus::{Error, Result};
 
 use crate::error::{ACKBUS_OK, ackbus_error, ackbus_status};
 use crate::handle::{Call, give};
+use crate::panics::caught;
 
 /// Runs the body of a function that returns a status. `err_out` is overwritten, never read; with NULL nothing is allocated for it.
 #[inline]
@@ -21,19 +20,6 @@ pub(crate) fn guard(call: &Call, err_out: *mut *mut ackbus_error, body: impl FnO
     }
 }
 
-/// Runs the body of a function that cannot say that it failed; then it returns `otherwise`.
-#[inline]
-pub(crate) fn guard_or<T>(otherwise: T, body: impl FnOnce() -> Result<T>) -> T {
-    caught(body).unwrap_or(otherwise)
-}
-
-/// T12: an unwinding panic would abort the host at the `extern "C"` boundary. What a panic leaves behind is the core's matter: it settles all and fails (P1).
-#[inline]
-#[allow(clippy::disallowed_methods, reason = "this is the place for it")]
-fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(internal(&*panic)))
-}
-
 #[cold]
 fn failed(call: &Call, err_out: *mut *mut ackbus_error, error: Error) -> ackbus_status {
     let status = error.status() as ackbus_status;
@@ -43,17 +29,12 @@ fn failed(call: &Call, err_out: *mut *mut ackbus_error, error: Error) -> ackbus_
     status
 }
 
-#[cold]
-fn internal(panic: &(dyn Any + Send)) -> Error {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    Error::new(Status::Internal, format!("a panic inside ackbus: {}", text.unwrap_or("no text")))
-}
-
 #[cfg(test)]
 #[allow(clippy::panic, reason = "tests")]
 mod tests {
     use super::*;
     use crate::error::{ACKBUS_ERR_INTERNAL, ackbus_error_free, ackbus_error_message};
+    use crate::panics::guard_or;
 
     /// P7. The C programs cannot make the library panic, so this is tested here.
     #[test]

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use ackbus::{Error, Result, Status};
 
+use crate::layout::{Growing, Plain, Versioned};
 use crate::text::ackbus_str;
 
 /// The longest topic, id or header value that is read at all: a wild length is refused before it is touched. The core's own limits are lower.
@@ -33,29 +34,6 @@ struct Tagged<T> {
     magic: AtomicU64,
     value: T,
 }
-
-/// A type that is valid whatever its bytes are.
-///
-/// # Safety
-/// The type is `repr(C)` or a primitive, and all its fields are integers or raw pointers.
-pub(crate) unsafe trait Plain: Copy {}
-
-// SAFETY: a primitive.
-unsafe impl Plain for u8 {}
-
-/// A struct that grows at its end (T18).
-pub(crate) trait Growing: Plain {
-    /// The smallest size that makes sense.
-    const SMALLEST: usize;
-    /// The C name, for error texts.
-    const NAME: &'static str;
-}
-
-/// A struct that grows at its end and tells its size in its first field.
-///
-/// # Safety
-/// The type is `repr(C)` and its first field is `struct_size: usize`.
-pub(crate) unsafe trait Versioned: Growing {}
 
 /// Gives a value away to C. It comes back through [`Call::take`].
 pub(crate) fn give<T: Handle>(value: T) -> *mut T {

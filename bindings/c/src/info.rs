@@ -8,7 +8,8 @@ use ackbus::Info;
 
 use crate::error::{ACKBUS_OK, ackbus_status};
 use crate::guard::guard;
-use crate::handle::{Call, Growing, Plain, Versioned};
+use crate::handle::Call;
+use crate::layout::{Growing, Plain, Versioned};
 use crate::publisher::{ackbus_publisher, not_forked};
 
 /// In `ackbus_info.state`: not every connection was made yet.

@@ -3,7 +3,8 @@
 //! One file per C type. Nothing is decided here: an entry point converts its arguments, calls the core, and converts the result.
 //!
 //! * [`handle`] turns C's pointers into references, and nothing else does.
-//! * [`guard`] keeps panics inside and turns errors into a status and an `ackbus_error`.
+//! * [`panics`] keeps panics inside, and nothing else does.
+//! * [`guard`] turns errors into a status and an `ackbus_error`.
 //!
 //! Every function has the same shape: one [`handle::Call`], which carries C's promise to keep the header's rules, then safe code.
 
@@ -13,6 +14,7 @@
 
 pub mod callback;
 pub mod config;
+pub mod enter;
 pub mod error;
 pub mod event;
 #[cfg(any(test, fuzzing))]
@@ -20,10 +22,13 @@ pub mod fuzzing;
 mod guard;
 mod handle;
 pub mod info;
+mod inside;
+mod layout;
 pub mod log;
 pub mod message;
 pub mod metrics;
 pub mod packed;
+mod panics;
 pub mod poll;
 pub mod publish;
 pub mod publisher;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use ackbus::log::{self, Level};
 use ackbus::{Error, Result, Status};
 
-use crate::callback::{Callback, ackbus_drop_cb, inside};
+use crate::callback::{Callback, ackbus_drop_cb};
 use crate::error::{ackbus_error, ackbus_status};
 use crate::guard::guard;
 use crate::handle::Call;
+use crate::inside::inside;
 use crate::text::{Terminated, ackbus_str};
 
 /// A log level: nothing.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use ackbus::{Error, Message, Result, StallWait, Status};
 
-use crate::handle::{Call, Growing, Plain, Versioned};
+use crate::handle::Call;
+use crate::layout::{Growing, Plain, Versioned};
 use crate::text::ackbus_str;
 
 /// In `ackbus_message.flags`: report this message's outcome in any case, whatever the option `report` says.

@@ -6,7 +6,8 @@ use ackbus::{Publisher, Result};
 
 use crate::error::{ackbus_error, ackbus_status};
 use crate::guard::guard;
-use crate::handle::{Call, Plain};
+use crate::handle::Call;
+use crate::layout::Plain;
 use crate::publisher::{ackbus_publisher, not_forked};
 
 /// How many bytes always suffice for `ackbus_publisher_metrics`, its NUL byte included. Later versions may add metrics: there is room for them.

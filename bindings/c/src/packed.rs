@@ -7,7 +7,8 @@ use ackbus::{Error, Result, Status};
 
 use crate::error::{ackbus_error, ackbus_status};
 use crate::guard::guard;
-use crate::handle::{Call, Growing, Plain, utf8};
+use crate::handle::{Call, utf8};
+use crate::layout::{Growing, Plain};
 use crate::message::{Header, MAX_HEADERS, ackbus_message};
 use crate::publish::{Rest, first_bad, publish_all};
 use crate::publisher::ackbus_publisher;

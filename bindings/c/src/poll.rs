@@ -4,12 +4,13 @@ use std::ffi::c_int;
 
 use ackbus::{Error, Result, Status};
 
-use crate::callback::may_wait;
 use crate::error::{ackbus_error, ackbus_status};
 use crate::event::ackbus_events;
-use crate::guard::{guard, guard_or};
+use crate::guard::guard;
 use crate::handle::{Call, give};
+use crate::inside::may_wait;
 use crate::message::timeout;
+use crate::panics::guard_or;
 use crate::publisher::{ackbus_publisher, not_forked};
 use crate::report::ackbus_reports;
 

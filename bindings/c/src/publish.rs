@@ -5,10 +5,10 @@ use std::ptr;
 
 use ackbus::{Error, Result};
 
-use crate::callback::may_wait;
 use crate::error::{ackbus_error, ackbus_status};
 use crate::guard::guard;
 use crate::handle::{Call, give};
+use crate::inside::may_wait;
 use crate::message::{Header, ackbus_message, timeout};
 use crate::publisher::ackbus_publisher;
 use crate::report::ackbus_reports;

@@ -5,12 +5,13 @@ use std::ptr;
 
 use ackbus::{Error, Publisher, Purge, Result, Status};
 
-use crate::callback::may_wait;
 use crate::config::ackbus_config;
 use crate::error::{ackbus_error, ackbus_status};
-use crate::guard::{guard, guard_or};
+use crate::guard::guard;
 use crate::handle::{Call, Handle, give};
+use crate::inside::may_wait;
 use crate::message::timeout;
+use crate::panics::guard_or;
 
 /// For `ackbus_publisher_purge`: the messages that were never sent.
 pub const ACKBUS_PURGE_UNSENT: u32 = 1;

@@ -9,8 +9,8 @@ use ackbus::{Error, Report, Reports, Result, Sink, Status};
 
 use crate::callback::{Callback, ackbus_drop_cb};
 use crate::error::ackbus_status;
-use crate::guard::guard_or;
 use crate::handle::{Call, Handle};
+use crate::panics::guard_or;
 use crate::text::ackbus_str;
 
 /// What is known about the message's copy in the stream: `ACKBUS_NOT_PERSISTED`, `ACKBUS_POSSIBLY_PERSISTED` or `ACKBUS_PERSISTED`.

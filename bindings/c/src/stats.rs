@@ -7,7 +7,8 @@ use ackbus::Stats;
 
 use crate::error::ackbus_status;
 use crate::guard::guard;
-use crate::handle::{Call, Growing, Plain, Versioned};
+use crate::handle::Call;
+use crate::layout::{Growing, Plain, Versioned};
 use crate::publisher::{ackbus_publisher, not_forked};
 
 /// A publisher's figures, all since it connected. Start with `ACKBUS_STATS_INIT`. Each is read once; together they are exact when nothing moves.

@@ -2,7 +2,7 @@
 
 use std::ffi::c_char;
 
-use crate::handle::Plain;
+use crate::layout::Plain;
 
 /// UTF-8 text with its length in bytes. `data` may be NULL if `len` is 0.
 ///

@@ -6,7 +6,8 @@ use ackbus::{Error, Status};
 
 use crate::error::ackbus_status;
 use crate::guard::guard;
-use crate::handle::{Call, Growing};
+use crate::handle::Call;
+use crate::layout::Growing;
 use crate::message::ackbus_message;
 use crate::report::ackbus_report;
 use crate::stats::ackbus_stats;
