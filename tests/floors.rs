@@ -84,12 +84,9 @@ fn paths(code: &str, roots: &Roots) -> Vec<Vec<String>> {
     let mut read = 0;
     while let Some(at) = code[read..].find("::").map(|at| read + at) {
         let head = code[..at].trim_end_matches(is_word).len();
-        // The middle of a path, or a path of macros' (`$crate`), is none of these.
-        read = if roots.contains_key(&code[head..at]) && !code[..head].ends_with([':', '$']) {
-            code.len() - follow(&code[head..], &mut Vec::new(), &mut found).len()
-        } else {
-            at + 2
-        };
+        // The middle of a path, a path of macros' (`$crate`), or a visibility (`pub(in crate::x)`) is none of these.
+        let is_other = code[..head].ends_with([':', '$']) || code[..head].ends_with("pub(in ");
+        read = if roots.contains_key(&code[head..at]) && !is_other { code.len() - follow(&code[head..], &mut Vec::new(), &mut found).len() } else { at + 2 };
     }
     found
 }

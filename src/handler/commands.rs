@@ -1,91 +1,15 @@
 //! Commands: what users ask of a running publisher, flush, purge, other rules and close, and how it ends.
 
-use std::sync::Arc;
-
 use super::Handler;
-use super::here::Here;
 use crate::base::error::{Error, Status};
-use crate::base::time::Nanos;
-use crate::bus::lane::{Command, FlushTicket};
+use crate::bus::lane::Command;
 use crate::bus::standing::Purge;
 use crate::desk::events::{Event, EventKind};
 use crate::ledger::slot::Stage;
 
-/// What was asked and is not done.
-#[derive(Default)]
-pub(crate) struct Calls {
-    flushes: Vec<Flush>,
-    closing: Option<Closing>,
-    /// Another lane has failed, and with it the publisher.
-    failed: Option<Error>,
-    // Kept for its memory.
-    commands: Vec<Command>,
-}
-
-/// A `flush` under way.
-struct Flush {
-    upto: u64,
-    left: usize,
-    ticket: Arc<FlushTicket>,
-}
-
-/// A `close` under way.
-struct Closing {
-    at: Nanos,
-    error: Error,
-}
-
-impl Calls {
-    /// A message has its outcome: flushes that count it have one less to wait for.
-    #[inline(always)]
-    pub(super) fn note_settled(&mut self, id: u64) {
-        for flush in &mut self.flushes {
-            if id <= flush.upto {
-                flush.left = flush.left.saturating_sub(1);
-            }
-        }
-    }
-
-    #[inline(always)]
-    pub(super) fn answer_flushes(&mut self, here: &Here) {
-        if !self.flushes.is_empty() {
-            let desk = &here.shared().desk;
-            self.flushes.retain(|flush| {
-                if flush.left == 0 {
-                    flush.ticket.done(desk.pushed());
-                }
-                flush.left > 0
-            });
-        }
-    }
-
-    fn begin_flush(&mut self, ticket: Arc<FlushTicket>, left: usize) {
-        // Flushes whose time ran out: nobody waits for them any more (P9).
-        self.flushes.retain(|flush| Arc::strong_count(&flush.ticket) > 1);
-        self.flushes.push(Flush { upto: ticket.upto, left, ticket });
-    }
-
-    /// When `close`'s time is over.
-    #[inline(always)]
-    pub(super) fn close_at(&self) -> Nanos {
-        self.closing.as_ref().map_or(Nanos::MAX, |closing| closing.at)
-    }
-
-    fn begin_closing(&mut self, at: Nanos) {
-        let error = Error::new(Status::Closed, "the publisher was closed before the outcome was known");
-        self.closing = Some(Closing { at: at.min(self.close_at()), error });
-    }
-
-    #[cfg(test)]
-    pub(super) fn flushes(&self) -> usize {
-        self.flushes.len()
-    }
-}
-
 impl Handler {
     pub(super) fn obey(&mut self) {
-        let mut commands = std::mem::take(&mut self.calls.commands);
-        self.here.lane().take_commands(&mut commands);
+        let mut commands = self.calls.take_commands(&self.here);
         if !commands.is_empty() {
             // What was accepted before the call counts (P6); it may have come in since this turn's intake.
             self.intake();
@@ -105,10 +29,10 @@ impl Handler {
                 Command::Close { timeout } => {
                     self.calls.begin_closing(self.here.now().saturating_add(timeout));
                 }
-                Command::Fail(error) => self.calls.failed = Some(error),
+                Command::Fail(error) => self.calls.note_failure(error),
             }
         }
-        self.calls.commands = commands;
+        self.calls.keep(commands);
     }
 
     /// The publisher is beyond repair: everything is settled, publishes return the cause. The lane where it began tells of it.
@@ -138,9 +62,10 @@ impl Handler {
 
     /// Nothing is left to wait for, or `close`'s time is over.
     pub(crate) fn may_end(&mut self) -> bool {
-        let Some(closing) = &self.calls.closing else { return false };
-        if self.here.now() >= closing.at {
-            let error = closing.error.clone();
+        if !self.calls.are_closing() {
+            return false;
+        }
+        if let Some(error) = self.calls.overdue_close(self.here.now()) {
             self.intake();
             self.end_all(&error);
             self.hand_over();
@@ -170,7 +95,7 @@ impl Handler {
 
     /// Why the publisher has failed, if another lane said so. Told once.
     pub(crate) fn take_failure(&mut self) -> Option<Error> {
-        self.calls.failed.take()
+        self.calls.take_failure()
     }
 
     /// The I/O thread ends: who waits for it must not wait for ever.

@@ -7,12 +7,13 @@
 //! wants of another it writes down as an order; the handler, which alone sees all rooms, carries it out. `receiving` hears what the wire tells, `commands` what users ask,
 //! `overdue` what the clock says.
 
-pub(crate) mod asking;
+mod asking;
+mod calls;
 mod commands;
-pub(crate) mod denials;
+mod denials;
 mod explain;
 mod here;
-pub(crate) mod hold;
+mod hold;
 mod known;
 mod line;
 mod monitor;
@@ -27,7 +28,7 @@ mod windows;
 use std::sync::Arc;
 
 use self::asking::{About, Asking, What};
-use self::commands::Calls;
+use self::calls::Calls;
 use self::denials::{Denying, Permissions};
 use self::explain::Silences;
 use self::here::Here;
