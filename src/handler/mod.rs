@@ -322,7 +322,7 @@ impl Handler {
             Order::Log(level, text) => self.here.shared().log(level, || text),
             Order::CloseRule { rule, closed } => self.here.shared().window.close_rule(rule, self.here.lane().bit(), closed),
             Order::CloseTopic { topic, closed } => self.here.shared().window.close_topic(&topic, closed),
-            Order::Opened { gate, key, was_held } => self.note_opened(gate, &key, was_held),
+            Order::Opened { key, was_held, in_doubt } => self.note_opened(&key, was_held, in_doubt),
             Order::NothingStores { topic, text } => {
                 if self.here.shared().desk.set_standing(Some(text.clone())) {
                     self.orders.tell(EventKind::GateHeld, Status::Unavailable, 0, &topic, format!("{topic}: {text}; messages wait and one at a time is tried"));
@@ -343,12 +343,12 @@ impl Handler {
         }
     }
 
-    fn note_opened(&mut self, gate: u32, key: &Key, was_held: bool) {
+    fn note_opened(&mut self, key: &Key, was_held: bool, in_doubt: bool) {
         self.silences.end(key);
         if was_held {
             self.here.shared().desk.set_standing(None);
             if let Key::Stream(stream) = key
-                && self.holding().has_doubtful(gate)
+                && in_doubt
             {
                 self.windows.ask_before_opening(stream, &self.here, &mut self.orders);
             }

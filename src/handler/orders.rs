@@ -32,8 +32,8 @@ pub(super) enum Order {
     CloseRule { rule: u32, closed: bool },
     /// The same for a topic.
     CloseTopic { topic: Box<str>, closed: bool },
-    /// The gate takes messages again: what was wrong there is over.
-    Opened { gate: u32, key: Key, was_held: bool },
+    /// The gate takes messages again: what was wrong there is over. `in_doubt`: some of those that waited may be stored.
+    Opened { key: Key, was_held: bool, in_doubt: bool },
     /// The carrier's store of messages is not there: whoever waits in vain is told so.
     NothingStores { topic: String, text: String },
     /// What is known of why messages at this gate are not stored; the rest is asked.
@@ -110,6 +110,11 @@ impl Orders {
 
     pub(super) fn settle_unanswered(&mut self, slot: u32, status: Status, server_code: u32, text: impl Into<String>) {
         self.push(Order::Unanswered { slot, status, server_code, text: text.into() });
+    }
+
+    /// What is known of why messages at this gate are not stored goes to whoever explains it.
+    pub(super) fn explain(&mut self, key: Key, topic: &str, known: StreamAnswer) {
+        self.push(Order::Explain { key, topic: topic.to_owned(), known });
     }
 
     #[inline(always)]

@@ -98,7 +98,7 @@ impl Windows {
         let now = here.now();
         let old: Vec<Box<str>> = known.streams_of(rule, here).into_iter().filter(|stream| !self.is_young(stream, now)).map(Box::from).collect();
         for stream in old {
-            let waits = !self.told.get(&stream).is_some_and(|told| now < told.fresh_until);
+            let waits = self.told.get(&stream).is_none_or(|told| now >= told.fresh_until);
             if let Some(told) = self.told.get_mut(&stream) {
                 told.ask_from = now + PATIENCE;
             }

@@ -143,7 +143,7 @@ impl Holding<'_> {
             self.here.lane().counters.gates_held.bump(1);
         }
         self.orders.push(Order::NothingStores { topic: topic.to_owned(), text: text.clone() });
-        self.orders.push(Order::Explain { key: key, topic: (topic).to_owned(), known: StreamAnswer::Disabled { text, nobody } });
+        self.orders.explain(key, topic, StreamAnswer::Disabled { text, nobody });
     }
 
     /// The API said a moment ago that nobody takes this topic, and is still believed.

@@ -43,7 +43,7 @@ impl Holding<'_> {
     // ---- Checks ----
 
     /// Asks for the stream that a rule names.
-    pub(in crate::handler) fn check(&mut self, gate: u32) {
+    pub(super) fn check(&mut self, gate: u32) {
         let Some(Gate { key: Key::Stream(stream), .. }) = self.gates.get(gate) else { return };
         let stream = stream.to_string();
         let check = match self.gates.get(gate).map(|g| &g.state) {
@@ -239,7 +239,7 @@ impl Holding<'_> {
             StreamAnswer::Disabled { text, nobody } => self.tell_no_jetstream(gate, &topic, text, nobody),
             StreamAnswer::Denied | StreamAnswer::Refused { .. } | StreamAnswer::Unavailable { .. } if !unanswered => {
                 self.tell_held(gate, &topic);
-                self.orders.push(Order::Explain { key: key, topic: (&topic).to_owned(), known: answer });
+                self.orders.explain(key, &topic, answer);
             }
             _ => {}
         }
@@ -273,10 +273,10 @@ impl Holding<'_> {
                     self.isolate(gate, &topic);
                     self.go_on(gate);
                     let key = Key::Topic(topic.as_str().into());
-                    return self.orders.push(Order::Explain { key: key, topic: (&topic).to_owned(), known: answer });
+                    return self.orders.explain(key, &topic, answer);
                 }
                 self.tell_held(gate, &topic);
-                self.orders.push(Order::Explain { key: key, topic: (&topic).to_owned(), known: answer });
+                self.orders.explain(key, &topic, answer);
             }
             StreamAnswer::None => match self.described_stream_of(gate, rule) {
                 // Is that one gone, or does it take other topics?
@@ -287,13 +287,13 @@ impl Holding<'_> {
                 }
                 None => {
                     self.tell_held(gate, &topic);
-                    self.orders.push(Order::Explain { key: key, topic: (&topic).to_owned(), known: answer });
+                    self.orders.explain(key, &topic, answer);
                 }
             },
             StreamAnswer::Disabled { text, nobody } => self.tell_no_jetstream(gate, &topic, text, nobody),
             StreamAnswer::Denied | StreamAnswer::Refused { .. } | StreamAnswer::Unavailable { .. } => {
                 self.tell_held(gate, &topic);
-                self.orders.push(Order::Explain { key: key, topic: (&topic).to_owned(), known: answer });
+                self.orders.explain(key, &topic, answer);
             }
             StreamAnswer::Condition { .. } => {}
         }

@@ -49,14 +49,14 @@ impl Holding<'_> {
     }
 
     /// The gate of the stream that takes this message, as far as that is known.
-    pub(in crate::handler) fn line_of(&mut self, slot: u32) -> Option<u32> {
+    pub(super) fn line_of(&mut self, slot: u32) -> Option<u32> {
         let s = self.line.get(slot)?;
         let rule = s.rule;
         if self.known.goes_elsewhere(rule, s.topic(), self.here) { None } else { self.stream_gate(rule) }
     }
 
     /// The gate of the stream that takes this rule's messages, as far as that is known.
-    pub(in crate::handler) fn stream_gate(&mut self, rule: u32) -> Option<u32> {
+    fn stream_gate(&mut self, rule: u32) -> Option<u32> {
         if self.gates.rule(rule).gate.is_none() && self.here.names_stream(rule) {
             // It names one only now.
             return self.make_rule_gate(rule);
@@ -147,7 +147,7 @@ impl Holding<'_> {
 
     /// A message waits that had a place in flight. If it is surely not stored, others of its rule may have that. Not where the limit is one, which excludes overtaking
     /// altogether.
-    pub(in crate::handler) fn lend_place(&mut self, slot: u32, gate: u32) {
+    pub(super) fn lend_place(&mut self, slot: u32, gate: u32) {
         let Some(s) = self.line.get_mut(slot).filter(|s| s.placed) else { return };
         let (rule, in_doubt) = (s.rule, s.tainted().is_some());
         let is_alone = self.gates.get(gate).is_some_and(|g| matches!(g.key, Key::Topic(_)));
@@ -169,14 +169,14 @@ impl Holding<'_> {
     }
 
     /// All places of this rule are taken by messages whose topics are in trouble alone: nobody else's message waits in one line with what cannot have a place.
-    pub(in crate::handler) fn step_aside(&mut self, rule: u32) {
+    fn step_aside(&mut self, rule: u32) {
         let state = self.gates.rule(rule);
         let (Some(old), Some(limit)) = (state.gate, state.limit) else { return };
         if state.aside || state.in_flight < limit || !self.gates.get(old).is_some_and(|g| matches!(g.key, Key::Stream(_)) && g.rules.len() > 1) {
             return;
         }
         let is_alone = |slot: &Slot| self.gates.get(slot.gate).is_some_and(|g| matches!(g.key, Key::Topic(_)));
-        if self.here.rule(rule).stream.is_none() && self.line.iter().filter(|s| s.rule == rule && s.placed).all(is_alone) {
+        if !self.here.names_stream(rule) && self.line.iter().filter(|s| s.rule == rule && s.placed).all(is_alone) {
             self.gates.rule(rule).aside = true;
             self.take_own_line(rule, old);
             self.let_pass(old);
@@ -201,7 +201,7 @@ impl Holding<'_> {
     }
 
     /// If this message of the rule waits at one gate, it waits at the other from now on.
-    pub(in crate::handler) fn move_waiting(&mut self, slot: u32, id: u64, rule: u32, from: u32, into: u32) {
+    pub(super) fn move_waiting(&mut self, slot: u32, id: u64, rule: u32, from: u32, into: u32) {
         let Some(s) = self.line.get_mut(slot).filter(|s| s.id == id && s.rule == rule) else { return };
         s.gate = into;
         let pausing = s.pausing;

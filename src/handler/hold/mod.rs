@@ -55,9 +55,9 @@ impl<'a> Holding<'a> {
             self.line.requeue(slot);
         }
     }
-}
 
-impl Holding<'_> {
+    // ---- Closing and opening ----
+
     fn close(&mut self, gate: u32, state: State) {
         self.gates.set(gate, state);
         for rule in self.gates.get(gate).map(|g| g.rules.clone()).unwrap_or_default() {
@@ -74,6 +74,8 @@ impl Holding<'_> {
     pub(super) fn open(&mut self, gate: u32) {
         let Some(g) = self.gates.get_mut(gate) else { return };
         let was_held = matches!(g.state, State::Held(_));
+        // Now: what waits is about to leave.
+        let in_doubt = was_held && g.waiting.values().any(|&slot| self.line.get(slot).is_some_and(|s| s.tainted().is_some()));
         g.created = false;
         let key = g.key.clone();
         if std::mem::take(&mut g.share_used)
@@ -85,14 +87,9 @@ impl Holding<'_> {
             self.orders.push(Order::CloseRule { rule, closed: false });
         }
         self.gates.set(gate, State::Open);
-        self.orders.push(Order::Opened { gate, key, was_held });
+        self.orders.push(Order::Opened { key, was_held, in_doubt });
         self.join_lines(gate);
         self.let_pass(gate);
-    }
-
-    /// Something that waits at this gate is in doubt.
-    pub(super) fn has_doubtful(&self, gate: u32) -> bool {
-        self.gates.get(gate).is_some_and(|g| g.waiting.values().any(|&slot| self.line.get(slot).is_some_and(|s| s.tainted().is_some())))
     }
 
     // ---- Trouble ----

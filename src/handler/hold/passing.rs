@@ -69,9 +69,9 @@ impl Holding<'_> {
     }
 
     /// The gate of the message's topic, if that is in trouble alone. Not where the rule names the stream: all that goes to it waits in one line.
-    pub(in crate::handler) fn gate_of_topic(&self, slot: u32) -> Option<u32> {
+    pub(super) fn gate_of_topic(&self, slot: u32) -> Option<u32> {
         let s = self.line.get(slot)?;
-        self.gates.of_message(s).filter(|_| self.here.rule(s.rule).stream.is_none())
+        self.gates.of_message(s).filter(|_| !self.here.names_stream(s.rule))
     }
 
     /// A rule without a stream of its own stands in the line of the one that acknowledged so far. What surely goes to another one need not wait there.
@@ -133,7 +133,7 @@ impl Holding<'_> {
     }
 
     /// Lets go what may go, and forgets the gate when nobody needs it.
-    pub(in crate::handler) fn let_pass(&mut self, gate: u32) {
+    pub(super) fn let_pass(&mut self, gate: u32) {
         while let Some((id, slot)) = self.next_in_line(gate) {
             let Some(s) = self.line.get(slot).filter(|s| s.id == id) else {
                 self.leave_line_at(gate, id);
@@ -162,7 +162,7 @@ impl Holding<'_> {
     }
 
     /// The oldest that waits. But if its rule has no place for it, because younger ones that wait here too, in doubt, have them all: the oldest of those.
-    pub(in crate::handler) fn next_in_line(&mut self, gate: u32) -> Option<(u64, u32)> {
+    pub(super) fn next_in_line(&mut self, gate: u32) -> Option<(u64, u32)> {
         let oldest = self.gates.get(gate)?.waiting.first_key_value().map(|(&id, &slot)| (id, slot))?;
         let Some(rule) = self.line.get(oldest.1).filter(|s| s.id == oldest.0).map(|s| s.rule) else { return Some(oldest) };
         if self.may_take_place(oldest.1) || !self.gates.rule(rule).lends {
@@ -192,7 +192,7 @@ impl Holding<'_> {
     }
 
     /// The message is no longer one of those that passed the gate and have no answer.
-    pub(in crate::handler) fn uncount(&mut self, slot: u32) {
+    pub(super) fn uncount(&mut self, slot: u32) {
         let Some(s) = self.line.get_mut(slot) else { return };
         if std::mem::take(&mut s.counted)
             && let Some(g) = self.gates.get_mut(s.gate)
@@ -204,7 +204,7 @@ impl Holding<'_> {
     // ---- Places in flight ----
 
     /// Whether the message's rule has a place for it. One that was sent keeps its place until it is settled, so that nobody younger passes it.
-    pub(in crate::handler) fn may_take_place(&self, slot: u32) -> bool {
+    pub(super) fn may_take_place(&self, slot: u32) -> bool {
         let Some(s) = self.line.get(slot) else { return false };
         s.placed || self.gates.rule_if_used(s.rule).is_none_or(|state| state.has_place(s.id))
     }
@@ -218,7 +218,7 @@ impl Holding<'_> {
         }
     }
 
-    pub(in crate::handler) fn take_place(&mut self, slot: u32) {
+    pub(super) fn take_place(&mut self, slot: u32) {
         let Some(s) = self.line.get_mut(slot).filter(|s| !s.placed) else { return };
         let state = self.gates.rule(s.rule);
         if state.limit.is_some() {
@@ -263,7 +263,7 @@ impl Holding<'_> {
     }
 
     /// A topic's trouble is over: what waited there waits in the line of its stream, where that is known by now.
-    pub(in crate::handler) fn join_lines(&mut self, gate: u32) {
+    pub(super) fn join_lines(&mut self, gate: u32) {
         let Some(Gate { key: Key::Topic(_), waiting, .. }) = self.gates.get(gate) else { return };
         let waiting: Vec<(u64, u32)> = waiting.iter().map(|(&id, &slot)| (id, slot)).collect();
         let mut lines = Vec::new();
@@ -307,7 +307,7 @@ impl Holding<'_> {
     }
 
     /// A rule of this gate names its stream: then all that is new to it waits for what was refused (P10), whatever its topic.
-    pub(in crate::handler) fn is_named(&self, gate: u32) -> bool {
+    pub(super) fn is_named(&self, gate: u32) -> bool {
         self.gates.get(gate).is_some_and(|g| g.rules.iter().any(|&rule| self.here.names_stream(rule)))
     }
 
@@ -348,7 +348,7 @@ impl Holding<'_> {
     }
 
     /// What waits behind a topic's gate has used its share of the window.
-    pub(in crate::handler) fn note_share(&mut self, gate: u32) {
+    pub(super) fn note_share(&mut self, gate: u32) {
         let share = self.gates.share;
         if let Some(g) = self.gates.get_mut(gate)
             && let Gate { key: Key::Topic(topic), share_used: used @ false, waiting, .. } = g
