@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 
-use super::asking::STREAM_NOT_FOUND;
 use crate::base::error::Status;
 use crate::base::time::Nanos;
 use crate::config::settings::OnNoStream;
@@ -31,6 +30,10 @@ pub(crate) struct Nobody {
     topics: HashMap<Box<str>, Nanos>,
     /// The latest of those times: after it nothing is looked up.
     until: Nanos,
+    /// The code of a message that nobody took, as the wire says it.
+    pub(super) code: u32,
+    /// The same, of a stream that is not there.
+    pub(super) no_stream: u32,
 }
 
 impl Handler {
@@ -99,7 +102,7 @@ impl Handler {
         self.reset(gate, topic.is_none());
     }
 
-    /// No stream, by the word of a server that could know. The next probe's 503 confirms it; with `gone` the stream that took the messages is gone, and nothing more is asked.
+    /// No stream, by the word of a server that could know. The next probe confirms it; with `gone` the stream that took the messages is gone, and nothing more is asked.
     pub(super) fn no_stream(&mut self, gate: u32, absence: Absence, gone: bool) {
         let topic = absence.topic.clone().unwrap_or_else(|| self.oldest_topic(gate));
         if self.now < self.known.unsure_until {
@@ -143,7 +146,7 @@ impl Handler {
     pub(super) fn no_such(&self, name: &str) -> Absence {
         let creates = self.gates.find(&Key::Stream(name.into())).and_then(|gate| self.gates.get(gate)).is_some_and(|g| g.created);
         let advice = if creates { "" } else { "; create it, or give the rule create=if_missing" };
-        Absence { topic: None, server_code: STREAM_NOT_FOUND, text: format!("there is no stream {name:?}{advice}") }
+        Absence { topic: None, server_code: self.nobody.no_stream, text: format!("there is no stream {name:?}{advice}") }
     }
 
     /// A topic that the gate's stream does not take waits at a gate of its own from now on, unless the rule names the stream. Returns its gate.
@@ -158,15 +161,14 @@ impl Handler {
     }
 
     /// A message and the question about it found nobody: the commonest mistake of beginners, said in those words. Said once, whatever the number of topics.
-    pub(super) fn tell_no_jetstream(&mut self, gate: u32, topic: &str, text: String, nobody: bool) {
+    pub(super) fn tell_no_jetstream(&mut self, gate: u32, topic: &str, text: String, nobody: Option<&'static str>) {
         let rule = self.rule_of(gate, topic);
         let acked = !self.gates.rule(rule).takers.are_none();
         let Some(Gate { state: State::Held(held), key, .. }) = self.gates.get_mut(gate) else { return };
         let key = key.clone();
         held.no_jetstream = None;
         // Who was acknowledged before made no mistake.
-        let text =
-            if acked && nobody { "nobody answers JetStream here any more: the leaf connection to it is down, or it was switched off".to_owned() } else { text };
+        let text = nobody.filter(|_| acked).map_or(text, str::to_owned);
         if !std::mem::replace(&mut held.told, true) {
             self.lane.counters.gates_held.bump(1);
         }
@@ -176,7 +178,7 @@ impl Handler {
         self.explain_held(key, topic, StreamAnswer::Disabled { text, nobody });
     }
 
-    /// For a moment each further 503 is proof enough: a service that publishes 3,000 messages a second to no stream must not ask as often. The messages still go,
+    /// For a moment each further message that finds nobody is proof enough: a service that publishes 3,000 messages a second to no stream must not ask as often. The messages still go,
     /// so the first one after the stream's creation is stored.
     fn remember_nobody(&mut self, topic: &str) {
         if self.nobody.topics.len() >= MOST_NOBODY {

@@ -18,10 +18,6 @@ use crate::handler::Handler;
 use crate::handler::gate::{Absence, Cause, Check, Gate, Key, State};
 use crate::wire::{Question, StreamAnswer};
 
-/// JetStream's code for a stream that does not exist.
-pub(super) const STREAM_NOT_FOUND: u32 = 10059;
-/// The server's status when nobody takes a subject.
-pub(super) const NO_RESPONDERS: u32 = 503;
 /// Without a usable answer about its stream for so long, a gate's oldest message goes as a probe.
 pub(crate) const PATIENCE: Nanos = 1_000_000_000;
 /// For so long after JetStream was not there its word that a stream is not there does not count: with many messages its recovery takes seconds.
@@ -77,6 +73,8 @@ pub(crate) enum About {
     Local {
         topic: Box<str>,
     },
+    /// Where a message goes. It waits for the answer, and with it all behind it.
+    Place,
     /// Why messages are not acknowledged (`explain`).
     Silence {
         key: Key,
@@ -131,6 +129,13 @@ impl Handler {
         self.ask_until(until, What::Describe, About::Window { stream }, question);
     }
 
+    /// Where does the oldest message go? One question at a time.
+    pub(crate) fn ask_for_place(&mut self, question: Question) {
+        if !self.asks.values().any(|asked| matches!(asked.about, About::Place)) {
+            self.ask(What::Describe, About::Place, question);
+        }
+    }
+
     fn ask_of_gate(&mut self, gate: u32, rule: u32, what: What, topic: String, question: Question) {
         let Some(key) = self.gates.get(gate).map(|g| g.key.clone()) else { return };
         let ask = self.ask(what, About::Gate { gate, key, topic, rule }, question);
@@ -153,7 +158,7 @@ impl Handler {
         };
         let patience_until = check.patience_until;
         self.close(gate, State::Checking(check));
-        if self.epoch.is_none() {
+        if !self.online {
             // The next connection asks.
             return;
         }
@@ -199,6 +204,9 @@ impl Handler {
             self.learn_description(name, *duplicate_window, subjects);
             self.warn_about(name, *duplicate_window, differences, risks);
         }
+        if let StreamAnswer::None { server_code, nobody } = answer {
+            (self.nobody.no_stream, self.nobody.code) = (server_code, nobody);
+        }
         if matches!(answer, StreamAnswer::Disabled { .. }) {
             self.known.unsure_until = self.now + RECOVERY;
         }
@@ -208,6 +216,8 @@ impl Handler {
             About::Taker { rule, topic } => return self.learn_taker(rule, &topic, &answer),
             About::Window { stream } => return self.window_answered(&stream, &answer),
             About::Local { topic } => return self.learn_local(topic, &answer),
+            // The wire has learnt it, and is asked again.
+            About::Place => return,
         };
         let Some(g) = self.gates.get_mut(gate).filter(|g| g.key == key) else { return };
         let checking = match &mut g.state {
@@ -244,7 +254,7 @@ impl Handler {
                     self.event(EventKind::GateOpened, Status::Ok, 0, "", format!("stream {name} is there now"));
                 }
             }
-            StreamAnswer::None => self.missing(gate),
+            StreamAnswer::None { .. } => self.missing(gate),
             // Nothing can be known: the window is assumed (P4), the messages go.
             StreamAnswer::Denied => self.open(gate),
             // Nothing can be known of a stream behind an import either, or there is no JetStream at all: the first message tells.
@@ -323,7 +333,7 @@ impl Handler {
                     self.tell_held(gate, topic);
                 }
             }
-            StreamAnswer::None | StreamAnswer::Condition { .. } => {}
+            StreamAnswer::None { .. } | StreamAnswer::Condition { .. } => {}
         }
     }
 
@@ -340,14 +350,14 @@ impl Handler {
                     let text = format!("{}, although stream {name:?} exists; look at its subjects", nobody_takes(&topic));
                     // What goes to the stream need not wait for this topic.
                     let alone = self.leave_alone(gate, &topic);
-                    return self.no_taker(alone, Absence { topic: Some(topic), server_code: NO_RESPONDERS, text }, false);
+                    return self.no_taker(alone, Absence { topic: Some(topic), server_code: self.nobody.code, text }, false);
                 }
                 if let Some(held) = self.gates.held_mut(gate) {
                     held.alive = true;
                 }
                 self.tell_held(gate, &topic);
             }
-            StreamAnswer::None => {
+            StreamAnswer::None { .. } => {
                 let acked = !self.gates.rule(rule).takers.are_none();
                 match &key {
                     Key::Stream(name) if unanswered && !acked => self.no_stream(gate, self.no_such(name), false),
@@ -357,7 +367,7 @@ impl Handler {
                             Key::Stream(name) => format!("{}: stream {name:?} is gone", nobody_takes(&topic)),
                             _ => nobody_takes(&topic),
                         };
-                        self.no_stream(gate, Absence { topic: Some(topic), server_code: NO_RESPONDERS, text }, acked);
+                        self.no_stream(gate, Absence { topic: Some(topic), server_code: self.nobody.code, text }, acked);
                     }
                 }
             }
@@ -404,12 +414,12 @@ impl Handler {
                 self.tell_held(gate, &topic);
                 self.explain_held(key, &topic, answer);
             }
-            StreamAnswer::None => match self.described_stream_of(gate, rule) {
+            StreamAnswer::None { .. } => match self.described_stream_of(gate, rule) {
                 // Is that one gone, or does it take other topics?
                 Some(stream) => self.ask_of_gate(gate, rule, What::Describe, topic, Question::Describe { stream, rule: None }),
                 None if self.could_know(rule) && self.could_know_all(gate, &topic) => {
                     let text = nobody_takes(&topic);
-                    self.no_stream(gate, Absence { topic: Some(topic), server_code: NO_RESPONDERS, text }, false);
+                    self.no_stream(gate, Absence { topic: Some(topic), server_code: self.nobody.code, text }, false);
                 }
                 None => {
                     self.tell_held(gate, &topic);

@@ -10,6 +10,7 @@
 mod permissions;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 pub(crate) use self::permissions::Permissions;
 use self::permissions::{Account, Proof, Trouble, Word};
@@ -22,7 +23,7 @@ use crate::handler::settle::Ending;
 use crate::ledger::refusal::{Refusal, Retry};
 use crate::ledger::slot::{Slot, Stage};
 use crate::wire::ID_MASK;
-use crate::wire::{Denials, Named, SUBJECT_HEADER, Token};
+use crate::wire::{Denials, Named, Token};
 
 /// How many marks are weighed at a time.
 const MOST_TROUBLES: usize = 256;
@@ -207,7 +208,8 @@ impl Handler {
         let mut places: HashMap<&str, usize> = HashMap::new();
         let mut in_order = true;
         // The error is about what the message asks for, and says nothing of its topic.
-        let asks_for = |s: &Slot| names.iter().find(|(name, _)| &***name != s.topic() && asks_for(s.content.headers(), name)).map(|(_, named)| &*named.said);
+        let lane = Arc::clone(&self.lane);
+        let asks_for = |s: &Slot| names.iter().find(|(name, _)| &***name != s.topic() && lane.framing.asks_under(s, name)).map(|(_, named)| &*named.said);
         for s in slots.iter().filter_map(|&slot| self.table.get(slot)).filter(|s| asks_for(s).is_none()) {
             // Who goes again was written in another order.
             in_order &= s.attempt == 1;
@@ -354,12 +356,6 @@ impl Handler {
             Some(Named { said, .. }) => format!("the server reported permission errors and did not acknowledge this message to {topic:?}: {said}"),
         }
     }
-}
-
-/// Whether the message asks for something under this subject.
-fn asks_for(headers: &[u8], subject: &str) -> bool {
-    let value = |line: &[u8]| line.strip_prefix(SUBJECT_HEADER.as_bytes()).is_some_and(|value| value.trim_ascii() == subject.as_bytes());
-    headers.split(|&byte| byte == b'\n').any(value)
 }
 
 /// What reports of a denied topic say.

@@ -71,7 +71,7 @@ pub(crate) struct Held {
     /// The stream's leader answered since the gate is held: if a probe finds nobody all the same, the trouble is its topic's.
     pub(crate) alive: bool,
     /// The check was answered with these words: JetStream is not there. If a message finds nobody either, that is told.
-    pub(crate) no_jetstream: Option<(String, bool)>,
+    pub(crate) no_jetstream: Option<(String, Option<&'static str>)>,
     /// There is no stream, by the word of a server that could know, and messages wait for it: so many probes failed since.
     pub(crate) missing: Option<u32>,
     /// A topic that this gate's stream takes, by the API's word: who takes none of its messages takes no others.

@@ -4,7 +4,7 @@
 //! the stream is there and which one takes the topic (`asking`), and sends the oldest message alone, with growing pauses, until one is stored.
 
 use super::absence::nobody_takes;
-use super::asking::{NO_RESPONDERS, PATIENCE, STREAM_NOT_FOUND};
+use super::asking::PATIENCE;
 use crate::base::error::Status;
 use crate::base::time::Nanos;
 use crate::desk::events::EventKind;
@@ -57,9 +57,12 @@ impl Handler {
     pub(crate) fn hold(&mut self, slot: u32, trouble: Trouble) {
         let Some(s) = self.table.get(slot) else { return };
         let (rule, topic) = (s.rule, s.topic().to_owned());
+        if let Some(last) = s.last().filter(|last| trouble == Trouble::NobodyThere && last.status == Status::NoStream) {
+            self.nobody.code = last.server_code;
+        }
         let probed = self.take_probe(slot);
         if trouble == Trouble::NobodyThere && probed.is_none() && self.nobody_takes(rule, &topic) {
-            return self.settle(slot, Ending::definite(Status::NoStream, NO_RESPONDERS, nobody_takes(&topic)));
+            return self.settle(slot, Ending::definite(Status::NoStream, self.nobody.code, nobody_takes(&topic)));
         }
         let named = self.rules.get(rule).stream.is_some();
         // A rule that names its stream only now: its messages wait no longer at their topics.
@@ -232,7 +235,7 @@ impl Handler {
         let gate = self.gates.get(slot.gate)?;
         let State::Held(Held { missing: Some(_), .. }) = &gate.state else { return None };
         let names = matches!(&gate.key, Key::Stream(name) if !self.is_described(name));
-        Some((Status::NoStream, if names { STREAM_NOT_FOUND } else { NO_RESPONDERS }))
+        Some((Status::NoStream, if names { self.nobody.no_stream } else { self.nobody.code }))
     }
 
     /// Why a message at this gate was never sent.
@@ -243,18 +246,18 @@ impl Handler {
         }
         match self.gates.get(gate).map(|g| (&g.key, &g.state)) {
             Some((Key::Stream(name), State::Checking(Check { missing: true, .. }))) => {
-                (Status::NoStream, STREAM_NOT_FOUND, format!("there is no stream {name:?}"))
+                (Status::NoStream, self.nobody.no_stream, format!("there is no stream {name:?}"))
             }
             Some((Key::Stream(name), State::Checking(_))) => unavailable(format!("the server gave no answer about stream {name:?}")),
             Some((Key::Stream(name), State::Held(Held { missing: Some(_), .. }))) if !self.is_described(name) => {
-                (Status::NoStream, STREAM_NOT_FOUND, format!("there is no stream {name:?}"))
+                (Status::NoStream, self.nobody.no_stream, format!("there is no stream {name:?}"))
             }
             // The API says so, and no message was refused that would confirm it.
             Some((Key::Stream(name), State::Held(Held { absence: Some(absence), .. }))) if absence.topic.is_none() => {
-                (Status::NoStream, STREAM_NOT_FOUND, format!("there is no stream {name:?}"))
+                (Status::NoStream, self.nobody.no_stream, format!("there is no stream {name:?}"))
             }
             Some((Key::Stream(_), State::Held(Held { missing: Some(_), .. }))) => unavailable("messages before it found no stream that takes them".to_owned()),
-            Some((Key::Topic(topic), State::Held(Held { missing: Some(_), .. }))) => (Status::NoStream, NO_RESPONDERS, nobody_takes(topic)),
+            Some((Key::Topic(topic), State::Held(Held { missing: Some(_), .. }))) => (Status::NoStream, self.nobody.code, nobody_takes(topic)),
             Some((Key::Stream(name), State::Held(_))) => unavailable(format!("stream {name:?} took no messages")),
             Some((Key::Topic(topic), State::Held(_))) => unavailable(format!("no stream took {topic:?}")),
             Some((Key::Rule(_), _)) => unavailable("messages before it have all places of its rule (in_flight)".to_owned()),

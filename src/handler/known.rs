@@ -358,7 +358,7 @@ impl Handler {
     }
 
     fn ask_window(&mut self, stream: Box<str>, waits: bool) {
-        if self.epoch.is_none() || self.known.awaited.contains_key(&stream) {
+        if !self.online || self.known.awaited.contains_key(&stream) {
             return;
         }
         let until = self.now + PATIENCE;
@@ -370,7 +370,7 @@ impl Handler {
 
     /// A message in doubt goes again, or will. Its stream's window may have become smaller since it was told.
     pub(crate) fn ask_window_before(&mut self, slot: u32) {
-        let Some(rule) = self.table.get(slot).filter(|s| s.has_msg_id()).map(|s| s.rule) else { return };
+        let Some(rule) = self.table.get(slot).filter(|s| self.lane.framing.knows_copies(s)).map(|s| s.rule) else { return };
         let Some(state) = self.gates.rule_if_used(rule) else { return };
         let old: Vec<Box<str>> = self.streams_of(rule, state).into_iter().filter(|stream| !self.is_young(stream)).map(Box::from).collect();
         for stream in old {
@@ -396,7 +396,7 @@ impl Handler {
     pub(crate) fn window_answered(&mut self, stream: &str, answer: &StreamAnswer) {
         if !matches!(answer, StreamAnswer::Exists { .. }) {
             self.known.told.insert(stream.into(), Told { fresh_until: self.now + AGAIN, ask_from: self.now + AGAIN });
-            if !matches!(answer, StreamAnswer::None) {
+            if !matches!(answer, StreamAnswer::None { .. }) {
                 self.known.again.insert(stream.into(), self.now + AGAIN);
             }
         }

@@ -45,7 +45,7 @@ use crate::handler::settle::Ending;
 use crate::ledger::deadline::Deadlines;
 use crate::ledger::slot::{Slot, Stage};
 use crate::ledger::table::Table;
-use crate::wire::{Limits, Question, Wire};
+use crate::wire::{Limits, Placed, Question, Wire};
 
 /// The handler of one lane.
 pub(crate) struct Handler {
@@ -75,6 +75,7 @@ pub(crate) struct Handler {
     /// How far `age` is ahead of `now`.
     pub(crate) asleep: Nanos,
 
+    pub(crate) online: bool,
     pub(crate) epoch: Option<u32>,
     pub(crate) epochs: u32,
     pub(crate) server: String,
@@ -132,6 +133,7 @@ impl Handler {
             stale: None,
             leftovers: Vec::new(),
             asleep: 0,
+            online: false,
             epoch: None,
             epochs: 0,
             server: String::new(),
@@ -257,28 +259,28 @@ impl Handler {
     }
 
     /// What is due.
-    fn judge_deadlines(&mut self) {
+    fn judge_deadlines(&mut self, wire_watches: bool) {
         let mut due = std::mem::take(&mut self.due);
         self.deadlines.sweep(self.now, &mut due);
         for slot in due.drain(..) {
-            self.fall_due(slot);
+            self.fall_due(slot, wire_watches);
         }
         self.due = due;
     }
 
-    fn fall_due(&mut self, slot: u32) {
+    fn fall_due(&mut self, slot: u32, wire_watches: bool) {
         let now = self.now;
         let Some(s) = self.table.get(slot) else { return };
         if now >= s.deadline {
             return self.expire(slot);
         }
         match s.stage {
-            Stage::InFlight => self.fall_silent(slot),
+            Stage::InFlight if !wire_watches => self.fall_silent(slot),
             Stage::Backoff => self.requeue(slot),
             Stage::Staged => self.fall_stale(slot),
             Stage::Fencing => self.leave_fence(slot),
             // Nothing but the delivery deadline ends these.
-            Stage::Queued | Stage::Gated | Stage::Settled => {
+            Stage::InFlight | Stage::Queued | Stage::Gated | Stage::Settled => {
                 let deadline = s.deadline;
                 self.deadlines.set(slot, deadline);
             }
@@ -303,10 +305,10 @@ impl Handler {
 
 impl Handler {
     /// One turn: everything readable has been read. Returns when to come back at the latest.
-    pub(crate) fn turn(&mut self, wire: &mut impl Wire) -> Nanos {
+    pub(crate) fn turn<W: Wire>(&mut self, wire: &mut W) -> Nanos {
         self.intake();
         self.obey();
-        self.judge_deadlines();
+        self.judge_deadlines(W::WATCHES_SILENCE);
         self.judge_after_sleep();
         let leftovers_next = self.judge_leftovers();
         let denials_next = self.tend_denials();
@@ -338,6 +340,21 @@ impl Handler {
             if self.must_wait_alone(id) {
                 self.again.insert(id, slot);
                 break;
+            }
+            if let Some(s) = self.slot(slot, id).filter(|s| s.stage == Stage::Queued) {
+                match wire.place(s) {
+                    Placed::Here => {}
+                    Placed::Nowhere(refusal) => {
+                        self.settle(slot, Ending::definite(refusal.status, refusal.server_code, refusal.text));
+                        continue;
+                    }
+                    Placed::Unknown(question) => {
+                        // Nobody overtakes it. A gate of its topic will let others pass, with the first wire that asks.
+                        self.again.insert(id, slot);
+                        self.ask_for_place(question);
+                        break;
+                    }
+                }
             }
             if self.admit(slot, id) {
                 self.note_alone(slot, id);

@@ -1,29 +1,34 @@
 //! Receiving: what the wire tells, one call for each thing that happened.
 
 use super::Handler;
-use crate::base::error::Status;
+use crate::base::error::{Error, Status};
 use crate::base::level::Level;
 use crate::base::time::nanos;
 use crate::desk::events::EventKind;
 use crate::ledger::slot::Stage;
-use crate::wire::{Denials, Limits, Loss, Notice, Receiver, StreamAnswer, Token, Verdict};
+use crate::wire::{Denials, Limits, Loss, Notice, Peer, Receiver, StreamAnswer, Token, Verdict};
 use crate::wire::{ID_MASK, attempt_in_token};
 
 impl Receiver for Handler {
-    fn connected(&mut self, epoch: u32, server: &str, version: &str, domain: &str, limits: Limits) {
+    fn connected(&mut self, epoch: u32) {
         // The last connection may still be read to its end.
         let before = self.epoch.replace(epoch);
         self.permissions.retain(|e| Some(e) == before);
         self.permissions.begin_epoch();
-        self.epochs += 1;
-        self.server = server.to_owned();
         self.fenced = 0;
         self.told_silence = false;
+    }
+
+    fn online(&mut self, peer: Peer<'_>) {
+        let Peer { name: server, software, version, domain, limits } = peer;
+        self.online = true;
+        self.epochs += 1;
+        self.server = server.to_owned();
         let max_payload = limits.max_payload;
         self.limits = limits;
         let (kind, what) = if self.epochs == 1 { (EventKind::Connected, "connected to") } else { (EventKind::Reconnected, "reconnected to") };
         let of_domain = if domain.is_empty() { String::new() } else { format!(", domain {domain}") };
-        let text = format!("{what} {server} (nats-server {version}, max_payload {max_payload}{of_domain})");
+        let text = format!("{what} {server} ({software} {version}, max_payload {max_payload}{of_domain})");
         let event = self.logged_event(kind, Status::Ok, u64::from(self.epochs), "", text);
         self.shared.connected(&self.lane, server, version, max_payload, event);
         self.enter_domain(domain);
@@ -37,12 +42,16 @@ impl Receiver for Handler {
         self.limits = limits;
     }
 
+    fn offline(&mut self, error: &Error) {
+        self.online = false;
+        self.shared.disconnected(&self.lane, error);
+        self.event(EventKind::Disconnected, error.status(), 0, "", error.message());
+        self.forget_questions();
+    }
+
     fn lost(&mut self, epoch: u32, loss: &Loss) {
         if self.epoch == Some(epoch) {
             self.epoch = None;
-            self.shared.disconnected(&self.lane, &loss.error);
-            self.event(EventKind::Disconnected, loss.error.status(), 0, "", loss.error.message());
-            self.forget_questions();
         }
         self.permissions.retain(|e| e != epoch);
         self.leftovers.retain(|frame| frame.epoch != epoch);

@@ -40,7 +40,7 @@ pub(crate) struct Leftover {
 impl Handler {
     /// Whether a message without an answer may ever be sent again.
     fn can_repeat(&self, slot: &Slot) -> bool {
-        slot.has_msg_id() || self.shared.settings.resend_without_msg_id
+        self.lane.framing.knows_copies(slot) || self.shared.settings.resend_without_msg_id
     }
 
     fn has_no_attempt_left(&self, slot: &Slot) -> bool {
@@ -72,7 +72,7 @@ impl Handler {
 
     /// The age at which it is too late to send it again (P4). `None`: never, because nothing of it may be stored, or because the user wants it without a Msg-Id.
     fn resend_until(&mut self, slot: u32) -> Option<u64> {
-        let s = self.table.get(slot).filter(|s| s.has_msg_id())?;
+        let s = self.table.get(slot).filter(|s| self.lane.framing.knows_copies(s))?;
         let (first, rule) = (s.tainted()?, s.rule);
         let bound = self.window_of(rule).saturating_sub(nanos(self.shared.settings.ack_wait));
         Some(first.saturating_add(bound))
@@ -256,7 +256,7 @@ impl Handler {
             (None, Some(violation)) => {
                 let size = |s: &Slot| match violation {
                     Violation::Payload => s.content.body(),
-                    Violation::ControlLine => s.topic().len() as u32,
+                    Violation::Topic => s.topic().len() as u32,
                 };
                 let largest = self.table.iter().filter(of_epoch).filter(|s| !s.ephemeral).max_by_key(|s| (size(s), std::cmp::Reverse(s.id)));
                 self.quarantine.suspicion = largest.map(|s| (s.index, s.id));

@@ -115,7 +115,7 @@ impl Handler {
 
     /// With the JetStream of another domain the local one may take a topic too, and refuse it under an equal stream name: refusals carry no domain. So it is asked.
     pub(crate) fn ask_local(&mut self, topic: &str) {
-        if !self.asks_elsewhere() || self.known.seconds.local.contains_key(topic) || self.epoch.is_none() {
+        if !self.asks_elsewhere() || self.known.seconds.local.contains_key(topic) || !self.online {
             return;
         }
         if self.known.seconds.local.len() >= MOST_LOCAL {
@@ -137,8 +137,8 @@ impl Handler {
     pub(crate) fn learn_local(&mut self, topic: Box<str>, answer: &StreamAnswer) {
         let takes = match answer {
             // A server with a domain has a JetStream: that nobody answers for it now proves nothing.
-            StreamAnswer::Disabled { nobody, .. } => *nobody && !self.known.domain.is_empty(),
-            StreamAnswer::None => false,
+            StreamAnswer::Disabled { nobody, .. } => nobody.is_some() && !self.known.domain.is_empty(),
+            StreamAnswer::None { .. } => false,
             StreamAnswer::Exists { .. } | StreamAnswer::Denied | StreamAnswer::Refused { .. } | StreamAnswer::Condition { .. } => true,
             StreamAnswer::Unavailable { .. } => {
                 self.known.seconds.local.remove(&topic);

@@ -281,7 +281,7 @@ impl Handler {
             (status, code, format!("{}; gave up at the delivery deadline of {seconds} s after {attempts} attempts", last.text))
         } else if attempts > 0 {
             (Status::AckTimeout, 0, format!("no acknowledgement came within {seconds} s and {attempts} attempts"))
-        } else if self.epoch.is_none() {
+        } else if !self.online {
             let why = self.shared.last_error().map_or_else(String::new, |error| format!(": {}", error.message()));
             (Status::Disconnected, 0, format!("not sent within {seconds} s: no connection{why}"))
         } else if s.stage == Stage::Gated {
