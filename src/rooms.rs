@@ -20,12 +20,11 @@ use crate::ledger::slot::Slot;
 use crate::message::Message;
 use crate::window::admission::Window;
 use crate::window::places::{Patience, Request};
-use crate::wire::attempt_in_token;
 use crate::wire::nats::ack::Acks;
 use crate::wire::nats::auth::ConnectAuth;
 use crate::wire::nats::connection::{Connect, Connection, Info, Told};
 use crate::wire::nats::frame::{self, Encoder};
-use crate::wire::{Limits, Question, Receiver, Token, Verdict, Wire};
+use crate::wire::{Limits, Peer, Placed, Question, Receiver, Token, Verdict, Wire, attempt_in_token, msg_id};
 
 /// Messages in a burst: as many as a callback gets.
 pub const BURST: usize = crate::window::places::BATCH;
@@ -80,8 +79,8 @@ impl Framing {
         let plan = self.encoder.plan(message, false).expect("a message");
         self.encoder.fill(&mut self.slot, message, plan);
         self.slot.id += 1;
-        Encoder::stamp(&mut self.slot);
-        plan.frame
+        msg_id::stamp(&mut self.slot);
+        plan.bytes
     }
 
     /// The I/O thread's: the frame, but for the payload and its end. Returns its length.
@@ -194,6 +193,10 @@ impl Line {
 struct Kept(Vec<Token>);
 
 impl Wire for Kept {
+    const WATCHES_SILENCE: bool = false;
+    fn place(&mut self, _slot: &mut Slot) -> Placed {
+        Placed::Here
+    }
     fn is_ready(&self) -> bool {
         true
     }
@@ -236,14 +239,15 @@ impl std::fmt::Debug for Bus {
 impl Default for Bus {
     fn default() -> Self {
         let mut config = Config::new();
-        for (key, value) in [("servers", "memory:"), ("report", "all"), ("log_level", "off")] {
+        for (key, value) in [("report", "all"), ("log_level", "off")] {
             config.set(key, value).expect("an option");
         }
         let handlers = Handlers { reports: Some(Arc::new(Ignore)), events: None };
         let settings = config.settings().expect("options");
         let shared = Shared::new(settings, Rules::new(), Clock::Real(Instant::now()), &[7; 32], &handlers).expect("a publisher");
         let mut handler = Handler::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), 7);
-        handler.connected(1, "bench", "2.12.0", "", Limits::of(1 << 20));
+        handler.connected(1);
+        handler.online(Peer { name: "bench", software: "bench", version: "1", domain: "", limits: Limits::of(1 << 20) });
         Bus { shared, handler, wire: Kept::default(), handlers, batch: Vec::with_capacity(BURST), seq: 0 }
     }
 }

@@ -17,7 +17,7 @@ use crate::config::settings::MOST_LANES;
 use crate::config::topic::Rules;
 use crate::ledger::queue::SendQueue;
 use crate::stats::Counters;
-use crate::wire::nats::frame::Encoder;
+use crate::wire::framing::Framing;
 
 /// What an I/O thread is asked to do.
 #[derive(Debug)]
@@ -76,8 +76,8 @@ pub(crate) struct Lane {
     /// From 0 on.
     pub(crate) index: usize,
     pub(crate) queue: SendQueue,
-    /// Frames for this lane's inbox: acks come to the connection that sent the message.
-    pub(crate) encoder: Arc<Encoder>,
+    /// The backend's. Of this lane: answers come to the connection that sent the message.
+    pub(crate) framing: Framing,
     /// Written by this lane's I/O thread alone.
     pub(crate) counters: Arc<Counters>,
     commands: Mutex<Vec<Command>>,
@@ -89,11 +89,11 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    fn new(index: usize, count: usize, encoder: Encoder) -> Self {
+    fn new(index: usize, count: usize, framing: Framing) -> Self {
         Lane {
             index,
             queue: SendQueue::new(index as u64 + 1, count as u64),
-            encoder: Arc::new(encoder),
+            framing,
             counters: Arc::default(),
             commands: Mutex::default(),
             commanded: AtomicBool::new(false),
@@ -160,10 +160,10 @@ impl Lane {
 pub(crate) struct Lanes(Box<[Arc<Lane>]>);
 
 impl Lanes {
-    /// That many lanes; `encoder` makes the frames of each.
-    pub(crate) fn new(count: usize, mut encoder: impl FnMut(usize) -> Result<Encoder>) -> Result<Self> {
+    /// That many lanes, each with a framing of its own.
+    pub(crate) fn new(count: usize, mut framing: impl FnMut(usize) -> Result<Framing>) -> Result<Self> {
         let count = count.clamp(1, MOST_LANES);
-        let lanes = (0..count).map(|index| Ok(Arc::new(Lane::new(index, count, encoder(index)?)))).collect::<Result<_>>()?;
+        let lanes = (0..count).map(|index| Ok(Arc::new(Lane::new(index, count, framing(index)?)))).collect::<Result<_>>()?;
         Ok(Lanes(lanes))
     }
 
@@ -205,7 +205,12 @@ fn place_of(topic: &str, places: usize) -> usize {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::config::settings::MsgIdMode;
+    use crate::config::Config;
+
+    fn lanes(count: usize) -> Lanes {
+        let settings = Config::new().settings().unwrap();
+        Lanes::new(count, |lane| Framing::new(&settings, lane, &[0; 32])).unwrap()
+    }
 
     #[test]
     fn topics_spread_and_keep_their_lane() {
@@ -228,7 +233,7 @@ mod tests {
 
     #[test]
     fn no_id_comes_twice_and_all_are_counted() {
-        let lanes = Lanes::new(3, |_| Ok(Encoder::new("_INBOX", MsgIdMode::Auto, &[0; 32]))).unwrap();
+        let lanes = lanes(3);
         let push = |lane: usize| lanes.0[lane].queue.push(Box::new(crate::ledger::slot::Slot::new(0)), |_| {}).unwrap();
         assert_eq!([1, 1, 0, 2, 1, 0].map(push), [2, 5, 1, 3, 8, 4]);
         assert_eq!(lanes.iter().map(|lane| (lane.queue.last_id(), lane.queue.accepted())).collect::<Vec<_>>(), [(4, 2), (8, 3), (3, 1)]);
@@ -236,11 +241,11 @@ mod tests {
 
     #[test]
     fn every_lane_has_its_inbox_its_ids_and_its_bit() {
-        let lanes = Lanes::new(3, |index| Ok(Encoder::new("_INBOX", MsgIdMode::Auto, &[index as u8; 32]))).unwrap();
-        assert_eq!((lanes.len(), lanes.all()), (3, 0b111));
-        let inboxes: std::collections::HashSet<_> = lanes.iter().map(|lane| lane.encoder.inbox().to_vec()).collect();
+        let all = lanes(64).all();
+        let lanes = lanes(3);
+        assert_eq!((lanes.len(), lanes.all(), all), (3, 0b111, u64::MAX));
+        let inboxes: std::collections::HashSet<_> = lanes.iter().map(|lane| lane.framing.nats().unwrap().inbox().to_vec()).collect();
         assert_eq!(inboxes.len(), 3);
         assert_eq!(lanes.iter().map(|lane| lane.bit()).collect::<Vec<_>>(), [1, 2, 4]);
-        assert_eq!(Lanes::new(64, |_| Ok(Encoder::new("_INBOX", MsgIdMode::Auto, &[0; 32]))).unwrap().all(), u64::MAX);
     }
 }

@@ -19,7 +19,7 @@ use crate::desk::dispatch::{Desk, Handlers};
 use crate::desk::events::{Event, EventKind, EventQueue};
 use crate::stats::{Counters, Given, Stats};
 use crate::window::admission::Window;
-use crate::wire::nats::frame::{Encoder, INBOX_RANDOM};
+use crate::wire::framing::Framing;
 
 /// What all threads of a publisher share.
 pub(crate) struct Shared {
@@ -63,14 +63,7 @@ impl Shared {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let window = Arc::new(Window::new(serial, settings.max_pending, settings.max_pending_bytes, settings.gate_share));
         let events = Arc::new(EventQueue::new(settings.event_queue));
-        let lanes = Lanes::new(settings.lanes(), |lane| {
-            let mut random = *random;
-            if lane > 0 {
-                // Automatic Msg-Ids have one prefix, since ids are unique in the publisher; the inbox is the connection's own.
-                getrandom::fill(&mut random[..INBOX_RANDOM]).map_err(|error| Error::new(Status::Internal, format!("no random numbers: {error}")))?;
-            }
-            Ok(Encoder::new(&settings.inbox_prefix, settings.msg_id, &random))
-        })?;
+        let lanes = Lanes::new(settings.lanes(), |lane| Framing::new(&settings, lane, random))?;
         let counters = Arc::clone(&lanes.first().counters);
         let desk = Arc::new(Desk::new(Arc::clone(&window), Arc::clone(&counters), Arc::clone(&events), settings.report, handlers)?);
         if desk.is_polled() {

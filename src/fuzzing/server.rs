@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::input::Input;
-use super::server_wire::Heard;
+use super::server_wire::{Heard, TOPICS};
 use super::{is_presentable, wire};
 use crate::base::error::{Error, Persistence, Status};
 use crate::base::time::Clock;
@@ -55,9 +55,6 @@ const MOST_ROUNDS: usize = 1_000;
 /// What the read buffer may grow to: a line, a body, and as much again.
 const MOST_BUFFER: usize = 4 << 20;
 const INFO: &[u8] = br#"INFO {"server_id":"S","version":"2.12.0","headers":true,"max_payload":4096}"#;
-
-/// Ephemeral, of a rule that names its stream, of one that creates it, of none.
-pub(super) const TOPICS: &[&str] = &["news.x", "named.x", "made.x", "free.x", "free.y"];
 
 struct Accepted {
     id: u64,
@@ -137,7 +134,7 @@ impl World {
         let settings = config.settings().expect("settings");
         let virtual_clock = Clock::Virtual(Arc::clone(&clock));
         let shared = Shared::new(settings, config.rules().clone(), virtual_clock, &[7; 32], &Handlers::default()).expect("a publisher");
-        let wire = NatsWire::new(Arc::clone(&shared.lanes.first().encoder), None, PING_INTERVAL);
+        let wire = NatsWire::new(shared.lanes.first().framing.nats().expect("NATS"), None, PING_INTERVAL);
         World {
             now: MS,
             handler: Handler::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), 1),

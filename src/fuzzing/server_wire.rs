@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 
+/// What the client publishes to: ephemeral, of a rule that names its stream, of one that creates it, of none.
+pub(super) const TOPICS: &[&str] = &["news.x", "named.x", "made.x", "free.x", "free.y"];
+
 /// The reply subjects of what the client published, newest last.
 #[derive(Default)]
 pub(super) struct Heard {
@@ -53,7 +56,7 @@ impl Heard {
                 };
                 assert_eq!(after, b"\r\n", "a frame is as long as it says");
                 let question = topic.starts_with("$JS.API.STREAM.");
-                assert!(question || super::server::TOPICS.contains(&topic), "nobody published to {topic:?}");
+                assert!(question || TOPICS.contains(&topic), "nobody published to {topic:?}");
                 match rest.len() - numbers {
                     0 => {}
                     1 if question => self.questions.push(rest[0].into()),

@@ -12,9 +12,9 @@ use crate::config::settings::MsgIdMode;
 use crate::config::topic::{Rules, TOPIC_KEYS};
 use crate::ledger::slot::Slot;
 use crate::message::{Message, check_topic};
-use crate::wire::Token;
 use crate::wire::nats::auth::Authenticator;
 use crate::wire::nats::frame::{Encoder, TOKEN_LEN, read_token};
+use crate::wire::{Token, msg_id};
 
 /// The checks of a message and its encoding: whatever passes the checks is one frame to the letter, and shows the message as it was given.
 pub fn message(data: &[u8]) {
@@ -47,9 +47,9 @@ pub fn message(data: &[u8]) {
     let mut slot = Slot::new(5);
     encoder.fill(&mut slot, &message, plan);
     (slot.id, slot.ephemeral) = (seq, ephemeral);
-    Encoder::stamp(&mut slot);
+    msg_id::stamp(&mut slot);
     let mut frame = written(&encoder, &mut slot, 1);
-    assert_eq!(frame.len(), plan.frame);
+    assert_eq!(frame.len(), plan.bytes);
     assert_eq!((slot.topic(), slot.payload()), (message.topic, message.payload));
     let automatic = mode == MsgIdMode::Auto && message.msg_id.is_none() && !ephemeral;
     read_back(&frame, &message, &slot, automatic);

@@ -44,6 +44,8 @@ pub(super) enum About {
     Local {
         topic: Box<str>,
     },
+    /// Where a message goes. It waits for the answer, and with it all behind it.
+    Place,
     /// Why messages are not acknowledged (`explain`).
     Silence {
         key: Key,
@@ -83,6 +85,11 @@ impl Asking {
         self.asked.insert(ask, Asked { what, about, give_up_at, open: false });
         self.line.push_back((ask, question));
         ask
+    }
+
+    /// Whether it was asked where a message goes.
+    pub(super) fn is_placing(&self) -> bool {
+        self.asked.values().any(|asked| matches!(asked.about, About::Place))
     }
 
     /// The next question for the wire, unless so many are with the server already.

@@ -7,6 +7,7 @@ use crate::bus::lane::Lane;
 use crate::bus::shared::Shared;
 use crate::config::settings::Settings;
 use crate::config::topic::{Rule, Rules};
+use crate::ledger::slot::Slot;
 use crate::wire::Limits;
 
 /// Read by every room, changed by the handler alone.
@@ -16,9 +17,12 @@ pub(crate) struct Here {
     rules: Arc<Rules>,
     now: Nanos,
     age: Nanos,
+    /// Somebody answers: a server can be asked.
+    online: bool,
+    /// The connection that messages go to.
     epoch: Option<u32>,
-    /// Connections so far.
-    epochs: u32,
+    /// How often the publisher came online.
+    connects: u32,
     server: String,
     limits: Limits,
 }
@@ -26,7 +30,7 @@ pub(crate) struct Here {
 impl Here {
     pub(super) fn new(shared: Arc<Shared>, lane: Arc<Lane>) -> Self {
         let rules = shared.rules.load_full();
-        Here { shared, lane, rules, now: 0, age: 0, epoch: None, epochs: 0, server: String::new(), limits: Limits::of(u64::MAX) }
+        Here { shared, lane, rules, now: 0, age: 0, online: false, epoch: None, connects: 0, server: String::new(), limits: Limits::of(u64::MAX) }
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -55,6 +59,23 @@ impl Here {
 
     pub(super) fn set_time(&mut self, now: Nanos, age: Nanos) {
         (self.now, self.age) = (now, age);
+    }
+
+    // ---- The carrier's words ----
+
+    /// Whether the server would know a second copy of this message, and not store it.
+    pub(super) fn knows_copies(&self, slot: &Slot) -> bool {
+        self.lane.framing.knows_copies(slot)
+    }
+
+    /// The code that reports carry for a stream that does not exist.
+    pub(super) fn no_stream_code(&self) -> u32 {
+        self.lane.framing.no_stream_code()
+    }
+
+    /// The code for a message that nobody took.
+    pub(super) fn nobody_code(&self) -> u32 {
+        self.lane.framing.nobody_code()
     }
 
     // ---- Rules ----
@@ -90,7 +111,7 @@ impl Here {
 
     /// A server can be asked.
     pub(super) fn is_online(&self) -> bool {
-        self.epoch.is_some()
+        self.online
     }
 
     pub(super) fn server(&self) -> &str {
@@ -101,12 +122,30 @@ impl Here {
         &self.limits
     }
 
-    /// A new connection. Gives the epoch of the one before, if that still stands, and the number of this one.
-    pub(super) fn connect(&mut self, epoch: u32, server: &str, limits: Limits) -> (Option<u32>, u32) {
-        self.epochs += 1;
+    /// A server answers. Gives the number of times that this was so.
+    pub(super) fn go_online(&mut self, server: &str, limits: Limits) -> u32 {
+        self.online = true;
+        self.connects += 1;
         server.clone_into(&mut self.server);
         self.limits = limits;
-        (self.epoch.replace(epoch), self.epochs)
+        self.connects
+    }
+
+    /// Nobody answers any more.
+    pub(super) fn go_offline(&mut self) {
+        self.online = false;
+    }
+
+    /// A new connection. Gives the one before, if that still stands.
+    pub(super) fn begin_epoch(&mut self, epoch: u32) -> Option<u32> {
+        self.epoch.replace(epoch)
+    }
+
+    /// A connection is gone.
+    pub(super) fn end_epoch(&mut self, epoch: u32) {
+        if self.epoch == Some(epoch) {
+            self.epoch = None;
+        }
     }
 
     pub(super) fn set_limits(&mut self, limits: Limits) {
@@ -116,10 +155,5 @@ impl Here {
     /// A server that was tried in vain is the one that is told of.
     pub(super) fn set_server(&mut self, server: &str) {
         server.clone_into(&mut self.server);
-    }
-
-    /// The connection is gone.
-    pub(super) fn disconnect(&mut self) {
-        self.epoch = None;
     }
 }

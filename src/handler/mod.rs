@@ -50,7 +50,7 @@ use crate::bus::shared::Shared;
 use crate::config::topic::Rules;
 use crate::desk::events::{Event, EventKind};
 use crate::ledger::slot::{Slot, Stage};
-use crate::wire::{Question, Wire};
+use crate::wire::{Placed, Question, Wire};
 
 /// The handler of one lane.
 pub(crate) struct Handler {
@@ -149,10 +149,10 @@ impl Handler {
     // ---- A turn ----
 
     /// One turn: everything readable has been read. Returns when to come back at the latest.
-    pub(crate) fn turn(&mut self, wire: &mut impl Wire) -> Nanos {
+    pub(crate) fn turn<W: Wire>(&mut self, wire: &mut W) -> Nanos {
         self.intake();
         self.obey();
-        self.judge_deadlines();
+        self.judge_deadlines(W::WATCHES_SILENCE);
         self.resending().judge_after_sleep();
         let leftovers_next = self.resend.judge_leftovers(&self.here);
         let denials_next = self.tend_denials();
@@ -220,6 +220,9 @@ impl Handler {
                 self.line.put_back(slot, id);
                 break;
             }
+            if !self.place(wire, slot, id) {
+                break;
+            }
             let may_go = self.admit(slot, id);
             self.carry_out();
             if may_go {
@@ -238,6 +241,24 @@ impl Handler {
         if watch && self.permissions.end_run() {
             wire.part();
         }
+    }
+
+    /// The wire chooses where the message goes. False: it does not know yet, and is told first; nobody overtakes the message meanwhile.
+    #[inline(always)]
+    fn place(&mut self, wire: &mut impl Wire, slot: u32, id: u64) -> bool {
+        let Some(s) = self.line.slot(slot, id).filter(|s| s.stage == Stage::Queued) else { return true };
+        match wire.place(s) {
+            Placed::Here => {}
+            Placed::Nowhere(refusal) => self.settle(slot, Ending::refused(refusal)),
+            Placed::Unknown(question) => {
+                self.line.put_back(slot, id);
+                if !self.asking.is_placing() {
+                    self.ask_soon(What::Describe, About::Place, question);
+                }
+                return false;
+            }
+        }
+        true
     }
 
     /// May this message be sent now? If so, its next attempt is begun; if not, it waits somewhere, or has its outcome.
@@ -261,7 +282,7 @@ impl Handler {
             self.orders.settle_unanswered(slot, Status::Rejected, 0, format!("{what} or later, and {} is older", self.here.server()));
             return false;
         }
-        if s.tainted().is_some() && s.has_msg_id() {
+        if s.tainted().is_some() && self.here.knows_copies(s) {
             self.windows.ask_before(s.rule, &self.known, &self.here, &mut self.orders);
         }
         if self.windows.delay() && self.windows.park(slot, id, s.rule, &self.known, &self.here) {

@@ -9,29 +9,29 @@ use crate::ledger::slot::Stage;
 use crate::wire::{Loss, StreamAnswer};
 
 impl Handler {
-    /// What is due.
-    pub(super) fn judge_deadlines(&mut self) {
+    /// What is due. `wire_watches`: silence is seen by the wire.
+    pub(super) fn judge_deadlines(&mut self, wire_watches: bool) {
         let mut due = std::mem::take(&mut self.due);
         self.line.sweep(self.here.now(), &mut due);
         for slot in due.drain(..) {
-            self.fall_due(slot);
+            self.fall_due(slot, wire_watches);
             self.carry_out();
         }
         self.due = due;
     }
 
-    fn fall_due(&mut self, slot: u32) {
+    fn fall_due(&mut self, slot: u32, wire_watches: bool) {
         let Some(s) = self.line.get(slot) else { return };
         if self.here.now() >= s.deadline {
             return self.expire(slot);
         }
         match s.stage {
-            Stage::InFlight => self.fall_silent(slot),
+            Stage::InFlight if !wire_watches => self.fall_silent(slot),
             Stage::Backoff => self.holding().requeue(slot),
             Stage::Staged => self.resending().fall_stale(slot),
             Stage::Fencing => self.leave_fence(slot),
             // Nothing but the delivery deadline ends these.
-            Stage::Queued | Stage::Gated | Stage::Settled => self.line.wait_for_deadline(slot),
+            Stage::InFlight | Stage::Queued | Stage::Gated | Stage::Settled => self.line.wait_for_deadline(slot),
         }
     }
 
@@ -65,11 +65,11 @@ impl Handler {
             return self.go_again(slot);
         }
         if Some(s.epoch) == self.here.epoch() {
-            let has_msg_id = s.has_msg_id();
+            let knows_copies = self.here.knows_copies(s);
             self.resend.want_fence();
             self.holding().pause_for_fence(slot);
             // The answer comes about when the fence closes: the message goes again no later for it.
-            if has_msg_id {
+            if knows_copies {
                 self.windows.ask_before(rule, &self.known, &self.here, &mut self.orders);
             }
         }

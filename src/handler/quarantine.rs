@@ -37,7 +37,7 @@ impl Quarantine {
             (None, Some(violation)) => {
                 let size = |s: &Slot| match violation {
                     Violation::Payload => s.content.body(),
-                    Violation::ControlLine => s.topic().len() as u32,
+                    Violation::Topic => s.topic().len() as u32,
                 };
                 let largest = line.iter().filter(of_epoch).filter(|s| !s.ephemeral).max_by_key(|s| (size(s), std::cmp::Reverse(s.id)));
                 self.suspicion = largest.map(|s| (s.index, s.id));

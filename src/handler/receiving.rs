@@ -6,14 +6,14 @@ use std::time::Duration;
 use super::Handler;
 use super::asking::{About, What};
 use super::orders::{Ending, News};
-use crate::base::error::Status;
+use crate::base::error::{Error, Status};
 use crate::base::level::Level;
 use crate::base::time::nanos;
 use crate::desk::events::EventKind;
 use crate::desk::report::{REPORT_DUPLICATE, REPORT_EPHEMERAL};
 use crate::ledger::refusal::{Refusal, Retry};
 use crate::ledger::slot::{Stage, StreamId};
-use crate::wire::{Denials, ID_MASK, Limits, Loss, Notice, Question, Receiver, StreamAnswer, Token, Verdict, attempt_in_token};
+use crate::wire::{Denials, ID_MASK, Limits, Loss, Notice, Peer, Question, Receiver, StreamAnswer, Token, Verdict, attempt_in_token};
 
 /// Of so many acks one is looked at: is its topic one of its stream's subjects? A mapping can reach a stream by some topics of a rule alone.
 const LOOK_EVERY: u64 = 256;
@@ -21,17 +21,22 @@ const LOOK_EVERY: u64 = 256;
 const RECOVERY: u64 = 5_000_000_000;
 
 impl Receiver for Handler {
-    fn connected(&mut self, epoch: u32, server: &str, version: &str, domain: &str, limits: Limits) {
-        let max_payload = limits.max_payload;
+    fn connected(&mut self, epoch: u32) {
         // The last connection may still be read to its end.
-        let (before, epochs) = self.here.connect(epoch, server, limits);
+        let before = self.here.begin_epoch(epoch);
         self.permissions.retain(|e| Some(e) == before);
         self.permissions.begin_epoch();
         self.resend.begin_epoch();
-        let (kind, what) = if epochs == 1 { (EventKind::Connected, "connected to") } else { (EventKind::Reconnected, "reconnected to") };
+    }
+
+    fn online(&mut self, peer: Peer<'_>) {
+        let Peer { name: server, software, version, domain, limits } = peer;
+        let max_payload = limits.max_payload;
+        let connects = self.here.go_online(server, limits);
+        let (kind, what) = if connects == 1 { (EventKind::Connected, "connected to") } else { (EventKind::Reconnected, "reconnected to") };
         let of_domain = if domain.is_empty() { String::new() } else { format!(", domain {domain}") };
-        let text = format!("{what} {server} (nats-server {version}, max_payload {max_payload}{of_domain})");
-        let event = self.logged(News { kind, status: Status::Ok, value: u64::from(epochs), topic: String::new(), text });
+        let text = format!("{what} {server} ({software} {version}, max_payload {max_payload}{of_domain})");
+        let event = self.logged(News { kind, status: Status::Ok, value: u64::from(connects), topic: String::new(), text });
         self.here.shared().connected(self.here.lane(), server, version, max_payload, event);
         self.known.enter_domain(domain, &self.here);
         self.windows.forget_told();
@@ -43,18 +48,21 @@ impl Receiver for Handler {
         self.carry_out();
     }
 
+    fn offline(&mut self, error: &Error) {
+        self.here.go_offline();
+        self.here.shared().disconnected(self.here.lane(), error);
+        self.event(EventKind::Disconnected, error.status(), 0, "", error.message());
+        self.forget_questions();
+        self.carry_out();
+    }
+
     fn limits(&mut self, limits: Limits) {
         self.here.lane().set_max_payload(limits.max_payload);
         self.here.set_limits(limits);
     }
 
     fn lost(&mut self, epoch: u32, loss: &Loss) {
-        if self.here.epoch() == Some(epoch) {
-            self.here.disconnect();
-            self.here.shared().disconnected(self.here.lane(), &loss.error);
-            self.event(EventKind::Disconnected, loss.error.status(), 0, "", loss.error.message());
-            self.forget_questions();
-        }
+        self.here.end_epoch(epoch);
         self.permissions.retain(|e| e != epoch);
         self.resend.end_epoch(epoch);
         self.lose_epoch(epoch, loss);
@@ -336,7 +344,7 @@ impl Handler {
     }
 
     /// A question that a message's time is given for.
-    fn ask_soon(&mut self, what: What, about: About, question: Question) {
+    pub(super) fn ask_soon(&mut self, what: What, about: About, question: Question) {
         let give_up_at = self.here.now() + nanos(self.here.settings().ack_wait);
         self.asking.ask(give_up_at, what, about, question);
     }
@@ -363,6 +371,8 @@ impl Handler {
             About::Taker { rule, topic } => self.known.learn_taker(rule, &topic, &answer),
             About::Window { stream } => self.windows.answered(&stream, &answer, &mut self.line, &self.known, &self.here),
             About::Local { topic } => self.known.learn_local(topic, &answer),
+            // The wire has learnt it, and is asked again.
+            About::Place => {}
             About::Gate { gate, key, topic, rule } => {
                 let Some(rules) = self.holding().expects(gate, &key, ask) else { return };
                 if let StreamAnswer::Exists { subjects, .. } = &answer

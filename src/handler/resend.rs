@@ -51,7 +51,7 @@ pub(super) struct Resending<'a> {
 
 /// Whether a message without an answer may ever be sent again.
 pub(super) fn can_repeat(slot: &Slot, here: &Here) -> bool {
-    slot.has_msg_id() || here.settings().resend_without_msg_id
+    here.knows_copies(slot) || here.settings().resend_without_msg_id
 }
 
 /// What the report of a message says that was silent, and is not sent again. `None`: it is sent again.
@@ -209,7 +209,7 @@ impl<'a> Resending<'a> {
 
     /// The age at which it is too late to send it again (P4). `None`: never, because nothing of it may be stored, or because the user wants it without a Msg-Id.
     fn resend_until(&mut self, slot: u32) -> Option<u64> {
-        let s = self.line.get(slot).filter(|s| s.has_msg_id())?;
+        let s = self.line.get(slot).filter(|s| self.here.knows_copies(s))?;
         let (first, rule) = (s.tainted()?, s.rule);
         let bound = self.known.window_of(rule, self.here, self.orders).saturating_sub(nanos(self.here.settings().ack_wait));
         Some(first.saturating_add(bound))

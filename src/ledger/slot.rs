@@ -132,6 +132,11 @@ pub(crate) struct Slot {
     pub(crate) tag: u64,
     /// Its Msg-Id is an automatic one.
     pub(crate) auto_id: bool,
+    /// What it asks for that a server may lack. Which bit is what, its wire knows.
+    pub(crate) needs: u8,
+    /// Which of its topic's partitions it goes to; below zero: its wire has none, or has not chosen.
+    #[allow(dead_code, reason = "room for a wire with partitions: NATS and memory have none")]
+    pub(crate) partition: i32,
     pub(crate) ephemeral: bool,
     pub(crate) report_always: bool,
     /// The report says [`REPORT_MARK`](crate::REPORT_MARK).
@@ -177,6 +182,8 @@ impl Slot {
             rule: 0,
             tag: 0,
             auto_id: false,
+            needs: 0,
+            partition: -1,
             ephemeral: false,
             report_always: false,
             marked: false,

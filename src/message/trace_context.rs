@@ -5,8 +5,8 @@
 use crate::base::error::Result;
 use crate::base::names::{bad_header, invalid, quoted, value_fault};
 
-pub(crate) const TRACEPARENT: &str = "traceparent";
-pub(crate) const TRACESTATE: &str = "tracestate";
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
 
 /// Version 00 is that long; later ones may be longer.
 const USUAL: usize = 55;
@@ -14,6 +14,16 @@ const USUAL: usize = 55;
 const MAX_TRACEPARENT: usize = 128;
 /// What everybody who passes it on must keep (W3C Trace Context, 3.3.1.5); more may get lost on the way.
 const MAX_TRACESTATE: usize = 512;
+
+/// The headers of a trace context.
+pub(crate) fn headers(traceparent: Option<&str>, tracestate: Option<&str>, mut header: impl FnMut(&str, &str)) {
+    if let Some(parent) = traceparent {
+        header(TRACEPARENT, parent);
+    }
+    if let Some(state) = tracestate {
+        header(TRACESTATE, state);
+    }
+}
 
 /// Checks the caller's trace context. `headers` may not say it a second time.
 pub(super) fn check(traceparent: Option<&str>, tracestate: Option<&str>, headers: &[(&str, &str)]) -> Result<()> {

@@ -17,7 +17,7 @@ use crate::ledger::slot::Slot;
 use crate::ledger::slot::Waiter;
 use crate::message::{Message, StallWait};
 use crate::window::places::{Patience, Request};
-use crate::wire::nats::frame::{Encoder, Plan};
+use crate::wire::plan::Plan;
 
 /// The most messages that enter together: the window's lock is held for as long.
 const RUN: usize = 64;
@@ -32,7 +32,7 @@ struct Checked {
 
 impl Checked {
     fn request<'a>(&self, message: &Message<'a>) -> Request<'a> {
-        Request { bytes: self.plan.frame, rule: self.rule, topic: message.topic }
+        Request { bytes: self.plan.bytes, rule: self.rule, topic: message.topic }
     }
 }
 
@@ -44,7 +44,7 @@ impl Shared {
         let mut slot = self.enter(checked.request(message), patience)?;
         self.fill(lane, &mut slot, message, &checked, self.clock.now());
         slot.waiter = waiter;
-        match lane.queue.push(slot, Encoder::stamp) {
+        match lane.queue.push(slot, |slot| lane.framing.stamp(slot)) {
             Ok(id) => {
                 self.count_ephemeral(checked.ephemeral.into());
                 Ok(id)
@@ -103,7 +103,7 @@ impl Shared {
                 ephemeral += u64::from(checked.ephemeral);
             }
             entered += slots.len();
-            if lane.queue.push_many(slots, Encoder::stamp, &mut *accepted) {
+            if lane.queue.push_many(slots, |slot| lane.framing.stamp(slot), &mut *accepted) {
                 self.count_ephemeral(ephemeral);
             } else {
                 self.window.leave(slots);
@@ -120,10 +120,10 @@ impl Shared {
         let rules = self.rules.load();
         let rule = rules.matching(message.topic);
         let ephemeral = rule.mode == Mode::Ephemeral;
-        let plan = lane.encoder.plan(message, ephemeral)?;
+        let plan = lane.framing.plan(message, ephemeral)?;
         let max_payload = lane.max_payload();
-        if max_payload > 0 && plan.body() as u64 > max_payload {
-            return Err(Error::new(Status::TooLarge, format!("headers and payload have {} bytes; the server takes {max_payload}", plan.body())));
+        if max_payload > 0 && plan.body as u64 > max_payload {
+            return Err(Error::new(Status::TooLarge, format!("headers and payload have {} bytes; the server takes {max_payload}", plan.body)));
         }
         if self.settings.on_disconnect == OnDisconnect::Fail && lane.is_offline() {
             let why = self.last_error().map_or_else(String::new, |error| format!(": {}", error.message()));
@@ -141,7 +141,7 @@ impl Shared {
 
     /// Puts the message into its slot.
     fn fill(&self, lane: &Lane, slot: &mut Slot, message: &Message<'_>, checked: &Checked, now: Nanos) {
-        lane.encoder.fill(slot, message, checked.plan);
+        lane.framing.fill(slot, message, checked.plan);
         slot.tag = message.tag;
         slot.ephemeral = checked.ephemeral;
         slot.report_always = message.report_always;

@@ -16,6 +16,7 @@ use crate::bus::shared::Shared;
 use crate::config::servers::Servers;
 use crate::handler::Handler;
 use crate::wire::nats::connection::{Connect, Connection, Info};
+use crate::wire::nats::frame::Encoder;
 use crate::wire::nats::outbox::PIECES;
 use crate::wire::nats::pool::{Next, Pool, Target};
 use crate::wire::nats::version::is_at_least;
@@ -57,13 +58,13 @@ pub(crate) struct NatsDriver {
 }
 
 impl NatsDriver {
-    pub(crate) fn new(shared: &Arc<Shared>, lane: &Arc<Lane>, dialer: Arc<Dialer>, random: u64) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>, lane: &Arc<Lane>, encoder: Arc<Encoder>, dialer: Arc<Dialer>, random: u64) -> Self {
         let settings = &shared.settings;
         let servers = match &settings.servers {
             Servers::Nats(servers) => servers.as_slice(),
             Servers::Memory => &[],
         };
-        let wire = NatsWire::new(Arc::clone(&lane.encoder), settings.jetstream_domain.as_deref(), nanos(settings.ping_interval));
+        let wire = NatsWire::new(encoder, settings.jetstream_domain.as_deref(), nanos(settings.ping_interval));
         NatsDriver {
             handler: Handler::new(Arc::clone(shared), Arc::clone(lane), random),
             wire,

@@ -48,9 +48,9 @@ pub(crate) fn start(shared: &Arc<Shared>, handlers: Handlers) -> Result<()> {
         let (for_io, for_lane, dialer) = (Arc::clone(shared), Arc::clone(lane), dialer.clone());
         let io = move || {
             let _log = trace::enter_thread();
-            match dialer {
-                None => run(&for_io, &for_lane, MemoryDriver::new(&for_io, seed)),
-                Some(dialer) => run(&for_io, &for_lane, NatsDriver::new(&for_io, &for_lane, dialer, seed)),
+            match (dialer, for_lane.framing.nats()) {
+                (Some(dialer), Some(encoder)) => run(&for_io, &for_lane, NatsDriver::new(&for_io, &for_lane, encoder, dialer, seed)),
+                _ => run(&for_io, &for_lane, MemoryDriver::new(&for_io, seed)),
             }
         };
         let name = if lane.is_first() { "ackbus-io".to_owned() } else { format!("ackbus-io-{}", lane.index) };

@@ -73,7 +73,7 @@ impl World {
         let settings = plan.config.settings().expect("settings");
         let handlers = if plan.polled { Handlers::default() } else { Handlers { reports: Some(Arc::new(Nobody)), events: None } };
         let shared = Shared::new(settings, plan.config.rules().clone(), Clock::Virtual(Arc::clone(&clock)), &random, &handlers).expect("a publisher");
-        let wire = NatsWire::new(Arc::clone(&shared.lanes.first().encoder), plan.limits.domain.as_deref(), plan.ping_interval);
+        let wire = NatsWire::new(shared.lanes.first().framing.nats().expect("NATS"), plan.limits.domain.as_deref(), plan.ping_interval);
         let handler = Handler::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), seed);
         let mut model = Model::new(plan.script.clone());
         for stream in &plan.streams {

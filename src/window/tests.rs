@@ -4,6 +4,7 @@ use super::admission::*;
 use super::places::*;
 use crate::base::calls::{in_callback, leave_callback_thread, set_credit};
 use crate::base::error::{Error, Status};
+use crate::ledger::content::Parts;
 use crate::ledger::slot::KEPT_CONTENT;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -146,7 +147,7 @@ fn a_held_gate_leaves_room_for_others() {
 fn freed_slots_keep_little_memory() {
     let window = Window::new(1, 10, 1 << 30, 75);
     let mut slot = window.enter(request(1), Patience::Fail, None).unwrap();
-    slot.content.fill(b"t", 0, |_| {}, &[0; 1 << 20], b"", 0);
+    slot.content.fill(&Parts { topic: b"t", payload: &[0; 1 << 20], ..Parts::default() }, |_| {});
     window.leave(&mut vec![slot]);
     let slot = window.enter(request(1), Patience::Fail, None).unwrap();
     assert!(slot.content.held() <= KEPT_CONTENT);

@@ -23,7 +23,7 @@ use crate::handler::orders::{Ending, Order, Orders};
 use crate::ledger::refusal::{Refusal, Retry};
 use crate::ledger::slot::{Slot, Stage};
 use crate::wire::ID_MASK;
-use crate::wire::{Denials, Named, SUBJECT_HEADER, Token};
+use crate::wire::{Denials, Named, Token};
 
 /// A message's own name in an error is believed, although ephemeral messages may be meant, if no ack contradicts for so long.
 const GRACE: Nanos = 100_000_000;
@@ -203,7 +203,8 @@ impl<'a> Denying<'a> {
         let mut places: HashMap<&str, usize> = HashMap::new();
         let mut in_order = true;
         // The error is about what the message asks for, and says nothing of its topic.
-        let asks_for = |s: &Slot| names.iter().find(|(name, _)| &***name != s.topic() && asks_for(s.content.headers(), name)).map(|(_, named)| &*named.said);
+        let framing = &self.here.lane().framing;
+        let asks_for = |s: &Slot| names.iter().find(|(name, _)| &***name != s.topic() && framing.asks_under(s, name)).map(|(_, named)| &*named.said);
         for s in slots.iter().filter_map(|&slot| self.line.get(slot)).filter(|s| asks_for(s).is_none()) {
             // Who goes again was written in another order.
             in_order &= s.attempt == 1;
@@ -314,12 +315,6 @@ impl<'a> Denying<'a> {
         self.permissions.suspect(&topic);
         text
     }
-}
-
-/// Whether the message asks for something under this subject.
-fn asks_for(headers: &[u8], subject: &str) -> bool {
-    let value = |line: &[u8]| line.strip_prefix(SUBJECT_HEADER.as_bytes()).is_some_and(|value| value.trim_ascii() == subject.as_bytes());
-    headers.split(|&byte| byte == b'\n').any(value)
 }
 
 /// What reports of a denied topic say.

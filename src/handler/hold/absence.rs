@@ -4,7 +4,6 @@
 //! or a leaf node. Else it is an election, and the messages wait for its end.
 
 use super::Holding;
-use super::STREAM_NOT_FOUND;
 use super::gates::{Absence, Cause, Gate, Key, State};
 use super::nobody::NOBODY_FOR;
 use crate::base::error::Status;
@@ -71,7 +70,7 @@ impl Holding<'_> {
         self.reset(gate, topic.is_none());
     }
 
-    /// No stream, by the word of a server that could know. The next probe's 503 confirms it; with `gone` the stream that took the messages is gone, and nothing more is asked.
+    /// No stream, by the word of a server that could know. The next probe confirms it; with `gone` the stream that took the messages is gone, and nothing more is asked.
     pub(super) fn no_stream(&mut self, gate: u32, absence: Absence, gone: bool) {
         let topic = absence.topic.clone().unwrap_or_else(|| self.oldest_topic(gate));
         if self.known.doubts_absence(self.here.now()) {
@@ -115,7 +114,7 @@ impl Holding<'_> {
     pub(super) fn no_such(&self, name: &str) -> Absence {
         let creates = self.gates.find(&Key::Stream(name.into())).and_then(|gate| self.gates.get(gate)).is_some_and(|g| g.created);
         let advice = if creates { "" } else { "; create it, or give the rule create=if_missing" };
-        Absence { topic: None, server_code: STREAM_NOT_FOUND, text: format!("there is no stream {name:?}{advice}") }
+        Absence { topic: None, server_code: self.here.no_stream_code(), text: format!("there is no stream {name:?}{advice}") }
     }
 
     /// A topic that the gate's stream does not take waits at a gate of its own from now on, unless the rule names the stream. Returns its gate.
@@ -130,15 +129,14 @@ impl Holding<'_> {
     }
 
     /// A message and the question about it found nobody: the commonest mistake of beginners, said in those words. Said once, whatever the number of topics.
-    pub(super) fn tell_no_jetstream(&mut self, gate: u32, topic: &str, text: String, nobody: bool) {
+    pub(super) fn tell_no_store(&mut self, gate: u32, topic: &str, text: String, nobody: Option<&'static str>) {
         let rule = self.rule_of(gate, topic);
         let acked = !self.known.takers(rule).are_none();
         let Some(Gate { state: State::Held(held), key, .. }) = self.gates.get_mut(gate) else { return };
         let key = key.clone();
-        held.no_jetstream = None;
+        held.no_store = None;
         // Who was acknowledged before made no mistake.
-        let text =
-            if acked && nobody { "nobody answers JetStream here any more: the leaf connection to it is down, or it was switched off".to_owned() } else { text };
+        let text = nobody.filter(|_| acked).map_or(text, str::to_owned);
         if !std::mem::replace(&mut held.told, true) {
             self.here.lane().counters.gates_held.bump(1);
         }

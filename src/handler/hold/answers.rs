@@ -4,7 +4,7 @@
 //! absence); else it is an election, and the messages wait for its end.
 
 use super::gates::{Absence, Cause, Check, Gate, Key, PATIENCE, State};
-use super::{Holding, NO_RESPONDERS, nobody_takes};
+use super::{Holding, nobody_takes};
 use crate::base::error::Status;
 use crate::base::level::Level;
 use crate::base::time::{Nanos, nanos};
@@ -118,7 +118,7 @@ impl Holding<'_> {
                     self.orders.tell(EventKind::GateOpened, Status::Ok, 0, "", format!("stream {name} is there now"));
                 }
             }
-            StreamAnswer::None => self.missing(gate),
+            StreamAnswer::None { .. } => self.missing(gate),
             // Nothing can be known: the window is assumed (P4), the messages go.
             StreamAnswer::Denied => self.open(gate),
             // Nothing can be known of a stream behind an import either, or there is no JetStream at all: the first message tells.
@@ -126,7 +126,7 @@ impl Holding<'_> {
                 self.orders.push(Order::Log(Level::Debug, format!("no answer about a stream: {text}")));
                 self.try_unanswered(gate);
                 if let Some(held) = self.gates.held_mut(gate) {
-                    held.no_jetstream = Some((text, nobody));
+                    held.no_store = Some((text, nobody));
                 }
             }
             StreamAnswer::Refused { text, .. } => {
@@ -197,7 +197,7 @@ impl Holding<'_> {
                     self.tell_held(gate, topic);
                 }
             }
-            StreamAnswer::None | StreamAnswer::Condition { .. } => {}
+            StreamAnswer::None { .. } | StreamAnswer::Condition { .. } => {}
         }
     }
 
@@ -214,14 +214,14 @@ impl Holding<'_> {
                     let text = format!("{}, although stream {name:?} exists; look at its subjects", nobody_takes(&topic));
                     // What goes to the stream need not wait for this topic.
                     let alone = self.leave_alone(gate, &topic);
-                    return self.no_taker(alone, Absence { topic: Some(topic), server_code: NO_RESPONDERS, text }, false);
+                    return self.no_taker(alone, Absence { topic: Some(topic), server_code: self.here.nobody_code(), text }, false);
                 }
                 if let Some(held) = self.gates.held_mut(gate) {
                     held.alive = true;
                 }
                 self.tell_held(gate, &topic);
             }
-            StreamAnswer::None => {
+            StreamAnswer::None { .. } => {
                 let acked = !self.known.takers(rule).are_none();
                 match &key {
                     Key::Stream(name) if unanswered && !acked => self.no_stream(gate, self.no_such(name), false),
@@ -231,12 +231,12 @@ impl Holding<'_> {
                             Key::Stream(name) => format!("{}: stream {name:?} is gone", nobody_takes(&topic)),
                             _ => nobody_takes(&topic),
                         };
-                        self.no_stream(gate, Absence { topic: Some(topic), server_code: NO_RESPONDERS, text }, acked);
+                        self.no_stream(gate, Absence { topic: Some(topic), server_code: self.here.nobody_code(), text }, acked);
                     }
                 }
             }
             StreamAnswer::Denied if unanswered => self.open_if_nobody_probes(gate),
-            StreamAnswer::Disabled { text, nobody } => self.tell_no_jetstream(gate, &topic, text, nobody),
+            StreamAnswer::Disabled { text, nobody } => self.tell_no_store(gate, &topic, text, nobody),
             StreamAnswer::Denied | StreamAnswer::Refused { .. } | StreamAnswer::Unavailable { .. } if !unanswered => {
                 self.tell_held(gate, &topic);
                 self.orders.explain(key, &topic, answer);
@@ -278,19 +278,19 @@ impl Holding<'_> {
                 self.tell_held(gate, &topic);
                 self.orders.explain(key, &topic, answer);
             }
-            StreamAnswer::None => match self.described_stream_of(gate, rule) {
+            StreamAnswer::None { .. } => match self.described_stream_of(gate, rule) {
                 // Is that one gone, or does it take other topics?
                 Some(stream) => self.ask_of_gate(gate, rule, What::Describe, topic, Question::Describe { stream, rule: None }),
                 None if self.known.could_know(rule, self.here) && self.could_know_all(gate, &topic) => {
                     let text = nobody_takes(&topic);
-                    self.no_stream(gate, Absence { topic: Some(topic), server_code: NO_RESPONDERS, text }, false);
+                    self.no_stream(gate, Absence { topic: Some(topic), server_code: self.here.nobody_code(), text }, false);
                 }
                 None => {
                     self.tell_held(gate, &topic);
                     self.orders.explain(key, &topic, answer);
                 }
             },
-            StreamAnswer::Disabled { text, nobody } => self.tell_no_jetstream(gate, &topic, text, nobody),
+            StreamAnswer::Disabled { text, nobody } => self.tell_no_store(gate, &topic, text, nobody),
             StreamAnswer::Denied | StreamAnswer::Refused { .. } | StreamAnswer::Unavailable { .. } => {
                 self.tell_held(gate, &topic);
                 self.orders.explain(key, &topic, answer);

@@ -72,8 +72,8 @@ pub(crate) struct Held {
     pub(super) absence: Option<Absence>,
     /// The stream's leader answered since the gate is held: if a probe finds nobody all the same, the trouble is its topic's.
     pub(super) alive: bool,
-    /// The check was answered with these words: JetStream is not there. If a message finds nobody either, that is told.
-    pub(super) no_jetstream: Option<(String, bool)>,
+    /// The check was answered with these words: nobody has streams. If a message finds nobody either, that is told.
+    pub(super) no_store: Option<(String, Option<&'static str>)>,
     /// There is no stream, by the word of a server that could know, and messages wait for it: so many probes failed since.
     pub(super) missing: Option<u32>,
     /// A topic that this gate's stream takes, by the API's word: who takes none of its messages takes no others.
@@ -108,7 +108,7 @@ impl Held {
             told: false,
             absence: None,
             alive: false,
-            no_jetstream: None,
+            no_store: None,
             missing: None,
             own: None,
             failed: None,

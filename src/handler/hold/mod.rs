@@ -24,11 +24,6 @@ use crate::handler::orders::{Ending, Order, Orders};
 use crate::ledger::refusal::Trouble;
 use crate::ledger::slot::{NO_GATE, Stage};
 
-/// JetStream's code for a stream that does not exist.
-const STREAM_NOT_FOUND: u32 = 10059;
-/// The server's status when nobody takes a subject.
-const NO_RESPONDERS: u32 = 503;
-
 /// What reports of a topic say that nobody takes.
 fn nobody_takes(topic: &str) -> String {
     format!("no stream takes {topic:?}")
@@ -100,7 +95,7 @@ impl<'a> Holding<'a> {
         let (rule, topic) = (s.rule, s.topic().to_owned());
         let probed = self.take_probe(slot);
         if trouble == Trouble::NobodyThere && probed.is_none() && self.nobody_takes(rule, &topic) {
-            return self.orders.settle(slot, Ending::definite(Status::NoStream, NO_RESPONDERS, nobody_takes(&topic)));
+            return self.orders.settle(slot, Ending::definite(Status::NoStream, self.here.nobody_code(), nobody_takes(&topic)));
         }
         let named = self.here.names_stream(rule);
         // A rule that names its stream only now: its messages wait no longer at their topics.
@@ -266,7 +261,7 @@ impl<'a> Holding<'a> {
         let gate = self.gates.get(slot.gate)?;
         let State::Held(Held { missing: Some(_), .. }) = &gate.state else { return None };
         let names = matches!(&gate.key, Key::Stream(name) if !self.known.is_described(name));
-        Some((Status::NoStream, if names { STREAM_NOT_FOUND } else { NO_RESPONDERS }))
+        Some((Status::NoStream, if names { self.here.no_stream_code() } else { self.here.nobody_code() }))
     }
 
     /// Why a message at this gate was never sent.
@@ -277,18 +272,18 @@ impl<'a> Holding<'a> {
         }
         match self.gates.get(gate).map(|g| (&g.key, &g.state)) {
             Some((Key::Stream(name), State::Checking(Check { missing: true, .. }))) => {
-                (Status::NoStream, STREAM_NOT_FOUND, format!("there is no stream {name:?}"))
+                (Status::NoStream, self.here.no_stream_code(), format!("there is no stream {name:?}"))
             }
             Some((Key::Stream(name), State::Checking(_))) => unavailable(format!("the server gave no answer about stream {name:?}")),
             Some((Key::Stream(name), State::Held(Held { missing: Some(_), .. }))) if !self.known.is_described(name) => {
-                (Status::NoStream, STREAM_NOT_FOUND, format!("there is no stream {name:?}"))
+                (Status::NoStream, self.here.no_stream_code(), format!("there is no stream {name:?}"))
             }
             // The API says so, and no message was refused that would confirm it.
             Some((Key::Stream(name), State::Held(Held { absence: Some(absence), .. }))) if absence.topic.is_none() => {
-                (Status::NoStream, STREAM_NOT_FOUND, format!("there is no stream {name:?}"))
+                (Status::NoStream, self.here.no_stream_code(), format!("there is no stream {name:?}"))
             }
             Some((Key::Stream(_), State::Held(Held { missing: Some(_), .. }))) => unavailable("messages before it found no stream that takes them".to_owned()),
-            Some((Key::Topic(topic), State::Held(Held { missing: Some(_), .. }))) => (Status::NoStream, NO_RESPONDERS, nobody_takes(topic)),
+            Some((Key::Topic(topic), State::Held(Held { missing: Some(_), .. }))) => (Status::NoStream, self.here.nobody_code(), nobody_takes(topic)),
             Some((Key::Stream(name), State::Held(_))) => unavailable(format!("stream {name:?} took no messages")),
             Some((Key::Topic(topic), State::Held(_))) => unavailable(format!("no stream took {topic:?}")),
             Some((Key::Rule(_), _)) => unavailable("messages before it have all places of its rule (in_flight)".to_owned()),

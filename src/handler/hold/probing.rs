@@ -59,8 +59,8 @@ impl Holding<'_> {
             return self.conclude_absence(gate, absence, true);
         }
         let Some(held) = self.gates.held_mut(gate) else { return };
-        if let Some((text, nobody)) = held.no_jetstream.take() {
-            self.tell_no_jetstream(gate, &topic, text, nobody);
+        if let Some((text, nobody)) = held.no_store.take() {
+            self.tell_no_store(gate, &topic, text, nobody);
             return self.probe_failed(gate);
         }
         let is_stranger = std::mem::take(&mut held.alive) || self.is_of_others(gate, &topic);

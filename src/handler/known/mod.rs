@@ -342,8 +342,8 @@ impl Known {
     pub(super) fn learn_local(&mut self, topic: Box<str>, answer: &StreamAnswer) {
         let takes = match answer {
             // A server with a domain has a store: that nobody answers for it now proves nothing.
-            StreamAnswer::Disabled { nobody, .. } => Some(*nobody && !self.domain.is_empty()),
-            StreamAnswer::None => Some(false),
+            StreamAnswer::Disabled { nobody, .. } => Some(nobody.is_some() && !self.domain.is_empty()),
+            StreamAnswer::None { .. } => Some(false),
             StreamAnswer::Exists { .. } | StreamAnswer::Denied | StreamAnswer::Refused { .. } | StreamAnswer::Condition { .. } => Some(true),
             StreamAnswer::Unavailable { .. } => None,
         };

@@ -7,6 +7,7 @@ use crate::base::error::Status;
 use crate::base::names::is_stream_name;
 use crate::ledger::refusal::{Refusal, Retry, Trouble};
 use crate::wire::Verdict;
+use crate::wire::codes::NOBODY;
 
 /// The longest domain that is kept: as long as a stream's name may be.
 const MOST_DOMAIN: usize = 255;
@@ -107,7 +108,7 @@ impl Acks {
                 status: Status::NoStream,
                 definite: true,
                 retry: Retry::Hold(Trouble::NobodyThere),
-                server_code: 503,
+                server_code: NOBODY,
                 stream: None,
                 text: "no stream took the message (503 no responders)".into(),
             }),

@@ -12,10 +12,12 @@ use super::codes::printable;
 use super::json;
 use crate::base::names::is_stream_name;
 use crate::config::topic::{Creation, Discard, Retention, Rule, Storage};
-use crate::wire::{Question, StreamAnswer};
+use crate::wire::{Question, StreamAnswer, codes};
 
-const STREAM_NOT_FOUND: u32 = 10059;
 const STREAM_NAME_EXISTS: u32 = 10058;
+
+/// There is no such stream. Which code says so of a topic is for its messages to tell.
+const NONE: StreamAnswer = StreamAnswer::None { server_code: codes::NO_STREAM, nobody: codes::NOBODY };
 
 /// JetStream is not enabled for the account, or not on the server.
 const NOT_ENABLED: &[u32] = &[10039, 10076];
@@ -72,7 +74,8 @@ pub(crate) fn answer(question: &Question, body: &[u8]) -> StreamAnswer {
 /// Nobody took the question.
 pub(crate) fn nobody_answers() -> StreamAnswer {
     let text = "nobody answers JetStream here: it is not enabled on this server or account, or the leaf connection to it is down";
-    StreamAnswer::Disabled { text: text.into(), nobody: true }
+    let any_more = "nobody answers JetStream here any more: the leaf connection to it is down, or it was switched off";
+    StreamAnswer::Disabled { text: text.into(), nobody: Some(any_more) }
 }
 
 /// The parts of all replies that matter here.
@@ -228,11 +231,11 @@ impl Replica {
 fn refusal(question: &Question, error: &ApiError) -> StreamAnswer {
     let text = format!("{} (code {}, error {})", printable(&error.description), error.code, error.err_code);
     match (question, error.err_code) {
-        (_, STREAM_NOT_FOUND) => StreamAnswer::None,
+        (_, codes::NO_STREAM) => NONE,
         (Question::Condition { stream }, code) if LEADERLESS.contains(&code) => StreamAnswer::Condition { text: leaderless(stream) },
         // Somebody created it in the meantime, with another configuration: ask again, and use it as it is.
         (Question::Create { .. }, STREAM_NAME_EXISTS) => StreamAnswer::Unavailable { text },
-        (_, code) if NOT_ENABLED.contains(&code) => StreamAnswer::Disabled { text: format!("JetStream is not enabled here: {text}"), nobody: false },
+        (_, code) if NOT_ENABLED.contains(&code) => StreamAnswer::Disabled { text: format!("JetStream is not enabled here: {text}"), nobody: None },
         (_, code) if LATER.contains(&code) => StreamAnswer::Unavailable { text },
         (_, 0) if (500..600).contains(&error.code) => StreamAnswer::Unavailable { text },
         (_, server_code) => StreamAnswer::Refused { server_code, text },
@@ -243,12 +246,12 @@ fn refusal(question: &Question, error: &ApiError) -> StreamAnswer {
 fn taker(streams: Option<&str>) -> StreamAnswer {
     let named = match streams {
         // The server writes the list always, `null` when it is empty.
-        Some("null") => return StreamAnswer::None,
+        Some("null") => return NONE,
         Some(streams) => json::list(streams),
         None => None,
     };
     let Some(named) = named else { return unusable("has no list of streams") };
-    let Some(first) = named.first() else { return StreamAnswer::None };
+    let Some(first) = named.first() else { return NONE };
     match json::string(first).filter(|name| is_stream_name(name)) {
         None => unusable("names a stream that cannot be"),
         Some(name) => {

@@ -486,7 +486,7 @@ impl Connection {
             self.violation = Some(Violation::Payload);
             Status::TooLarge
         } else if lower.contains("control line") {
-            self.violation = Some(Violation::ControlLine);
+            self.violation = Some(Violation::Topic);
             Status::TooLarge
         } else if self.phase == Phase::Handshake {
             Status::ConnectFailed

@@ -4,22 +4,20 @@
 //! parts into the slot; the I/O thread writes the frame around them for each attempt, straight into the outbox. A resend differs in its token alone. Rejected: frames
 //! that are written once and kept. They are twice as long as a short message, so twice the memory for each pending one, and twice the bytes that another core fetches.
 
+use super::version;
 use crate::base::error::{Error, Result, Status};
 use crate::config::settings::MsgIdMode;
+use crate::ledger::content::{self, Parts};
 use crate::ledger::slot::Slot;
-use crate::message::Message;
-use crate::message::trace_context::{TRACEPARENT, TRACESTATE};
-use crate::wire::Token;
-use crate::wire::{ID_MASK, attempt_in_token};
+use crate::message::{Message, trace_context};
+use crate::wire::msg_id::{self, MsgIds, digit};
+use crate::wire::plan::{self, Plan};
+use crate::wire::{ID_MASK, Token, attempt_in_token};
 
 /// The server's MAX_CONTROL_LINE_SIZE (nats-server `server/const.go`).
 pub(crate) const MAX_CONTROL_LINE: usize = 4096;
 /// Id 8 digits, slot and attempt 7.
 pub(crate) const TOKEN_LEN: usize = 15;
-/// Digits of a message's number.
-const ID_DIGITS: usize = 8;
-/// 16 digits that are the publisher's, and the message's number.
-const AUTO_ID: usize = 16 + ID_DIGITS;
 const SLOT_BITS: u32 = 30;
 /// How many of an encoder's random bytes make its inbox.
 pub(crate) const INBOX_RANDOM: usize = 16;
@@ -28,8 +26,8 @@ pub(crate) const FIRST_ASK: u32 = (1 << SLOT_BITS) - (1 << 16);
 
 const VERSION: &[u8] = b"NATS/1.0\r\n";
 const MSG_ID: &[u8] = b"Nats-Msg-Id: ";
-
-const DIGITS: &[u8; 64] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_";
+/// Where the server sends what it traces of the message.
+const TRACE_DEST: &[u8] = b"Nats-Trace-Dest";
 
 /// Eight bytes, each the same.
 const fn eight(byte: u8) -> u64 {
@@ -62,14 +60,6 @@ fn gather(digits: [u8; 8]) -> Option<u64> {
     Some((x & 0xff_ffff) | (x >> 8 & 0xffff_ff00_0000))
 }
 
-/// Writes the digits of a message's number into its Msg-Id, lowest first.
-fn write_number(into: &mut [u8; ID_DIGITS], mut value: u64) {
-    for digit in into {
-        *digit = DIGITS[(value & 63) as usize];
-        value >>= 6;
-    }
-}
-
 /// The token of an attempt.
 pub(crate) fn write_token(into: &mut [u8], token: Token) {
     let Some((id, rest)) = into.split_first_chunk_mut::<8>() else { return };
@@ -97,9 +87,7 @@ pub(crate) fn read_token(from: &[u8]) -> Option<Token> {
 pub(crate) struct Encoder {
     /// `_INBOX.<22 digits>.`: acks of an older connection still reach us, those of another publisher never do.
     inbox: Box<[u8]>,
-    msg_id: MsgIdMode,
-    /// An automatic Msg-Id: 96 random bits, which make it unique among publishers, and room for the message's number.
-    auto_id: [u8; AUTO_ID],
+    ids: MsgIds,
     /// ` <inbox><token> `: what stands between a topic and its lengths.
     reply: Box<[u8]>,
     usual: Usual,
@@ -115,35 +103,18 @@ struct Usual {
 }
 
 /// Where in it the message's number stands.
-const NUMBER_AT: usize = 2 + VERSION.len() + MSG_ID.len() + AUTO_ID - ID_DIGITS;
-const USUAL_BLOCK: usize = NUMBER_AT + ID_DIGITS + 4;
+const NUMBER_AT: usize = 2 + VERSION.len() + MSG_ID.len() + msg_id::LEN - msg_id::NUMBER;
+const USUAL_BLOCK: usize = NUMBER_AT + msg_id::NUMBER + 4;
 /// The length of the headers, from behind the control line.
 const USUAL_HEADERS: usize = USUAL_BLOCK - 2;
 
 impl Usual {
-    fn new(reply: &[u8], auto_id: &[u8; AUTO_ID]) -> Self {
+    fn new(reply: &[u8], auto_id: &[u8; msg_id::LEN]) -> Self {
         let mut block = [0; USUAL_BLOCK];
         for (place, byte) in block.iter_mut().zip([b"\r\n", VERSION, MSG_ID, auto_id, b"\r\n\r\n"].concat()) {
             *place = byte;
         }
         Usual { reply: [reply, USUAL_HEADERS.to_string().as_bytes(), b" "].concat().into(), block }
-    }
-}
-
-/// The lengths of a frame, known before it is written.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
-    /// Of the headers but the Msg-Id.
-    own: usize,
-    body: usize,
-    pub(crate) frame: usize,
-    auto_id: bool,
-}
-
-impl Plan {
-    /// Headers and payload, as servers count them.
-    pub(crate) fn body(&self) -> usize {
-        self.body
     }
 }
 
@@ -155,8 +126,12 @@ fn push_decimal(into: &mut Vec<u8>, value: usize) {
     into.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-fn header_len(name: &str, value_len: usize) -> usize {
-    name.len() + 2 + value_len + 2
+/// `: ` and a line end. A header takes as many bytes in the slot, so that one sum counts both.
+const AROUND_HEADER: usize = 4;
+const _: () = assert!(AROUND_HEADER == content::LENGTHS);
+
+fn header_len(name: &str, value: &str) -> usize {
+    name.len() + value.len() + AROUND_HEADER
 }
 
 /// The length of the header block: none without a header.
@@ -183,12 +158,7 @@ fn own_headers(message: &Message<'_>, mut header: impl FnMut(&str, &str)) {
     if let Some(ttl) = message.ttl {
         header("Nats-TTL", number.format(ttl.as_secs()));
     }
-    if let Some(parent) = message.traceparent {
-        header(TRACEPARENT, parent);
-    }
-    if let Some(state) = message.tracestate {
-        header(TRACESTATE, state);
-    }
+    trace_context::headers(message.traceparent, message.tracestate, header);
 }
 
 impl Encoder {
@@ -198,14 +168,11 @@ impl Encoder {
         inbox.extend_from_slice(inbox_prefix.as_bytes());
         inbox.push(b'.');
         let (for_inbox, for_id) = random.split_at(INBOX_RANDOM);
-        inbox.extend(for_inbox.iter().map(|byte| DIGITS[(byte & 63) as usize]));
+        inbox.extend(for_inbox.iter().map(|byte| digit(*byte)));
         inbox.push(b'.');
-        let mut auto_id = [b'0'; AUTO_ID];
-        for (digit, byte) in auto_id.iter_mut().zip(for_id) {
-            *digit = DIGITS[(byte & 63) as usize];
-        }
+        let ids = MsgIds::new(msg_id, for_id);
         let reply = [b" ", &*inbox, &[b'0'; TOKEN_LEN], b" "].concat();
-        Encoder { usual: Usual::new(&reply, &auto_id), reply: reply.into(), inbox: inbox.into(), auto_id, msg_id }
+        Encoder { usual: Usual::new(&reply, ids.automatic()), reply: reply.into(), inbox: inbox.into(), ids }
     }
 
     pub(crate) fn inbox(&self) -> &[u8] {
@@ -214,16 +181,13 @@ impl Encoder {
 
     /// Plans the frame. Refuses what no server would take.
     pub(crate) fn plan(&self, message: &Message<'_>, ephemeral: bool) -> Result<Plan> {
-        if message.msg_id.is_some() && self.msg_id == MsgIdMode::None {
-            return Err(Error::new(Status::InvalidArgument, "the message has a msg_id, and the option msg_id is none; set it to caller or auto"));
-        }
-        let auto_id = !ephemeral && message.msg_id.is_none() && self.msg_id == MsgIdMode::Auto;
+        let auto_id = self.ids.is_automatic(message, ephemeral)?;
         let mut own = 0;
         for (name, value) in message.headers {
-            own += header_len(name, value.len());
+            own += header_len(name, value);
         }
-        own_headers(message, |name, value| own += header_len(name, value.len()));
-        let headers = block_len(if auto_id { AUTO_ID } else { message.msg_id.map_or(0, str::len) }, own);
+        own_headers(message, |name, value| own += header_len(name, value));
+        let headers = block_len(if auto_id { msg_id::LEN } else { message.msg_id.map_or(0, str::len) }, own);
         let body = headers + message.payload.len();
         let reply = if ephemeral { 0 } else { self.inbox.len() + TOKEN_LEN + 1 };
         let line = if headers > 0 {
@@ -237,38 +201,34 @@ impl Encoder {
                 format!("the topic has {} bytes; with its reply it makes a control line of {line}, and servers take {MAX_CONTROL_LINE}", message.topic.len()),
             ));
         }
-        if body > (1 << 30) {
-            return Err(Error::new(Status::TooLarge, format!("headers and payload have {body} bytes; 1 GiB is the most that fits into a message")));
-        }
-        Ok(Plan { own, body, frame: line + body + 2, auto_id })
+        plan::check_body(body)?;
+        let needs = if message.ttl.is_some() { version::TTL } else { 0 };
+        Ok(Plan { headers: own, body, bytes: line + body + 2, auto_id, needs })
     }
 
     /// Puts the message's parts into the slot.
     pub(crate) fn fill(&self, slot: &mut Slot, message: &Message<'_>, plan: Plan) {
-        let msg_id = if plan.auto_id { &self.auto_id } else { message.msg_id.unwrap_or_default().as_bytes() };
-        let headers = |bytes: &mut Vec<u8>| {
+        let msg_id = self.ids.of(message, plan.auto_id);
+        let (topic, payload) = (message.topic.as_bytes(), message.payload);
+        let extra = plan.body - payload.len() - plan.headers;
+        slot.content.fill(&Parts { topic, headers: plan.headers, payload, msg_id, key: b"", extra }, |headers| {
             for (name, value) in message.headers {
-                push_header(bytes, name, value);
+                headers.add(name, value);
             }
-            own_headers(message, |name, value| push_header(bytes, name, value));
-        };
-        slot.content.fill(message.topic.as_bytes(), plan.own, headers, message.payload, msg_id, plan.body);
-        slot.auto_id = plan.auto_id;
+            own_headers(message, |name, value| headers.add(name, value));
+        });
+        (slot.auto_id, slot.needs) = (plan.auto_id, plan.needs);
     }
 
-    /// Writes the id that the message got into its automatic Msg-Id.
-    pub(crate) fn stamp(slot: &mut Slot) {
-        if slot.auto_id
-            && let Some(digits) = slot.content.msg_id_end::<ID_DIGITS>()
-        {
-            write_number(digits, slot.id);
-        }
+    /// Whether a header asks for something under this subject. Denied, that subject is the name of the whole message.
+    pub(crate) fn asks_under(slot: &Slot, subject: &str) -> bool {
+        slot.content.headers().any(|(name, value)| name == TRACE_DEST && value.trim_ascii() == subject.as_bytes())
     }
 
     /// Writes the frame of the slot's running attempt, up to the payload.
     pub(crate) fn write_head(&self, into: &mut Vec<u8>, slot: &Slot) {
-        let (content, body) = (&slot.content, slot.content.body() as usize);
-        let headers = body - content.payload().len();
+        let content = &slot.content;
+        let (headers, body) = (content.head(), content.body() as usize);
         into.extend_from_slice(if headers > 0 { b"HPUB " } else { b"PUB " });
         into.extend_from_slice(content.topic_bytes());
         let token_at = into.len() + 1 + self.inbox.len();
@@ -276,8 +236,8 @@ impl Encoder {
             into.extend_from_slice(&self.usual.reply);
             push_decimal(into, body);
             let mut block = self.usual.block;
-            if let Some(number) = content.msg_id_bytes().last_chunk::<ID_DIGITS>() {
-                block[NUMBER_AT..NUMBER_AT + ID_DIGITS].copy_from_slice(number);
+            if let Some(number) = content.msg_id_bytes().last_chunk::<{ msg_id::NUMBER }>() {
+                block[NUMBER_AT..NUMBER_AT + msg_id::NUMBER].copy_from_slice(number);
             }
             into.extend_from_slice(&block);
         } else {
@@ -295,7 +255,12 @@ impl Encoder {
                     into.extend_from_slice(content.msg_id_bytes());
                     into.extend_from_slice(b"\r\n");
                 }
-                into.extend_from_slice(content.headers());
+                for (name, value) in content.headers() {
+                    into.extend_from_slice(name);
+                    into.extend_from_slice(b": ");
+                    into.extend_from_slice(value);
+                    into.extend_from_slice(b"\r\n");
+                }
                 into.extend_from_slice(b"\r\n");
             }
         }
@@ -305,13 +270,6 @@ impl Encoder {
             write_token(token, Token { slot: slot.index, id: slot.id, attempt: attempt_in_token(slot.attempt) });
         }
     }
-}
-
-fn push_header(frame: &mut Vec<u8>, name: &str, value: &str) {
-    frame.extend_from_slice(name.as_bytes());
-    frame.extend_from_slice(b": ");
-    frame.extend_from_slice(value.as_bytes());
-    frame.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]
@@ -330,9 +288,9 @@ mod tests {
         let mut slot = Slot::new(300);
         encoder.fill(&mut slot, message, plan);
         (slot.id, slot.attempt, slot.ephemeral) = (64, 1, ephemeral);
-        Encoder::stamp(&mut slot);
+        msg_id::stamp(&mut slot);
         let text = written(&encoder, &slot);
-        assert_eq!(text.len(), plan.frame);
+        assert_eq!(text.len(), plan.bytes);
         (slot, text)
     }
 
@@ -434,7 +392,7 @@ mod tests {
     fn the_inbox_has_96_random_bits_that_no_message_id_tells() {
         let made = |random: &[u8; 32]| {
             let encoder = Encoder::new("_INBOX", MsgIdMode::Auto, random);
-            (encoder.inbox, encoder.auto_id)
+            (encoder.inbox, *encoder.ids.automatic())
         };
         let (inbox, id_prefix) = made(&[0; 32]);
         for byte in 0..32 {

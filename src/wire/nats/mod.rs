@@ -24,7 +24,7 @@ use self::outbox::PIECES;
 use crate::base::error::Error;
 use crate::base::time::Nanos;
 use crate::ledger::slot::Slot;
-use crate::wire::{Loss, Notice, Question, Receiver, StreamAnswer, Verdict, Wire};
+use crate::wire::{Loss, Notice, Peer, Placed, Question, Receiver, StreamAnswer, Verdict, Wire};
 
 /// Which of the two connections that a moment may know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,8 @@ pub(crate) struct NatsWire {
     /// A connection that was leaving when the next one began to: nobody reads it any more.
     dropped: Option<Connection>,
     next_epoch: u32,
+    /// The epoch by which the publisher is online.
+    online: Option<u32>,
     /// The questions under way, with epoch and mark: each has a mark of its own.
     asked: HashMap<u32, (Question, (u32, u64))>,
     pub(crate) news: News,
@@ -73,6 +75,7 @@ impl NatsWire {
             leaving: None,
             dropped: None,
             next_epoch: 1,
+            online: None,
             asked: HashMap::new(),
             news: News::default(),
         }
@@ -140,7 +143,7 @@ impl NatsWire {
         let Some(connection) = connection else { return };
         let was_ready = !connection.in_handshake();
         let (epoch, server) = (connection.epoch, Arc::clone(&connection.server));
-        let (asked, news) = (&mut self.asked, &mut self.news);
+        let (asked, news, online) = (&mut self.asked, &mut self.news, &mut self.online);
         let result = connection.read(count, now, |told| match told {
             Told::Verdict(token, verdict) => {
                 if matches!(verdict, Verdict::Alien) {
@@ -173,7 +176,11 @@ impl NatsWire {
                 news.lame_duck = true;
                 receiver.notice(Notice::LameDuck { server: server.to_string() });
             }
-            Told::Ready { version, domain, limits } => receiver.connected(epoch, &server, version, domain, limits),
+            Told::Ready { version, domain, limits } => {
+                *online = Some(epoch);
+                receiver.connected(epoch);
+                receiver.online(Peer { name: &server, software: "nats-server", version, domain, limits });
+            }
         });
         if let Err(loss) = result {
             self.end(side, loss, was_ready, receiver);
@@ -205,7 +212,7 @@ impl NatsWire {
     fn end(&mut self, side: Side, loss: Loss, was_ready: bool, receiver: &mut impl Receiver) {
         let Some(epoch) = self.epoch(side) else { return };
         if was_ready {
-            receiver.lost(epoch, &loss);
+            self.tell_lost(epoch, &loss, receiver);
         }
         match side {
             Side::Main => {
@@ -220,6 +227,15 @@ impl NatsWire {
         }
     }
 
+    /// Another connection may be the newer one: then the publisher stays online.
+    fn tell_lost(&mut self, epoch: u32, loss: &Loss, receiver: &mut impl Receiver) {
+        if self.online == Some(epoch) {
+            self.online = None;
+            receiver.offline(&loss.error);
+        }
+        receiver.lost(epoch, loss);
+    }
+
     /// The leaving connection has answered everything, or had its time.
     pub(crate) fn finish_leaving(&mut self, receiver: &mut impl Receiver) {
         self.cut(Side::Leaving, "the server was left for another one", receiver);
@@ -227,6 +243,13 @@ impl NatsWire {
 }
 
 impl Wire for NatsWire {
+    const WATCHES_SILENCE: bool = false;
+
+    #[inline]
+    fn place(&mut self, _slot: &mut Slot) -> Placed {
+        Placed::Here
+    }
+
     fn is_ready(&self) -> bool {
         // While an older connection is read to its end nothing is sent on the new one: the server might store it before what is under way there (P10).
         self.leaving.is_none() && self.main.as_ref().is_some_and(Connection::is_ready)
@@ -272,7 +295,8 @@ impl Wire for NatsWire {
     fn tick(&mut self, now: Nanos, in_flight: bool, receiver: &mut impl Receiver) -> Nanos {
         let mut next = Nanos::MAX;
         if let Some(mut connection) = self.dropped.take() {
-            receiver.lost(connection.epoch, &connection.cut("another server was left before this one had answered"));
+            let loss = connection.cut("another server was left before this one had answered");
+            self.tell_lost(connection.epoch, &loss, receiver);
         }
         for side in [Side::Main, Side::Leaving] {
             let Some(connection) = self.side_mut(side) else { continue };

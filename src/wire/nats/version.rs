@@ -4,8 +4,11 @@
 
 use crate::wire::Lack;
 
+/// What a message may ask for, as [`Lack::need`] says it.
+pub(crate) const TTL: u8 = 1;
+
 /// What servers have only from a version on.
-const SINCE: &[((u32, u32), Lack)] = &[((2, 11), Lack { header: "Nats-TTL: ", what: "ttl needs nats-server 2.11" })];
+const SINCE: &[((u32, u32), Lack)] = &[((2, 11), Lack { need: TTL, what: "ttl needs nats-server 2.11" })];
 
 /// What this version lacks.
 pub(crate) fn lacks(version: &str) -> Vec<Lack> {

@@ -1,20 +1,23 @@
 //! The in-memory backend: `servers=memory:`. Everything is stored at once, in this process, and forgotten with it.
 //!
-//! For users' unit tests, without a server; and the second wire, which keeps NATS out of the handler. It takes every topic into the stream that its rule names, else into
-//! `MEMORY`, knows Msg-Ids of the last two minutes' worth of messages (a bounded number) and checks expectations. It refuses what exceeds 1 MiB, as servers do by default.
+//! For users' unit tests, without a server; and the second wire, which keeps the first one's words out of the handler. It takes every topic into the stream
+//! that its rule names, else into `MEMORY`, knows Msg-Ids of the last two minutes' worth of messages (a bounded number) and checks expectations. It refuses what
+//! exceeds 1 MiB, as servers do by default.
+
+pub(crate) mod entry;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use self::entry::Expected;
 use crate::base::error::Status;
 use crate::base::time::Nanos;
 use crate::config::topic::Rules;
 use crate::ledger::refusal::{Refusal, Retry};
 use crate::ledger::slot::Slot;
-use crate::wire::attempt_in_token;
-use crate::wire::{Limits, Question, Receiver, StreamAnswer, Token, Verdict, Wire};
+use crate::wire::{Limits, Peer, Placed, Question, Receiver, StreamAnswer, Token, Verdict, Wire, attempt_in_token, codes};
 
-/// What a nats-server takes by default.
+/// What servers take by default.
 pub(crate) const MAX_PAYLOAD: u64 = 1 << 20;
 /// How many Msg-Ids a stream remembers (P9).
 const MOST_IDS: usize = 100_000;
@@ -64,7 +67,8 @@ impl MemoryWire {
     pub(crate) fn deliver(&mut self, receiver: &mut impl Receiver) -> bool {
         if !self.connected {
             self.connected = true;
-            receiver.connected(1, "memory:", "memory", "", Limits::of(MAX_PAYLOAD));
+            receiver.connected(1);
+            receiver.online(Peer { name: "memory:", software: "in this process", version: "memory", domain: "", limits: Limits::of(MAX_PAYLOAD) });
             return true;
         }
         let any = !self.sent.is_empty() || !self.answers.is_empty();
@@ -96,39 +100,39 @@ impl MemoryWire {
 
     fn store(&mut self, name: &Arc<str>, slot: &Slot) -> Result<(u64, bool), Refusal> {
         let stream = self.streams.entry(Arc::clone(name)).or_default();
-        let headers = Headers::of(slot);
+        let expects = Expected::of(slot);
         let id = slot.content.msg_id();
         let wrong =
             |code, text: String| Err(Refusal { status: Status::WrongExpectation, definite: true, retry: Retry::No, server_code: code, stream: None, text });
-        if let Some(expected) = headers.get("Nats-Expected-Stream")
+        if let Some(expected) = expects.stream
             && expected != &**name
         {
-            return wrong(10060, format!("expected stream {expected} does not match {name}"));
+            return wrong(codes::WRONG_STREAM, format!("expected stream {expected} does not match {name}"));
         }
         if let Some(&seq) = stream.ids.get(id) {
             return Ok((seq, true));
         }
-        if let Some(expected) = headers.number("Nats-Expected-Last-Sequence")
+        if let Some(expected) = expects.last_seq
             && expected != stream.seq
         {
-            return wrong(10071, format!("wrong last sequence: {}", stream.seq));
+            return wrong(codes::WRONG_LAST_SEQ, format!("wrong last sequence: {}", stream.seq));
         }
         let last = stream.by_topic.get(slot.topic()).copied().unwrap_or(0);
-        if let Some(expected) = headers.number("Nats-Expected-Last-Subject-Sequence")
+        if let Some(expected) = expects.last_topic_seq
             && expected != last
         {
-            return wrong(10071, format!("wrong last sequence: {last}"));
+            return wrong(codes::WRONG_LAST_SEQ, format!("wrong last sequence: {last}"));
         }
-        if let Some(expected) = headers.get("Nats-Expected-Last-Msg-Id")
+        if let Some(expected) = expects.last_id
             && expected != stream.last_id
         {
-            return wrong(10070, format!("wrong last msg ID: {}", stream.last_id));
+            return wrong(codes::WRONG_LAST_ID, format!("wrong last msg ID: {}", stream.last_id));
         }
         stream.seq += 1;
         id.clone_into(&mut stream.last_id);
         if let Some(last) = stream.by_topic.get_mut(slot.topic()) {
             *last = stream.seq;
-        } else if headers.number("Nats-Expected-Last-Subject-Sequence").is_some() || stream.by_topic.len() < MOST_IDS {
+        } else if expects.last_topic_seq.is_some() || stream.by_topic.len() < MOST_IDS {
             stream.by_topic.insert(slot.topic().to_owned(), stream.seq);
         }
         if !id.is_empty() {
@@ -155,24 +159,14 @@ impl Stream {
     }
 }
 
-/// The headers of a message.
-struct Headers<'a>(&'a str);
-
-impl<'a> Headers<'a> {
-    fn of(slot: &'a Slot) -> Self {
-        Headers(std::str::from_utf8(slot.content.headers()).unwrap_or_default())
-    }
-
-    fn get(&self, name: &str) -> Option<&'a str> {
-        self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-    }
-
-    fn number(&self, name: &str) -> Option<u64> {
-        self.get(name)?.parse().ok()
-    }
-}
-
 impl Wire for MemoryWire {
+    const WATCHES_SILENCE: bool = false;
+
+    #[inline]
+    fn place(&mut self, _slot: &mut Slot) -> Placed {
+        Placed::Here
+    }
+
     fn is_ready(&self) -> bool {
         self.connected
     }
