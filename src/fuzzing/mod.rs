@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a target fails by panicking")]
 
 mod input;
+mod presentable;
 #[cfg(test)]
 mod replay;
 mod server;
@@ -17,13 +18,3 @@ mod words;
 pub use server::server;
 pub use wire::{ack, answer, connection, refusal};
 pub use words::{config, message, topic};
-
-/// The longest text that is ever told of what a server sent, in bytes (P9), and so the longest of errors, events and reports.
-const LONGEST: usize = 4096;
-
-/// What is told must be readable wherever it is shown: no line ends, no escape sequences of terminals, not too long (P9).
-#[track_caller]
-fn is_presentable(text: &str) {
-    assert!(text.len() <= LONGEST, "{} bytes are told: {:.200}…", text.len(), text);
-    assert!(!text.chars().any(char::is_control), "control characters are told: {text:?}");
-}

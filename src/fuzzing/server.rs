@@ -24,8 +24,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::input::Input;
+use super::presentable::is_presentable;
 use super::server_wire::{Heard, TOPICS};
-use super::{is_presentable, wire};
+use super::wire;
 use crate::base::error::{Error, Persistence, Status};
 use crate::base::time::Clock;
 use crate::bus::lane::{Command, FlushTicket};
@@ -391,7 +392,7 @@ impl World {
     fn bounds(&self) {
         let sizes = self.handler.sizes();
         assert!(sizes.iter().all(|&size| size <= 4096), "P9: {sizes:?}");
-        assert!(self.handler.words().all(|topic| topic.len() <= super::LONGEST), "P9: a topic that is none is remembered");
+        assert!(self.handler.words().all(|topic| topic.len() <= super::presentable::LONGEST), "P9: a topic that is none is remembered");
     }
 
     fn close(&mut self, timeout: u64) {

@@ -3,7 +3,7 @@
 use std::io::IoSlice;
 
 use super::input::Input;
-use super::is_presentable;
+use super::presentable::is_presentable;
 use crate::base::error::Status;
 use crate::base::names::check_stream_name;
 use crate::config::topic::Rules;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::input::Input;
-use super::is_presentable;
+use super::presentable::is_presentable;
 use crate::base::error::Status;
 use crate::config::Config;
 use crate::config::servers::Servers;

@@ -1,6 +1,6 @@
 //! Explain: why messages are not acknowledged.
 //!
-//! Peers' users see a timeout and guess. Here the first silence of a gate, or its first 503, makes the bus ask the server once, in the background: which stream
+//! Peers' users see a timeout and guess. Here the first silence of a gate, or the first message that nobody took, makes the bus ask the server once, in the background: which stream
 //! takes the topic, and how does that stream fare? The answer goes to the log, and into the text of every report that ends without an acknowledgement. It
 //! decides nothing: outcomes are `settle`'s alone.
 
@@ -34,7 +34,7 @@ struct Silence {
     stream: Option<String>,
     /// The question names this topic; others may share the gate.
     topic: String,
-    /// Its messages were refused, not silent: the server said that nobody takes them (503).
+    /// Its messages were refused, not silent: the server said that nobody takes them.
     refused: bool,
     asked_at: Nanos,
     why: Option<Why>,
@@ -125,7 +125,8 @@ impl Silences {
                 format!("no stream that the server knows takes {topic:?}: it is behind an import, a mapping or a leaf node and away, or it is gone")
             }
             StreamAnswer::None { .. } if what == What::WhoTakes => format!(
-                "no stream takes {topic:?}, yet the server did not say that nobody does (503): somebody else subscribes to it, took the message and acknowledges nothing"
+                "no stream takes {topic:?}, yet the server did not say that nobody does ({}): somebody else subscribes to it, took the message and acknowledges nothing",
+                here.nobody_code()
             ),
             // Its leader alone answers for it; which stream takes a topic is told by any server.
             StreamAnswer::Refused { text, .. } | StreamAnswer::Unavailable { text } | StreamAnswer::Disabled { text, .. } if what == What::Condition => {

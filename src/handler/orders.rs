@@ -22,7 +22,7 @@ pub(super) enum Order {
     Unanswered { slot: u32, status: Status, server_code: u32, text: String },
     /// A question for the server.
     Ask { what: What, about: About, question: Question, give_up_at: Nanos },
-    /// Whether the local JetStream takes the topic too is to be known.
+    /// Whether the local store takes the topic too is to be known.
     AskLocal { topic: String },
     /// An event, which also goes to the log.
     Tell(News),

@@ -31,7 +31,7 @@ pub(crate) enum Retry {
 /// Why a gate is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
-    /// Nobody took the message: no stream, no leader, or JetStream is off. Ask which.
+    /// Nobody took the message: no stream, no leader, or nobody has streams. Ask which.
     NobodyThere,
     /// The stream has too much to do: come back with half the load.
     Overloaded,

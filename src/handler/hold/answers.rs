@@ -121,7 +121,7 @@ impl Holding<'_> {
             StreamAnswer::None { .. } => self.missing(gate),
             // Nothing can be known: the window is assumed (P4), the messages go.
             StreamAnswer::Denied => self.open(gate),
-            // Nothing can be known of a stream behind an import either, or there is no JetStream at all: the first message tells.
+            // Nothing can be known of a stream behind an import either, or nobody has streams at all: the first message tells.
             StreamAnswer::Disabled { text, nobody } => {
                 self.orders.push(Order::Log(Level::Debug, format!("no answer about a stream: {text}")));
                 self.try_unanswered(gate);
