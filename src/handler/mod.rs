@@ -336,6 +336,7 @@ impl Handler {
         match order {
             Order::Settle { slot, ending } => self.settle(slot, ending),
             Order::Unanswered { slot, status, server_code, text } => self.settle_unanswered(slot, status, server_code, text),
+            Order::TooLate { slot, why } => self.settle_too_late(slot, &why),
             Order::Refused { slot, refusal } => self.refused(slot, refusal),
             Order::Ask { what, about, question, give_up_at } => self.ask(what, about, question, give_up_at),
             Order::AskLocal { topic } => self.ask_local(&topic),

@@ -40,6 +40,8 @@ pub(super) enum Order {
     Explain { key: Key, topic: String, known: StreamAnswer },
     /// A message that waited to learn why it got no acknowledgement settles now.
     SayWhy { slot: u32, id: u64 },
+    /// The message may not be sent again, for this reason: what was last known of it is told.
+    TooLate { slot: u32, why: String },
     /// One attempt was refused.
     Refused { slot: u32, refusal: Refusal },
     /// Errors under this mark may prove more, now that some are explained.

@@ -205,25 +205,41 @@ impl Handler {
         }
         let Some(s) = self.line.get(slot) else { return };
         let seconds = in_seconds(s.deadline.saturating_sub(s.accepted_at));
-        let attempts = s.attempts;
-        let (status, code, text) = if let Some(last) = s.last() {
-            let (status, code, text) = (last.status, last.server_code, last.text.clone());
-            // That nobody took it does not prove that there is no stream. Where the server said so, and messages wait for it, the gate knows.
-            let (status, code) = if status == Status::NoStream { self.last_absence(slot, code) } else { (status, code) };
+        let (attempts, stage, gate) = (s.attempts, s.stage, s.gate);
+        let (status, code, text) = if let Some((status, code, text)) = self.last_refusal(slot) {
             (status, code, format!("{text}; gave up at the delivery deadline of {seconds} s after {attempts} attempts"))
         } else if attempts > 0 {
             (Status::AckTimeout, 0, format!("no acknowledgement came within {seconds} s and {attempts} attempts"))
         } else if !self.here.is_online() {
             let why = self.here.shared().last_error().map_or_else(String::new, |error| format!(": {}", error.message()));
             (Status::Disconnected, 0, format!("not sent within {seconds} s: no connection{why}"))
-        } else if s.stage == Stage::Gated {
-            let gate = s.gate;
+        } else if stage == Stage::Gated {
             let (status, code, trouble) = self.holding().trouble(gate);
             (status, code, format!("not sent within {seconds} s: {trouble}"))
         } else {
             (Status::AckTimeout, 0, format!("not sent within {seconds} s"))
         };
         self.settle_unanswered(slot, status, code, text);
+    }
+
+    /// P4: sent again it could be stored twice.
+    pub(super) fn settle_too_late(&mut self, slot: u32, why: &str) {
+        let (status, code, text) = match self.last_refusal(slot) {
+            // Before its deadline nobody knows whether its stream comes.
+            Some((Status::NoStream, code, text)) => (Status::Unavailable, code, format!("{text}; {why}")),
+            Some((status, code, text)) => (status, code, format!("{text}; {why}")),
+            None => (Status::AckTimeout, 0, why.to_owned()),
+        };
+        self.settle_unanswered(slot, status, code, text);
+    }
+
+    /// Why an attempt of this message was refused, if one was: status, code and words.
+    fn last_refusal(&mut self, slot: u32) -> Option<(Status, u32, String)> {
+        let last = self.line.get(slot)?.last()?;
+        let (status, code, text) = (last.status, last.server_code, last.text.clone());
+        // That nobody took it does not prove that there is no stream. Where the server said so, and messages wait for it, the gate knows.
+        let (status, code) = if status == Status::NoStream { self.last_absence(slot, code) } else { (status, code) };
+        Some((status, code, text))
     }
 
     /// What became of a message that nobody took until its deadline. Its stream may exist, and is then not to be created, but waited for.

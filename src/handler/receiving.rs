@@ -9,9 +9,10 @@ use super::orders::{Ending, News};
 use crate::base::error::{Error, Status};
 use crate::base::level::Level;
 use crate::base::time::nanos;
+use crate::config::settings::OnNoStream;
 use crate::desk::events::EventKind;
 use crate::desk::report::{REPORT_DUPLICATE, REPORT_EPHEMERAL};
-use crate::ledger::refusal::{Refusal, Retry};
+use crate::ledger::refusal::{Refusal, Retry, Trouble};
 use crate::ledger::slot::{Stage, StreamId};
 use crate::wire::{Denials, ID_MASK, Limits, Loss, Notice, Peer, Question, Receiver, StreamAnswer, Token, Verdict, attempt_in_token};
 
@@ -228,6 +229,8 @@ impl Handler {
         let retry = match refusal.retry {
             Retry::IfStreamFull if settings.retry_stream_full => Retry::Backoff,
             Retry::IfStreamFull => Retry::No,
+            // The stream's name was answered for, and it is gone: as if nobody had taken the message.
+            Retry::No if refusal.status == Status::NoStream && settings.on_no_stream == OnNoStream::Wait => Retry::Hold(Trouble::NobodyThere),
             other => other,
         };
         let last = settings.max_attempts;

@@ -2,12 +2,11 @@
 //!
 //! Nothing possibly stored is sent again without a Msg-Id, later than the duplicate window allows (P4), or before a fence proved that the server has read the frame.
 
-use crate::base::error::Status;
 use crate::base::time::{Nanos, nanos};
 use crate::handler::here::Here;
 use crate::handler::known::Known;
 use crate::handler::line::Line;
-use crate::handler::orders::Orders;
+use crate::handler::orders::{Order, Orders};
 use crate::ledger::slot::{Slot, Stage};
 
 /// Clocks that drift apart by less than this did not sleep.
@@ -191,17 +190,17 @@ impl<'a> Resending<'a> {
         let Some(first) = s.tainted() else { return true };
         let rule = s.rule;
         if !can_repeat(s, self.here) {
-            self.orders.settle_unanswered(slot, Status::AckTimeout, 0, "no acknowledgement came, and without a Msg-Id it is not sent again");
+            self.orders.push(Order::TooLate { slot, why: "no acknowledgement came, and without a Msg-Id it is not sent again".to_owned() });
             return false;
         }
         if self.resend_until(slot).is_some_and(|until| self.here.age() > until) {
             let window = self.known.window_of(rule, self.here, self.orders);
-            let text = format!(
+            let why = format!(
                 "no acknowledgement came, and sending it again after {} ms could store a second copy (duplicate window {} ms)",
                 (self.here.age() - first) / 1_000_000,
                 window / 1_000_000
             );
-            self.orders.settle_unanswered(slot, Status::AckTimeout, 0, text);
+            self.orders.push(Order::TooLate { slot, why });
             return false;
         }
         true
