@@ -13,7 +13,7 @@ use crate::bus::shared::Shared;
 use crate::config::Config;
 use crate::config::settings::MsgIdMode;
 use crate::config::topic::Rules;
-use crate::desk::dispatch::{Handlers, Sink};
+use crate::desk::sink::{Handlers, Sink};
 use crate::handler::Handler;
 use crate::ledger::queue::SendQueue;
 use crate::ledger::slot::Slot;

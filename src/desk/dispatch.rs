@@ -2,14 +2,12 @@
 //!
 //! The desk is where settled slots wait. It is as large as the window, since a report holds its message's place (P3), so nothing here is ever dropped (P9).
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use crate::base::calls::{enter_callback_thread, leave_callback_thread, may_enter};
 use crate::base::error::{Error, Persistence, Result, Status};
 use crate::base::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::base::sys::WakeFd;
@@ -17,40 +15,12 @@ use crate::base::wait::{self, Over};
 use crate::config::settings::ReportMode;
 use crate::desk::events::{Event, EventQueue};
 use crate::desk::report::Report;
+use crate::desk::sink::{Handlers, Sink};
 use crate::ledger::slot::Slot;
 use crate::stats::Counters;
 use crate::window::admission::Window;
 use crate::window::places::BATCH;
 use crate::window::refused::Bell;
-
-/// Receives what the bus has to tell. Called on the publisher's report thread, one call at a time, with no lock of ours held (P5).
-///
-/// From inside, `publish*` works and never waits; every other waiting call returns `WrongThread`. A panic is caught and logged; the reports of that batch count as delivered.
-pub trait Sink: Send + Sync + 'static {
-    /// Outcomes, at most 256 at a time.
-    fn reports(&self, reports: &[Report<'_>]) {
-        let _ = reports;
-    }
-    /// Something happened to the connection or a stream.
-    fn event(&self, event: &Event) {
-        let _ = event;
-    }
-}
-
-/// Who receives what. Without a handler for reports the caller polls.
-#[derive(Clone, Default)]
-pub struct Handlers {
-    /// Receives reports; `None`: poll mode.
-    pub reports: Option<Arc<dyn Sink>>,
-    /// Receives events; `None`: `poll_events`.
-    pub events: Option<Arc<dyn Sink>>,
-}
-
-impl std::fmt::Debug for Handlers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Handlers").field("reports", &self.reports.is_some()).field("events", &self.events.is_some()).finish()
-    }
-}
 
 /// Where settled slots and events wait for the user.
 #[derive(Debug)]
@@ -293,10 +263,14 @@ impl Desk {
         self.no_longer_in_hand(count, taker);
     }
 
-    /// The user handles these reports on this thread as a callback would: their places become the thread's own (P3).
-    pub(crate) fn enter_callback(self: &Arc<Self>, slots: &[Box<Slot>]) {
+    /// The places of these reports become the calling thread's own, as in a callback (P3).
+    pub(crate) fn lend(&self, slots: &[Box<Slot>]) {
         self.window.lend(slots);
-        ENTERED.set(Some(Entered::Lent(Arc::clone(self))));
+    }
+
+    /// Lent places that were not used go back to the window.
+    pub(crate) fn end_loan(&self) {
+        self.window.settle_loan(&mut Vec::new());
     }
 
     /// The user is done with reports whose places were lent.
@@ -502,42 +476,6 @@ impl Bell for Desk {
         self.raise(&mut state);
         self.tell(state);
     }
-}
-
-/// How the user made this thread one inside a callback.
-enum Entered {
-    WithoutReports,
-    /// With this desk's places.
-    Lent(Arc<Desk>),
-}
-
-thread_local! {
-    static ENTERED: RefCell<Option<Entered>> = const { RefCell::new(None) };
-}
-
-/// Makes the calling thread one that is inside a callback, until [`leave_callback`]: publishes never wait, waiting calls return `WrongThread`. For handlers that
-/// run on threads of the user's; with polled reports use [`Reports::enter_callback`](crate::Reports::enter_callback), which lends their places too.
-///
-/// # Errors
-/// `InvalidState` inside a callback; `Forked`.
-pub fn enter_callback() -> Result<()> {
-    may_enter()?;
-    enter_callback_thread();
-    ENTERED.set(Some(Entered::WithoutReports));
-    Ok(())
-}
-
-/// Ends what [`enter_callback`] or [`Reports::enter_callback`](crate::Reports::enter_callback) began on this thread: lent places that were not used go back to
-/// the window. Where neither began anything it does nothing.
-pub fn leave_callback() {
-    let Some(entered) = ENTERED.take() else { return };
-    if let Entered::Lent(desk) = entered
-        // In a forked child the window's lock may be held for ever (P8).
-        && !crate::base::sys::forked()
-    {
-        desk.window.settle_loan(&mut Vec::new());
-    }
-    leave_callback_thread();
 }
 
 /// Calls the sink with a batch. The views stand on the stack: a batch allocates nothing.

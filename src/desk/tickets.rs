@@ -8,6 +8,7 @@ use crate::base::calls::{guard, may_enter, not_in_callback};
 use crate::base::error::{Error, Result, Status};
 use crate::base::sys;
 use crate::base::wait::Over;
+use crate::desk::callback::enter_with_reports;
 use crate::desk::dispatch::{Desk, Polled};
 use crate::desk::report::Report;
 use crate::ledger::slot::{Slot, Waiter};
@@ -71,7 +72,7 @@ impl Reports {
             return Err(Error::new(Status::InvalidState, "these reports were handled in a callback before"));
         }
         if let Some(desk) = &self.desk {
-            desk.enter_callback(&self.slots);
+            enter_with_reports(desk, &self.slots);
             self.lent = true;
         }
         Ok(())

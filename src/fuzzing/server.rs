@@ -33,7 +33,7 @@ use crate::bus::lane::{Command, FlushTicket};
 use crate::bus::shared::Shared;
 use crate::bus::standing::Purge;
 use crate::config::Config;
-use crate::desk::dispatch::Handlers;
+use crate::desk::sink::Handlers;
 use crate::desk::tickets::Reports;
 use crate::handler::Handler;
 use crate::message::Message;

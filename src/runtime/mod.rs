@@ -18,7 +18,7 @@ use crate::base::sys;
 use crate::bus::lane::Lane;
 use crate::bus::shared::Shared;
 use crate::config::servers::Servers;
-use crate::desk::dispatch::Handlers;
+use crate::desk::sink::Handlers;
 use crate::handler::Handler;
 use crate::trace;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::config::Config;
-use crate::desk::dispatch::Handlers;
+use crate::desk::sink::Handlers;
 use crate::stats::Counters;
 use crate::stats::failures::FAILURES;
 use crate::{Publisher, metrics};
