@@ -131,7 +131,7 @@ impl World {
             self.shared.lanes.first().command(Command::Purge { what, ticket: Arc::clone(&ticket) });
             self.users.purges.push(ticket);
         }
-        let done = self.handler.table.len() == 0 && self.users.publishers.iter().all(|publisher| publisher.left == 0) && self.shared.pending() == 0;
+        let done = self.driver.handler.table.len() == 0 && self.users.publishers.iter().all(|publisher| publisher.left == 0) && self.shared.pending() == 0;
         if !self.users.closed && (now >= self.plan.close_at || (done && self.plan.close_at == u64::MAX)) {
             self.users.closed = true;
             self.tell(|| format!("close within {} ms", self.plan.close_timeout / MS));
@@ -330,7 +330,7 @@ impl World {
 
     /// P6: a flush ends when all that it covers is settled, and not before.
     pub(super) fn look_at_flushes(&mut self) -> Result<(), String> {
-        let table = &self.handler.table;
+        let table = &self.driver.handler.table;
         for ticket in &self.users.flushes {
             let left = table.iter().filter(|slot| slot.id <= ticket.upto).count();
             if ticket.result().is_some() != (left == 0) {
