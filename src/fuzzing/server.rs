@@ -20,7 +20,7 @@
 
 use std::io::IoSlice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::input::Input;
@@ -28,7 +28,7 @@ use super::presentable::is_presentable;
 use super::server_wire::{Heard, TOPICS};
 use super::wire;
 use crate::base::error::{Error, Persistence, Status};
-use crate::base::time::Clock;
+use crate::base::time::{Clock, VirtualTime};
 use crate::bus::lane::{Command, FlushTicket};
 use crate::bus::shared::Shared;
 use crate::bus::standing::Purge;
@@ -65,7 +65,7 @@ struct Accepted {
 
 struct World {
     now: u64,
-    clock: Arc<AtomicU64>,
+    clock: Arc<VirtualTime>,
     shared: Arc<Shared>,
     handler: Handler,
     wire: NatsWire,
@@ -131,7 +131,7 @@ impl World {
         if bit(5) {
             config.set_topic("free.>", "in_flight", "1").expect("a rule");
         }
-        let clock = Arc::new(AtomicU64::new(0));
+        let clock = Arc::<VirtualTime>::default();
         let settings = config.settings().expect("settings");
         let virtual_clock = Clock::Virtual(Arc::clone(&clock));
         let shared = Shared::new(settings, config.rules().clone(), virtual_clock, &[7; 32], &Handlers::default()).expect("a publisher");
@@ -292,7 +292,7 @@ impl World {
         if self.ended {
             return (false, u64::MAX);
         }
-        self.clock.store(self.now, Ordering::Relaxed);
+        self.clock.now.store(self.now, Ordering::Relaxed);
         self.handler.set_time(self.now, self.now);
         let mut busy = self.hear_news() | self.dial();
         let mut next = self.handler.turn(&mut self.wire);

@@ -1,13 +1,10 @@
-//! Drive: moves bytes between sockets and the wire, and turns the handler whenever there is something to do.
+//! Drive: moves bytes between sockets and the NATS wire, and turns the handler whenever there is something to do. Which network that is, the real one or the
+//! simulation's, it does not know.
 
-use std::future::Future;
 use std::io::IoSlice;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::dial::{Dialer, Greeted, Stream};
-use super::rounds::{Ages, Drive, Round, rounds};
 use crate::base::error::{Error, Result, Status};
 use crate::base::level::Level;
 use crate::base::time::{Nanos, nanos};
@@ -15,6 +12,11 @@ use crate::bus::lane::Lane;
 use crate::bus::shared::Shared;
 use crate::config::servers::Servers;
 use crate::handler::Handler;
+use crate::runtime::ages::Ages;
+use crate::runtime::dial::{Dialer, Dialing, Greeted};
+use crate::runtime::network::{Network, Socket};
+use crate::runtime::rounds::{Drive, Round, rounds};
+use crate::runtime::stream::Stream;
 use crate::wire::nats::connection::{Connect, Connection, Info};
 use crate::wire::nats::frame::Encoder;
 use crate::wire::nats::outbox::PIECES;
@@ -25,14 +27,14 @@ use crate::wire::{Notice, Receiver};
 
 /// Reads in a row before something is written.
 const READS: usize = 8;
-/// The same while a deadline is due: what waits in the socket may hold the answer (a client that was paused finds both).
+/// The same before something is judged: more than a kernel holds.
 const READS_BEFORE_JUDGING: usize = 4096;
 /// After a failed write: how long the other direction may still talk (X5).
 const LAST_WORDS: Nanos = 1_000_000_000;
 
-/// One socket and what is known of it.
-struct Link {
-    stream: Stream,
+/// One connection and what is known of it.
+struct Link<S: Socket> {
+    stream: Stream<S>,
     target: Target,
     nonce: Option<String>,
     /// Writing failed at this time: only reading goes on.
@@ -42,23 +44,26 @@ struct Link {
     greeted_by: Nanos,
 }
 
-type Dialing = Pin<Box<dyn Future<Output = (Target, Result<Greeted>)>>>;
-
 /// The NATS backend's thread.
-pub(crate) struct NatsDriver {
-    handler: Handler,
-    wire: NatsWire,
+pub(crate) struct NatsDriver<N: Network> {
+    shared: Arc<Shared>,
+    lane: Arc<Lane>,
+    pub(crate) handler: Handler,
+    pub(crate) wire: NatsWire,
+    network: N,
     dialer: Arc<Dialer>,
     pool: Pool,
     ages: Ages,
-    main: Option<Link>,
-    leaving: Option<(Link, Nanos)>,
-    dialing: Option<Dialing>,
+    main: Option<Link<N::Socket>>,
+    leaving: Option<(Link<N::Socket>, Nanos)>,
+    dialing: Option<Dialing<N>>,
     announced: bool,
+    /// Something is judged at this time, if not before.
+    due: Nanos,
 }
 
-impl NatsDriver {
-    pub(crate) fn new(shared: &Arc<Shared>, lane: &Arc<Lane>, encoder: Arc<Encoder>, dialer: Arc<Dialer>, random: u64) -> Self {
+impl<N: Network> NatsDriver<N> {
+    pub(crate) fn new(shared: &Arc<Shared>, lane: &Arc<Lane>, encoder: Arc<Encoder>, network: N, dialer: Arc<Dialer>, random: u64) -> Self {
         let settings = &shared.settings;
         let servers = match &settings.servers {
             Servers::Nats(servers) => servers.as_slice(),
@@ -68,30 +73,37 @@ impl NatsDriver {
         NatsDriver {
             handler: Handler::new(Arc::clone(shared), Arc::clone(lane), random),
             wire,
+            network,
             dialer,
             pool: Pool::new(servers, settings, lane.index, random.rotate_left(17)),
-            ages: Ages::new(),
+            ages: Ages::new(&shared.clock),
             main: None,
             leaving: None,
             dialing: None,
             announced: false,
+            due: 0,
+            shared: Arc::clone(shared),
+            lane: Arc::clone(lane),
         }
     }
 
-    fn link(&mut self, side: Side) -> Option<&mut Link> {
+    fn link(&mut self, side: Side) -> Option<&mut Link<N::Socket>> {
         match side {
             Side::Main => self.main.as_mut(),
             Side::Leaving => self.leaving.as_mut().map(|(link, _)| link),
         }
     }
 
-    fn round(&mut self, cx: &mut Context<'_>) -> Round {
-        self.ages.tell(&mut self.handler);
+    /// One round: reads, lets the handler decide, writes.
+    pub(crate) fn round(&mut self, cx: &mut Context<'_>) -> Round {
+        self.ages.tell(&self.shared, &self.lane, &mut self.handler);
         // First what ended: a connection that is made below must not be taken for the one that was lost.
         self.hear_news();
         let mut busy = self.finish_dialing(cx);
+        // What waits in the sockets may hold the answer: a client that stood still finds both.
+        let judges = self.handler.now() >= self.due || self.handler.is_due();
         for side in [Side::Leaving, Side::Main] {
-            busy |= self.read(cx, side);
+            busy |= self.read(cx, side, judges);
         }
         let mut next = self.handler.turn(&mut self.wire);
         self.hear_news();
@@ -109,13 +121,14 @@ impl NatsDriver {
         if self.handler.may_end() {
             return self.say_goodbye(cx);
         }
+        self.due = next;
         if busy || next <= self.handler.now() { Round::Busy } else { Round::Idle(next) }
     }
 
-    /// Reads what is there.
-    fn read(&mut self, cx: &mut Context<'_>, side: Side) -> bool {
+    /// Reads what is there; all of it, if something is judged in this round.
+    fn read(&mut self, cx: &mut Context<'_>, side: Side, judges: bool) -> bool {
         let mut any = false;
-        let reads = if self.handler.is_due() { READS_BEFORE_JUDGING } else { READS };
+        let reads = if judges { READS_BEFORE_JUDGING } else { READS };
         for _ in 0..reads {
             let now = self.handler.now();
             let link = match side {
@@ -127,7 +140,7 @@ impl NatsDriver {
             if space.is_empty() {
                 return any;
             }
-            match link.stream.poll_read(cx, space) {
+            match link.stream.poll_read(cx, space, judges) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(0)) => {
                     let what = link.deaf_since.take().map_or_else(|| "the server closed the connection".to_owned(), |(_, error)| error);
@@ -180,7 +193,7 @@ impl NatsDriver {
                     any = true;
                     link.needs_flush = true;
                     self.wire.wrote(side, count, now, &mut self.handler);
-                    self.handler.lane().counters.bytes_out.bump(count as u64);
+                    self.lane.counters.bytes_out.bump(count as u64);
                 }
                 Poll::Ready(Err(error)) => {
                     // X5: what the server said before it hung up is still there to be read.
@@ -255,7 +268,7 @@ impl NatsDriver {
     /// Times of single links: handshakes, last words, lame ducks.
     fn tend_links(&mut self) -> Nanos {
         let now = self.handler.now();
-        let mut next = Nanos::MAX;
+        let mut next = self.dialing.as_ref().map_or(Nanos::MAX, Dialing::next);
         for side in [Side::Main, Side::Leaving] {
             let Some(link) = self.link(side) else { continue };
             let mut cut = None;
@@ -310,26 +323,24 @@ impl NatsDriver {
     }
 
     fn start_dialing(&mut self, target: Target) {
-        let dialer = Arc::clone(&self.dialer);
-        self.dialing = Some(Box::pin(async move {
-            let result = dialer.dial(target.clone()).await;
-            (target, result)
-        }));
+        self.dialing = Some(Dialing::new(&self.dialer, &self.network, target, self.handler.now()));
     }
 
     fn finish_dialing(&mut self, cx: &mut Context<'_>) -> bool {
+        let now = self.handler.now();
         let Some(dialing) = &mut self.dialing else { return false };
-        let Poll::Ready((target, result)) = dialing.as_mut().poll(cx) else { return false };
+        let Poll::Ready(result) = dialing.poll(cx, &self.network, now) else { return false };
+        let server = dialing.server().clone();
         self.dialing = None;
         match result.and_then(|greeted| self.attach(greeted)) {
             Ok(()) => {}
-            Err(error) => self.attempt_failed(&target.server, error),
+            Err(error) => self.attempt_failed(&server, error),
         }
         true
     }
 
-    fn attach(&mut self, greeted: Greeted) -> Result<()> {
-        let (now, settings) = (self.handler.now(), &self.handler.shared().settings);
+    fn attach(&mut self, greeted: Greeted<N>) -> Result<()> {
+        let (now, settings) = (self.handler.now(), &self.shared.settings);
         let Greeted { target, stream, mut info, auth, over_tls } = greeted;
         if over_tls && !settings.tls.first && is_at_least(&info.version, 2, 12) {
             // Anybody could write into the plain INFO; the next one comes through TLS. Older servers send none until their cluster changes: then the plain one
@@ -340,9 +351,7 @@ impl NatsDriver {
             && !stream.is_private()
             && self.dialer.may_warn()
         {
-            self.handler
-                .shared()
-                .log(Level::Warn, || format!("{}: {what} goes over the network in plain text; set tls_required, or write tls://", target.server));
+            self.shared.log(Level::Warn, || format!("{}: {what} goes over the network in plain text; set tls_required, or write tls://", target.server));
         }
         let nonce = info.nonce.clone();
         let connect = Connect::new(&settings.name, auth, over_tls);
@@ -363,6 +372,7 @@ impl NatsDriver {
         if let Some(mut link) = self.main.take() {
             let _ = link.stream.poll_shutdown(cx);
         }
+        (self.leaving, self.dialing) = (None, None);
         Round::Done(Ok(()))
     }
 }
@@ -378,9 +388,9 @@ fn require_headers(info: &Info, target: &Target) -> Result<()> {
     ))
 }
 
-impl Drive for NatsDriver {
+impl<N: Network> Drive for NatsDriver<N> {
     async fn run(&mut self) -> Result<()> {
-        let (shared, lane) = (Arc::clone(self.handler.shared()), Arc::clone(self.handler.lane()));
+        let (shared, lane) = (Arc::clone(&self.shared), Arc::clone(&self.lane));
         rounds(&shared.clock, &lane, |cx| self.round(cx)).await
     }
 

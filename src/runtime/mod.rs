@@ -3,15 +3,23 @@
 //! `ackbus-io` runs the handler on a current-thread tokio runtime, one such thread for each connection; `ackbus-report` runs the user's callbacks (none in poll mode). The
 //! name resolver may borrow a third for a moment; it runs no code of the user's. Whatever ends an I/O thread, a panic included, its last act settles what is left (P1).
 
-mod dial;
-mod drive;
-mod rounds;
+mod ages;
+pub(crate) mod dial;
+pub(crate) mod drive;
+mod memory;
+pub(crate) mod network;
+mod reach;
+pub(crate) mod rounds;
+mod sockets;
+mod stream;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use self::drive::NatsDriver;
-use self::rounds::{Drive, MemoryDriver};
+use self::memory::MemoryDriver;
+use self::rounds::Drive;
+use self::sockets::Internet;
 use crate::base::calls::enter_callback_thread;
 use crate::base::error::{Error, Result, Status};
 use crate::base::sys;
@@ -49,7 +57,7 @@ pub(crate) fn start(shared: &Arc<Shared>, handlers: Handlers) -> Result<()> {
         let io = move || {
             let _log = trace::enter_thread();
             match (dialer, for_lane.framing.nats()) {
-                (Some(dialer), Some(encoder)) => run(&for_io, &for_lane, NatsDriver::new(&for_io, &for_lane, encoder, dialer, seed)),
+                (Some(dialer), Some(encoder)) => run(&for_io, &for_lane, NatsDriver::new(&for_io, &for_lane, encoder, Internet, dialer, seed)),
                 _ => run(&for_io, &for_lane, MemoryDriver::new(&for_io, seed)),
             }
         };

@@ -36,7 +36,7 @@ impl World {
                 let new = saying(rule, now);
                 let old = self.history.rules.at(rule.index, now);
                 if old.is_none_or(|old| (&old.stream, old.in_flight) != (&new.stream, new.in_flight)) {
-                    let under_way = self.handler.messages().filter(|slot| slot.rule == rule.index && slot.stage.is_under_way());
+                    let under_way = self.driver.handler.messages().filter(|slot| slot.rule == rule.index && slot.stage.is_under_way());
                     let under_way = under_way.map(|slot| slot.id).collect();
                     self.history.rules.note(rule.index, Saying { under_way, ..new });
                 }
@@ -51,7 +51,7 @@ impl World {
             return;
         }
         self.staged = attempts;
-        for slot in self.handler.messages().filter(|slot| slot.attempt > 0 && !slot.ephemeral) {
+        for slot in self.driver.handler.messages().filter(|slot| slot.attempt > 0 && !slot.ephemeral) {
             let known = self.history.stagings.entry(slot.id).or_default();
             if known.len() < slot.attempt as usize {
                 known.push(self.now);

@@ -79,7 +79,7 @@ impl Link {
         }
     }
 
-    fn is_deaf(&self, at: u64) -> bool {
+    pub(super) fn is_deaf(&self, at: u64) -> bool {
         self.plan.deaf_after.is_some_and(|after| at >= self.opened + after)
     }
 
@@ -222,6 +222,16 @@ impl Link {
             _ => Output::Empty,
         };
         (output, notes)
+    }
+
+    /// Whether a read on the client's side would give something, be it the end.
+    pub(crate) fn is_readable(&self, now: u64) -> bool {
+        self.reading.is_some() || self.outbox.first_key_value().is_some_and(|((due, _), _)| *due <= now) || self.end.is_some_and(|(at, _)| at <= now)
+    }
+
+    /// Whether a write on the client's side would be taken, or refused for good.
+    pub(crate) fn is_writable(&self, now: u64) -> bool {
+        self.end.is_some_and(|(at, _)| at <= now) || (now >= self.stalled_until && self.unread < self.plan.capacity)
     }
 
     /// The next time after `now` at which the client's side changes.

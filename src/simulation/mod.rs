@@ -45,6 +45,7 @@ mod store;
 mod takers;
 mod truth;
 mod users;
+mod weather;
 mod windows;
 mod words;
 mod world;

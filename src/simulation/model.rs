@@ -180,6 +180,20 @@ impl Model {
         output
     }
 
+    /// Whether the client would read something from this connection, be it its end. So it is with one that is gone.
+    pub(super) fn is_readable(&self, now: u64, conn: u64) -> bool {
+        self.sessions.get(&conn).is_none_or(|session| session.link.is_readable(now))
+    }
+
+    pub(super) fn is_writable(&self, now: u64, conn: u64) -> bool {
+        self.sessions.get(&conn).is_none_or(|session| session.link.is_writable(now))
+    }
+
+    /// Whether nothing of what is written arrives.
+    pub(super) fn is_unheard(&self, now: u64, conn: u64) -> bool {
+        self.sessions.get(&conn).is_some_and(|session| session.link.is_deaf(now))
+    }
+
     /// The client drops the connection. What the network took may still be read, in part and later.
     pub(crate) fn disconnect(&mut self, now: u64, conn: u64) {
         self.tick(now);

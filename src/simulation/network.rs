@@ -1,295 +1,335 @@
-//! What the runtime's driver does with sockets, done with the model's connections: dial, read, write, give up.
+//! The model as a network: what the runtime's driver asks of sockets and names, answered by the model server. The driver above it is the real one.
 
-use std::io::IoSlice;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use super::link::Output;
+use super::model::Model;
+use super::rng::Rng;
 use super::script::MS;
-use super::world::World;
-use crate::wire::nats::Side;
-use crate::wire::nats::auth::ConnectAuth;
-use crate::wire::nats::connection::{Connect, Connection, Info};
-use crate::wire::nats::outbox::PIECES;
+use super::weather::Weather;
+use crate::runtime::network::{Later, Network, Socket};
 
-/// After a failed write: how long the other direction may still talk (X5).
-const LAST_WORDS: u64 = 1_000 * MS;
+/// What the kernel gives in one read.
+const MOST_READ: usize = 64 * 1024;
 
-/// A connection that stands.
-pub(super) struct Line {
-    conn: u64,
-    /// Writing failed: only reading goes on.
-    deaf_since: Option<u64>,
-    greeted_by: u64,
+/// The server, the ways to it, and what the client's system knows of its sockets.
+pub(super) struct Ground {
+    pub(super) model: Model,
+    pub(super) now: u64,
+    pub(super) trace: bool,
+    weather: Weather,
+    rng: Rng,
+    /// How long bytes may go unheard before the kernel gives a connection up (TCP_USER_TIMEOUT).
+    user_timeout: u64,
+    sockets: BTreeMap<u64, Known>,
+    last_conn: u64,
+    /// Reads and writes left until the system looks at its sockets again.
+    budget: u32,
+    /// When names and addresses answer that are waited for.
+    alarms: BTreeSet<u64>,
+    woken: bool,
+}
+
+/// What the system knows of a socket, right or not, and who waits for it.
+struct Known {
+    readable: bool,
+    writable: bool,
+    reads: bool,
+    writes: bool,
     /// Bytes went out at this time and arrive nowhere.
     unheard_since: Option<u64>,
 }
 
-/// A connection whose INFO is awaited.
-struct Dialing {
-    conn: u64,
-    heard: Vec<u8>,
-    until: u64,
+/// What an address leads to.
+#[derive(Clone, Copy)]
+enum Way {
+    Server,
+    Refused,
+    Nowhere,
 }
 
-/// The connections of the publisher.
-#[derive(Default)]
-pub(super) struct Network {
-    main: Option<Line>,
-    leaving: Option<(Line, u64)>,
-    dialing: Option<Dialing>,
-    last_conn: u64,
-    retry_at: u64,
-    failures: u64,
-}
-
-impl Network {
-    fn line(&mut self, side: Side) -> Option<&mut Line> {
-        match side {
-            Side::Main => self.main.as_mut(),
-            Side::Leaving => self.leaving.as_mut().map(|(line, _)| line),
-        }
+impl Ground {
+    pub(super) fn new(model: Model, weather: Weather, user_timeout: u64, rng: Rng, trace: bool) -> Rc<RefCell<Self>> {
+        let budget = weather.budget;
+        Rc::new(RefCell::new(Ground {
+            model,
+            now: 0,
+            trace,
+            weather,
+            rng,
+            user_timeout,
+            sockets: BTreeMap::new(),
+            last_conn: 0,
+            budget,
+            alarms: BTreeSet::new(),
+            woken: false,
+        }))
     }
-}
 
-impl World {
-    fn dial(&mut self) {
-        self.network.last_conn += 1;
-        let (conn, until) = (self.network.last_conn, self.now + self.plan.connect_timeout);
-        if self.model.connect(self.now, conn).is_ok() {
-            self.tell(|| format!("connection {conn} is dialled"));
-            self.network.dialing = Some(Dialing { conn, heard: Vec::new(), until });
-        } else {
-            self.dial_failed("refused");
+    /// Says something when a seed is watched.
+    pub(super) fn tell(&self, what: impl FnOnce() -> String) {
+        if self.trace {
+            eprintln!("{:>5}.{:06} ms  {}", self.now / MS, self.now % MS, what());
         }
     }
 
-    fn dial_failed(&mut self, why: &str) {
-        self.tell(|| format!("connecting failed: {why}"));
-        self.network.failures += 1;
-        self.network.retry_at = self.now + self.rng.between(MS, 100 * MS);
+    /// The system looks at its sockets. Tells whether that wakes the client.
+    pub(super) fn look(&mut self) -> bool {
+        let now = self.now;
+        self.model.tick(now);
+        self.budget = self.weather.budget;
+        let mut woken = std::mem::take(&mut self.woken);
+        for (&conn, known) in &mut self.sockets {
+            let ended = known.unheard_since.is_some_and(|since| now >= since + self.user_timeout);
+            known.readable |= ended || self.model.is_readable(now, conn);
+            known.writable |= ended || self.model.is_writable(now, conn);
+            woken |= (known.readable && std::mem::take(&mut known.reads)) | (known.writable && std::mem::take(&mut known.writes));
+        }
+        let later = self.alarms.split_off(&(now + 1));
+        woken | !std::mem::replace(&mut self.alarms, later).is_empty()
     }
 
-    /// Reads INFO; then the connection is the wire's.
-    pub(super) fn finish_dialing(&mut self) -> Result<bool, String> {
-        let Some(mut dialing) = self.network.dialing.take() else { return Ok(false) };
-        loop {
-            // Not a byte behind INFO is lost: a server says nothing before it has read CONNECT.
-            match self.model.output(self.now, dialing.conn, 4096) {
-                Output::Bytes(bytes) => dialing.heard.extend(bytes),
-                Output::Empty if self.now < dialing.until => {
-                    if let Some(end) = dialing.heard.windows(2).position(|pair| pair == b"\r\n") {
-                        // A server that has something else to say has an error to tell.
-                        match Info::parse(&dialing.heard[..end]) {
-                            Ok(info) => self.attach(&dialing, end + 2, info)?,
-                            Err(error) => {
-                                self.model.disconnect(self.now, dialing.conn);
-                                self.dial_failed(error.message());
-                            }
-                        }
-                        return Ok(true);
-                    }
-                    self.network.dialing = Some(dialing);
-                    return Ok(false);
+    /// When something happens next.
+    pub(super) fn next_event(&mut self) -> Option<u64> {
+        let now = self.now;
+        let ends = self.sockets.values().filter_map(|known| known.unheard_since).map(|since| since + self.user_timeout);
+        let times = ends.chain(self.alarms.first().copied()).filter(|&at| at > now).min();
+        [times, self.model.next_event(now)].into_iter().flatten().min()
+    }
+
+    /// A pause of the client in front of this round, if there is one.
+    pub(super) fn pause(&mut self) -> Option<u64> {
+        let weather = &mut self.weather;
+        if weather.pauses == 0 || self.now >= weather.heals_at || !self.rng.chance(weather.pause) {
+            return None;
+        }
+        weather.pauses -= 1;
+        Some(self.rng.between(MS / 10, weather.longest_pause))
+    }
+
+    /// Whether the system does not look at its sockets when the client wakes from a pause, as when a signal ended its sleep.
+    pub(super) fn is_blind(&mut self) -> bool {
+        self.weather.stale && self.rng.chance(500)
+    }
+
+    fn fails(&mut self, odds: u64) -> bool {
+        self.now < self.weather.heals_at && self.rng.chance(odds)
+    }
+
+    /// Whether the thread may read or write once more. If not, it is woken when the system has looked.
+    fn spend(&mut self) -> bool {
+        let left = self.budget > 0;
+        self.budget = self.budget.saturating_sub(1);
+        self.woken |= !left;
+        left
+    }
+
+    /// A name or an address answers at this time.
+    fn when(&mut self) -> u64 {
+        let at = self.now + if self.now < self.weather.heals_at { self.rng.below(self.weather.slowness + 1) } else { 0 };
+        self.alarms.insert(at);
+        at
+    }
+
+    fn addresses(&mut self) -> Vec<SocketAddr> {
+        let count = self.rng.between(1, self.weather.addresses);
+        let all_bad = self.weather.all_bad;
+        let good = (!self.fails(all_bad)).then_some(count);
+        let mut ways = Vec::new();
+        for n in 1..=count {
+            let (refused, swallowed) = (self.weather.refused, self.weather.swallowed);
+            ways.push(match () {
+                () if Some(n) == good => Way::Server,
+                () if self.fails(swallowed) => Way::Nowhere,
+                () if self.fails(refused) || good.is_none() => Way::Refused,
+                () => Way::Server,
+            });
+        }
+        ways.iter().zip(1..).map(|(&way, n)| SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, way as u8, n)), 4222)).collect()
+    }
+
+    fn connect(&mut self) -> io::Result<u64> {
+        self.last_conn += 1;
+        let conn = self.last_conn;
+        self.model.connect(self.now, conn).map_err(|_| io::Error::from(ErrorKind::ConnectionRefused))?;
+        self.tell(|| format!("connection {conn} is open"));
+        self.sockets.insert(conn, Known { readable: true, writable: true, reads: false, writes: false, unheard_since: None });
+        Ok(conn)
+    }
+
+    /// What a read gives, whatever the system believes.
+    fn read(&mut self, conn: u64, space: &mut [u8]) -> io::Result<usize> {
+        let now = self.now;
+        if self.sockets.get(&conn).and_then(|known| known.unheard_since).is_some_and(|since| now >= since + self.user_timeout) {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        let max = space.len().min(MOST_READ);
+        match self.model.output(now, conn, max) {
+            Output::Bytes(bytes) => {
+                self.tell(|| format!("{conn} < {}", super::frame::show(&bytes)));
+                space[..bytes.len()].copy_from_slice(&bytes);
+                Ok(bytes.len())
+            }
+            Output::Empty => Err(ErrorKind::WouldBlock.into()),
+            Output::End => Ok(0),
+            Output::Reset => Err(ErrorKind::ConnectionReset.into()),
+        }
+    }
+
+    fn poll_read(&mut self, conn: u64, space: &mut [u8]) -> Poll<io::Result<usize>> {
+        if !self.spend() {
+            return Poll::Pending;
+        }
+        if self.sockets.get(&conn).is_some_and(|known| known.readable || !self.weather.stale) {
+            let read = self.read(conn, space);
+            let blocked = read.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+            let short = self.weather.stale && read.as_ref().is_ok_and(|&count| 0 < count && count < space.len());
+            if let Some(known) = self.sockets.get_mut(&conn) {
+                known.readable = !(blocked || short);
+            }
+            if !blocked {
+                return Poll::Ready(read);
+            }
+        }
+        self.budget += 1;
+        if let Some(known) = self.sockets.get_mut(&conn) {
+            known.reads = true;
+        }
+        Poll::Pending
+    }
+
+    fn poll_write(&mut self, conn: u64, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if !self.spend() {
+            return Poll::Pending;
+        }
+        let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+        if self.sockets.get(&conn).is_some_and(|known| known.writable || !self.weather.stale) {
+            let short = self.rng.chance(self.weather.short_writes);
+            let offered = if short { self.rng.between(1, bytes.len() as u64) as usize } else { bytes.len() };
+            match self.model.receive(self.now, conn, &bytes[..offered]) {
+                Ok(0) => {}
+                Ok(taken) => {
+                    self.tell(|| format!("{conn} > {taken} of {} bytes: {}", bytes.len(), super::frame::show(&bytes[..taken])));
+                    self.note_unheard(conn);
+                    return Poll::Ready(Ok(taken));
                 }
-                _ => {
-                    self.model.disconnect(self.now, dialing.conn);
-                    self.dial_failed("no INFO");
-                    return Ok(true);
+                Err(_) => {
+                    self.tell(|| format!("{conn}: writing failed"));
+                    return Poll::Ready(Err(ErrorKind::BrokenPipe.into()));
                 }
             }
         }
-    }
-
-    fn attach(&mut self, dialing: &Dialing, used: usize, info: Info) -> Result<(), String> {
-        let conn = dialing.conn;
-        let connect = Connect::new("simulation", ConnectAuth::default(), false);
-        self.tell(|| format!("connection {conn} is attached, max_payload {}", info.max_payload));
-        self.wire.attach(format!("nats://model:{conn}"), info, &connect, self.now).map_err(|error| error.to_string())?;
-        let line = Line { conn, deaf_since: None, greeted_by: dialing.until, unheard_since: None };
-        if let Some(old) = self.network.main.replace(line) {
-            let until = self.now + self.plan.ack_wait;
-            if let Some((older, _)) = self.network.leaving.replace((old, until)) {
-                self.model.disconnect(self.now, older.conn);
-            }
+        self.budget += 1;
+        if let Some(known) = self.sockets.get_mut(&conn) {
+            (known.writable, known.writes) = (false, true);
         }
-        // What came with INFO in one piece.
-        let rest = dialing.heard[used..].to_vec();
-        self.give(Side::Main, &rest);
-        Ok(())
-    }
-
-    fn give(&mut self, side: Side, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let space = self.wire.read_space(side);
-            let len = space.len().min(bytes.len());
-            if len == 0 {
-                return;
-            }
-            space[..len].copy_from_slice(&bytes[..len]);
-            self.wire.read(side, len, self.now, &mut self.handler);
-            bytes = &bytes[len..];
-        }
-    }
-
-    /// Reads everything that is there: no deadline is judged before.
-    pub(super) fn read_all(&mut self) -> bool {
-        let mut any = false;
-        for side in [Side::Leaving, Side::Main] {
-            loop {
-                if self.wire.side(side).is_none() {
-                    break;
-                }
-                let Some(line) = self.network.line(side) else { break };
-                let conn = line.conn;
-                match self.model.output(self.now, conn, 64 * 1024) {
-                    Output::Bytes(bytes) => {
-                        any = true;
-                        self.tell(|| format!("{conn} < {}", super::frame::show(&bytes)));
-                        self.give(side, &bytes);
-                    }
-                    Output::Empty => break,
-                    end => {
-                        any = true;
-                        self.tell(|| format!("{conn} < {end:?}"));
-                        self.cut(side, "the server closed the connection");
-                        break;
-                    }
-                }
-            }
-        }
-        any
-    }
-
-    fn cut(&mut self, side: Side, what: &str) {
-        self.tell(|| format!("{side:?} is cut: {what}"));
-        self.wire.cut(side, what, &mut self.handler);
-    }
-
-    /// Writes what is staged, as far as the network takes it.
-    pub(super) fn write_all(&mut self) -> bool {
-        let mut any = false;
-        for side in [Side::Leaving, Side::Main] {
-            while self.wire.unsent(side) > 0 {
-                let Some(line) = self.network.line(side).filter(|line| line.deaf_since.is_none()) else { break };
-                let conn = line.conn;
-                let mut bytes = Vec::new();
-                {
-                    let mut pieces = [IoSlice::new(&[]); PIECES];
-                    let count = self.wire.pieces(side, &mut pieces);
-                    pieces[..count].iter().for_each(|piece| bytes.extend_from_slice(piece));
-                }
-                // Half of the writes are cut anywhere by the driver itself.
-                let offered = if self.rng.chance(500) { self.rng.between(1, bytes.len() as u64) as usize } else { bytes.len() };
-                match self.model.receive(self.now, conn, &bytes[..offered]) {
-                    Ok(0) => break,
-                    Ok(taken) => {
-                        any = true;
-                        self.tell(|| format!("{conn} > {taken} of {} bytes: {}", bytes.len(), super::frame::show(&bytes[..taken])));
-                        self.wire.wrote(side, taken, self.now, &mut self.handler);
-                        self.note_unheard(side);
-                    }
-                    Err(_) => {
-                        self.tell(|| format!("{conn}: writing failed"));
-                        if let Some(line) = self.network.line(side) {
-                            line.deaf_since = Some(self.now);
-                        }
-                        any = true;
-                    }
-                }
-            }
-        }
-        any
+        Poll::Pending
     }
 
     /// Bytes that no kernel acknowledges: from now on TCP_USER_TIMEOUT runs.
-    fn note_unheard(&mut self, side: Side) {
+    fn note_unheard(&mut self, conn: u64) {
         let (now, model) = (self.now, &self.model);
-        let Some(line) = self.network.line(side) else { return };
-        let deaf = model.sessions.get(&line.conn).is_some_and(|session| session.link.plan.deaf_after.is_some_and(|after| now >= session.link.opened + after));
-        if deaf {
-            line.unheard_since.get_or_insert(now);
-        }
-    }
-
-    /// Reacts to what the wire told of its connections.
-    pub(super) fn hear_news(&mut self) {
-        let news = std::mem::take(&mut self.wire.news);
-        if news.left
-            && let Some((line, _)) = self.network.leaving.take()
+        if let Some(known) = self.sockets.get_mut(&conn)
+            && model.is_unheard(now, conn)
         {
-            self.tell(|| format!("connection {} was left", line.conn));
-            self.model.disconnect(self.now, line.conn);
-        }
-        if let Some((loss, was_ready)) = news.lost
-            && let Some(line) = self.network.main.take()
-        {
-            self.tell(|| format!("connection {} is lost: {}, violation {:?}", line.conn, loss.error.message(), loss.violation));
-            self.model.disconnect(self.now, line.conn);
-            // The first try comes at once.
-            self.network.retry_at = if was_ready && self.rng.chance(700) { self.now } else { self.now + self.rng.between(MS, 100 * MS) };
-        } else if news.lame_duck && self.network.main.is_some() && self.network.dialing.is_none() {
-            self.dial();
+            known.unheard_since.get_or_insert(now);
         }
     }
 
-    /// Times of single connections. Gives the next of them.
-    pub(super) fn tend_lines(&mut self) -> u64 {
-        let (now, mut next) = (self.now, u64::MAX);
-        let user_timeout = 3 * self.plan.ping_interval;
-        for side in [Side::Main, Side::Leaving] {
-            let greeting = self.wire.side(side).is_some_and(Connection::in_handshake);
-            let Some(line) = self.network.line(side) else { continue };
-            let ends = [
-                line.deaf_since.map(|since| (since + LAST_WORDS, "writing failed")),
-                line.unheard_since.map(|since| (since + user_timeout, "timed out (TCP_USER_TIMEOUT)")),
-                greeting.then_some((line.greeted_by, "no handshake in time")),
-            ];
-            let Some((at, what)) = ends.into_iter().flatten().min() else { continue };
-            if now >= at {
-                self.cut(side, what);
-                next = now;
-            } else {
-                next = next.min(at);
-            }
-        }
-        if let Some((_, until)) = &self.network.leaving {
-            let until = *until;
-            let epoch = self.wire.epoch(Side::Leaving);
-            let waits = epoch.is_some_and(|epoch| self.handler.awaits(epoch));
-            let replaced = self.wire.side(Side::Main).is_some_and(Connection::is_ready);
-            if (replaced && !waits) || now >= until {
-                self.wire.finish_leaving(&mut self.handler);
-                next = now;
-            } else {
-                next = next.min(until).min(now + 20 * MS);
-            }
-        }
-        if let Some(dialing) = &self.network.dialing {
-            next = next.min(dialing.until);
-        }
-        // News that these steps made are heard in the next round.
-        let news = &self.wire.news;
-        if news.left || news.lost.is_some() { now } else { next }
-    }
-
-    pub(super) fn seek_server(&mut self) -> u64 {
-        let network = &self.network;
-        if network.main.is_some() || network.dialing.is_some() || self.wire.news.lost.is_some() {
-            return u64::MAX;
-        }
-        if self.now < network.retry_at {
-            return network.retry_at;
-        }
-        self.dial();
-        self.now
-    }
-
-    /// The publisher is closed: what is staged goes out, and the connections end.
-    pub(super) fn hang_up(&mut self) {
-        self.write_all();
-        let (main, leaving, dialing) = (self.network.main.take(), self.network.leaving.take(), self.network.dialing.take());
-        let lines = [main, leaving.map(|(line, _)| line)].into_iter().flatten().map(|line| line.conn);
-        for conn in lines.chain(dialing.map(|dialing| dialing.conn)) {
+    fn close(&mut self, conn: u64) {
+        if self.sockets.remove(&conn).is_some() {
+            self.tell(|| format!("connection {conn} is closed"));
             self.model.disconnect(self.now, conn);
         }
+    }
+}
+
+/// The ground, as the driver sees it.
+#[derive(Clone)]
+pub(super) struct ModelNetwork(pub(super) Rc<RefCell<Ground>>);
+
+impl Network for ModelNetwork {
+    type Socket = ModelSocket;
+
+    fn resolve(&self, host: &str, _: u16) -> Later<Vec<SocketAddr>> {
+        let mut ground = self.0.borrow_mut();
+        let unresolved = ground.weather.unresolved;
+        let found = if ground.fails(unresolved) { Err(io::Error::other("the model knows no such name")) } else { Ok(ground.addresses()) };
+        ground.tell(|| format!("{host} is looked up: {found:?}"));
+        let at = ground.when();
+        self.at(at, move |_| found)
+    }
+
+    fn open(&self, address: SocketAddr) -> Later<ModelSocket> {
+        let network = self.clone();
+        let IpAddr::V4(ip) = address.ip() else { return Box::pin(std::future::pending()) };
+        let refused = || Err(ErrorKind::ConnectionRefused.into());
+        let at = self.0.borrow_mut().when();
+        match ip.octets()[2] {
+            way if way == Way::Server as u8 => self.at(at, move |ground| {
+                let conn = ground.connect()?;
+                Ok(ModelSocket { network, conn })
+            }),
+            way if way == Way::Refused as u8 => self.at(at, move |_| refused()),
+            _ => Box::pin(std::future::pending()),
+        }
+    }
+}
+
+impl ModelNetwork {
+    fn at<T: 'static>(&self, at: u64, then: impl FnOnce(&mut Ground) -> io::Result<T> + 'static) -> Later<T> {
+        let (ground, mut then) = (Rc::clone(&self.0), Some(then));
+        Box::pin(poll_fn(move |_| {
+            let mut ground = ground.borrow_mut();
+            match then.take_if(|_| ground.now >= at) {
+                Some(then) => Poll::Ready(then(&mut ground)),
+                None => Poll::Pending,
+            }
+        }))
+    }
+}
+
+pub(super) struct ModelSocket {
+    network: ModelNetwork,
+    conn: u64,
+}
+
+impl Socket for ModelSocket {
+    fn poll_read(&mut self, _: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.network.0.borrow_mut().poll_read(self.conn, space)
+    }
+
+    fn poll_read_fresh(&mut self, _: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut ground = self.network.0.borrow_mut();
+        match ground.read(self.conn, space) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => ground.poll_read(self.conn, space),
+            read => Poll::Ready(read),
+        }
+    }
+
+    fn poll_write(&mut self, _: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.network.0.borrow_mut().poll_write(self.conn, pieces)
+    }
+
+    fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    fn abort(self) {}
+}
+
+impl Drop for ModelSocket {
+    fn drop(&mut self) {
+        self.network.0.borrow_mut().close(self.conn);
     }
 }

@@ -6,6 +6,7 @@ use super::rng::Rng;
 use super::scene::Twist;
 use super::script::{Fault, MS, Scene, Script, Timing};
 use super::store::StreamSpec;
+use super::weather::Weather;
 use crate::config::Config;
 
 /// Publishing ends about here; faults end before twice this time.
@@ -25,6 +26,7 @@ pub(super) struct Plan {
     /// A topic that is sent and forgotten.
     pub(super) ephemeral: Option<String>,
     pub(super) script: Script,
+    pub(super) weather: Weather,
     pub(super) polled: bool,
     /// Every outcome is reported; else failures alone.
     pub(super) report_all: bool,
@@ -36,7 +38,6 @@ pub(super) struct Plan {
     pub(super) ack_wait: u64,
     pub(super) delivery_timeout: u64,
     pub(super) ping_interval: u64,
-    pub(super) connect_timeout: u64,
     /// How late every turn may come.
     pub(super) sluggish: u64,
     pub(super) suspends: Vec<(u64, u64)>,
@@ -94,6 +95,7 @@ impl Plan {
             topics: Vec::new(),
             ephemeral: None,
             script: Script::calm(),
+            weather: Weather::fair(),
             polled: rng.chance(500),
             report_all,
             msg_ids,
@@ -103,7 +105,6 @@ impl Plan {
             ack_wait: ack_wait * MS,
             delivery_timeout: delivery * MS,
             ping_interval: ping * MS,
-            connect_timeout: 700 * MS,
             sluggish: if rng.chance(250) { rng.pick(&[200_000, 3 * MS]) } else { 0 },
             suspends: Vec::new(),
             close_at: if rng.chance(300) { rng.below(2 * BUSY) } else { u64::MAX },
@@ -145,7 +146,19 @@ impl Plan {
         let choppy = plan.script.odds.get(&Fault::Choppy).is_some_and(|odds| *odds > 0);
         plan.limits.healed_at = if choppy { u64::MAX / 2 } else { plan.script.ends() };
         plan.limits.client_pauses = plan.script.client_pauses.clone();
+        plan.draw_ways(seed);
         plan
+    }
+
+    /// Servers, and the network between. From a generator of its own: what a seed means otherwise stays.
+    fn draw_ways(&mut self, seed: u64) {
+        let mut rng = Rng::new(seed ^ 0x5E4F_E450_3A11_0000);
+        let servers = rng.pick(&["one.model", "one.model,two.model", "one.model,two.model", "one.model,two.model,three.model"]);
+        for (key, value) in [("servers", servers), ("retry_on_connect", "true"), ("reconnect_wait_ms", rng.pick(&["1", "20", "50"]))] {
+            self.config.set(key, value).expect("an option of the plan");
+        }
+        let times = (self.ack_wait, 3 * self.ping_interval);
+        self.weather = Weather::draw(seed, self.script.profile, times, self.script.heal_at);
     }
 
     pub(super) fn stream_names(&self) -> Vec<String> {

@@ -131,7 +131,8 @@ impl World {
             self.shared.lanes.first().command(Command::Purge { what, ticket: Arc::clone(&ticket) });
             self.users.purges.push(ticket);
         }
-        let done = self.handler.messages().next().is_none() && self.users.publishers.iter().all(|publisher| publisher.left == 0) && self.shared.pending() == 0;
+        let done =
+            self.driver.handler.messages().next().is_none() && self.users.publishers.iter().all(|publisher| publisher.left == 0) && self.shared.pending() == 0;
         if !self.users.closed && (now >= self.plan.close_at || (done && self.plan.close_at == u64::MAX)) {
             self.users.closed = true;
             self.tell(|| format!("close within {} ms", self.plan.close_timeout / MS));
@@ -331,7 +332,7 @@ impl World {
     /// P6: a flush ends when all that it covers is settled, and not before.
     pub(super) fn look_at_flushes(&mut self) -> Result<(), String> {
         for ticket in &self.users.flushes {
-            let left = self.handler.messages().filter(|slot| slot.id <= ticket.upto).count();
+            let left = self.driver.handler.messages().filter(|slot| slot.id <= ticket.upto).count();
             if ticket.result().is_some() != (left == 0) {
                 return Err(format!("P6: the flush up to {} says {:?}, and {left} of its messages are pending", ticket.upto, ticket.result()));
             }

@@ -3,29 +3,37 @@
 //! A round is what the runtime does in one: read all, turn the handler, write, look after the connections. The world's own parts are `network` (what the runtime's
 //! driver does with sockets) and `users` (what a program does with a publisher).
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use super::changes;
 use super::check::{self, History};
 use super::model::Model;
-use super::network::Network;
+use super::network::{Ground, ModelNetwork};
 use super::plan::{BUSY, Plan};
 use super::rng::Rng;
 use super::script::{MS, Profile};
+use super::truth::Truth;
 use super::users::Users;
 use super::words::first_ack;
 use crate::base::error::Persistence;
-use crate::base::time::Clock;
+use crate::base::time::{Clock, VirtualTime};
 use crate::bus::shared::Shared;
 use crate::desk::events::EventKind;
 use crate::desk::sink::{Handlers, Sink};
-use crate::handler::Handler;
+use crate::runtime::dial::Dialer;
+use crate::runtime::drive::NatsDriver;
+use crate::runtime::rounds::Round;
 use crate::stats::Counters;
 use crate::stats::failures::Failures;
-use crate::wire::nats::{NatsWire, Side};
+use crate::wire::nats::Side;
 
 /// Rounds at one moment, with bytes moving or not: more would be a handler that spins.
 const MOST_ROUNDS: usize = 20_000;
@@ -36,17 +44,30 @@ pub(super) struct World {
     pub(super) rng: Rng,
     pub(super) now: u64,
     pub(super) trace: bool,
-    pub(super) model: Model,
+    pub(super) ground: Rc<RefCell<Ground>>,
     pub(super) shared: Arc<Shared>,
-    pub(super) handler: Handler,
-    pub(super) wire: NatsWire,
-    pub(super) network: Network,
+    pub(super) driver: NatsDriver<ModelNetwork>,
     pub(super) users: Users,
     pub(super) history: History,
-    clock: Arc<AtomicU64>,
+    clock: Arc<VirtualTime>,
+    waker: Arc<Flag>,
+    /// When the I/O thread wakes by itself.
+    wake: u64,
+    /// It was stopped while it slept, and its timers are looked at before its sockets.
+    blind: bool,
     ended: bool,
     /// Attempts that were begun so far.
     pub(super) staged: u64,
+}
+
+/// Whether somebody called the I/O thread's waker.
+#[derive(Default)]
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Callback mode needs a receiver; the world calls back itself.
@@ -66,15 +87,13 @@ impl World {
     fn new(seed: u64, trace: bool) -> Self {
         let plan = Plan::draw(seed);
         let mut rng = Rng::new(!seed);
-        let clock = Arc::new(AtomicU64::new(0));
+        let clock = Arc::<VirtualTime>::default();
         let mut random = [0; 32];
         random[..8].copy_from_slice(&seed.to_le_bytes());
         random[16..24].copy_from_slice(&seed.to_le_bytes());
         let settings = plan.config.settings().expect("settings");
         let handlers = if plan.polled { Handlers::default() } else { Handlers { reports: Some(Arc::new(Nobody)), events: None } };
         let shared = Shared::new(settings, plan.config.rules().clone(), Clock::Virtual(Arc::clone(&clock)), &random, &handlers).expect("a publisher");
-        let wire = NatsWire::new(shared.lanes.first().framing.nats().expect("NATS"), plan.limits.domain.as_deref(), plan.ping_interval);
-        let handler = Handler::new(Arc::clone(&shared), Arc::clone(shared.lanes.first()), seed);
         let mut model = Model::new(plan.script.clone());
         for stream in &plan.streams {
             model.add_stream(0, stream.clone());
@@ -82,19 +101,24 @@ impl World {
         for stream in &plan.abroad {
             model.abroad.create(0, stream.clone()).expect("a stream of the other JetStream");
         }
+        let ground = Ground::new(model, plan.weather.clone(), 3 * plan.ping_interval, Rng::new(seed.rotate_left(32) ^ 0x6E07), trace);
+        let dialer = Arc::new(Dialer::new(&shared.settings).expect("a dialer"));
+        let encoder = shared.lanes.first().framing.nats().expect("a carrier with frames");
+        let driver = NatsDriver::new(&shared, shared.lanes.first(), encoder, ModelNetwork(Rc::clone(&ground)), dialer, seed);
         let users = Users::draw(&plan, &mut rng);
         World {
             rng,
             now: 0,
             trace,
-            model,
+            ground,
             shared,
-            handler,
-            wire,
-            network: Network::default(),
+            driver,
             users,
             history: History { rules: changes::book(plan.config.rules()), ..History::default() },
             clock,
+            waker: Arc::default(),
+            wake: 0,
+            blind: false,
             ended: false,
             staged: 0,
             plan,
@@ -104,9 +128,7 @@ impl World {
     /// Says something when a seed is watched.
     pub(super) fn tell(&self, what: impl FnOnce() -> String) {
         if self.trace {
-            let (now, text) = (self.now, what());
-            let mut out = std::io::stderr().lock();
-            let _ = std::io::Write::write_fmt(&mut out, format_args!("{:>5}.{:06} ms  {text}\n", now / MS, now % MS));
+            self.ground.borrow().tell(what);
         }
     }
 
@@ -117,10 +139,12 @@ impl World {
         let mut steps = 0;
         while !self.ended {
             if self.now > end {
-                return Err(format!("P1: no end; {} messages are pending", self.handler.messages().count()));
+                return Err(format!("P1: no end; {} messages are pending", self.driver.handler.messages().count()));
             }
             self.act()?;
-            let wake = self.rounds()?;
+            if self.wakes() {
+                self.rounds()?;
+            }
             self.look_at_flushes()?;
             self.tell_events();
             if self.ended {
@@ -128,10 +152,11 @@ impl World {
             }
             steps += 1;
             if steps < 20_000 || steps % 50 == 0 {
-                self.handler.audit(self.wire.epoch(Side::Leaving))?;
+                self.driver.handler.audit(self.driver.wire.epoch(Side::Leaving))?;
             }
             let late = if self.plan.sluggish > 0 { self.rng.below(self.plan.sluggish) } else { 0 };
-            let next = [Some(wake), self.model.next_event(self.now), Some(self.users_next())].into_iter().flatten().min().unwrap_or(u64::MAX);
+            let event = self.ground.borrow_mut().next_event();
+            let next = [Some(self.wake), event, Some(self.users_next())].into_iter().flatten().min().unwrap_or(u64::MAX);
             self.advance(next.saturating_add(late).max(self.now + 1));
         }
         self.read_the_rest()
@@ -139,49 +164,66 @@ impl World {
 
     /// Time passes; a stopped process wakes behind its pause.
     fn advance(&mut self, to: u64) {
-        self.now = to;
+        self.set_time(to);
         let pause = self.plan.limits.client_pauses.iter().filter(|(from, len)| (*from..from + len).contains(&to)).map(|(from, len)| from + len).max();
         if let Some(until) = pause {
-            self.now = until;
+            self.set_time(until);
+            self.blind = self.ground.borrow_mut().is_blind();
         }
-        self.clock.store(self.now, Ordering::Relaxed);
     }
 
-    /// Rounds until nothing moves. Gives the time of the next one.
-    fn rounds(&mut self) -> Result<u64, String> {
+    fn set_time(&mut self, now: u64) {
+        self.now = now;
+        self.ground.borrow_mut().now = now;
+        self.clock.now.store(now, Ordering::Relaxed);
+        // What the machine slept only its wall clock knows.
+        let asleep = self.plan.suspends.iter().filter(|(from, _)| *from <= now).map(|(_, len)| len).sum();
+        self.clock.ahead.store(asleep, Ordering::Relaxed);
+    }
+
+    /// Whether anything wakes the I/O thread.
+    fn wakes(&mut self) -> bool {
+        let told = self.is_notified();
+        if std::mem::take(&mut self.blind) && (told || self.now >= self.wake) {
+            return true;
+        }
+        self.ground.borrow_mut().look() | self.waker.0.swap(false, Ordering::Relaxed) | told | (self.now >= self.wake)
+    }
+
+    fn is_notified(&self) -> bool {
+        let notified = pin!(self.shared.lanes.first().queue.notify().notified());
+        notified.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    /// Rounds until the thread sleeps, as the runtime's `rounds` has them: the system looks at its sockets only then.
+    fn rounds(&mut self) -> Result<(), String> {
+        let waker = Waker::from(Arc::clone(&self.waker));
         for _ in 0..MOST_ROUNDS {
-            let (busy, next) = self.round()?;
-            if self.ended {
-                return Ok(u64::MAX);
+            let pause = self.ground.borrow_mut().pause();
+            if let Some(len) = pause {
+                self.tell(|| format!("the client stands still for {} ms", len / MS));
+                self.plan.limits.client_pauses.push((self.now, len));
+                self.set_time(self.now + len);
             }
-            if !busy && next > self.now {
-                return Ok(next);
+            let lane = Arc::clone(self.shared.lanes.first());
+            lane.queue.rise();
+            let round = self.driver.round(&mut Context::from_waker(&waker));
+            self.note_stagings();
+            self.wake = match round {
+                Round::Busy => continue,
+                Round::Idle(next) => next,
+                Round::Done(result) => {
+                    self.tell(|| "the driver is done".into());
+                    self.ended = true;
+                    crate::runtime::last_act(&self.shared, &lane, &mut self.driver.handler);
+                    return result.map_err(|error| format!("the driver gave up: {error}"));
+                }
+            };
+            if lane.queue.fall_idle() && !self.wakes() {
+                return Ok(());
             }
         }
-        Err("the handler spins".into())
-    }
-
-    fn round(&mut self) -> Result<(bool, u64), String> {
-        let asleep: u64 = self.plan.suspends.iter().filter(|(from, _)| *from <= self.now).map(|(_, len)| len).sum();
-        self.handler.set_time(self.now, self.now + asleep);
-        self.hear_news();
-        let mut busy = self.finish_dialing()?;
-        busy |= self.read_all();
-        let mut next = self.handler.turn(&mut self.wire);
-        self.note_stagings();
-        self.hear_news();
-        busy |= self.write_all();
-        next = next.min(self.tend_lines());
-        next = next.min(self.seek_server());
-        if self.handler.may_end() {
-            self.tell(|| "the handler ends".into());
-            crate::runtime::last_act(&self.shared, self.shared.lanes.first(), &mut self.handler);
-            self.shared.desk.end();
-            self.shared.io_gone();
-            self.hang_up();
-            self.ended = true;
-        }
-        Ok((busy, next))
+        Err("the driver spins".into())
     }
 
     fn tell_events(&mut self) {
@@ -196,16 +238,18 @@ impl World {
 
     /// Everything is over: the promises against the truth, and the figures against the history.
     fn judge(&mut self) -> Result<(), String> {
-        while !self.model.is_settled() {
+        let ground = Rc::clone(&self.ground);
+        let mut ground = ground.borrow_mut();
+        while !ground.model.is_settled() {
             self.now += 5 * MS;
-            self.model.tick(self.now);
+            ground.model.tick(self.now);
         }
         self.history.pending = self.shared.window.high_water();
         self.figures()?;
         if !self.plan.report_all {
-            self.reports_of_the_successful()?;
+            self.reports_of_the_successful(&ground.model.truth)?;
         }
-        check::check(&self.history, &self.model.truth, &self.plan.limits)
+        check::check(&self.history, &ground.model.truth, &self.plan.limits)
     }
 
     /// Counters, and the window's books.
@@ -241,11 +285,11 @@ impl World {
     }
 
     /// With `report=failures` the successful are counted, not reported: each that has no report must have an ack, and as many must be counted.
-    fn reports_of_the_successful(&mut self) -> Result<(), String> {
+    fn reports_of_the_successful(&mut self, truth: &Truth) -> Result<(), String> {
         let mut acks: BTreeMap<&[u8], (u64, &str)> = BTreeMap::new();
         for message in &self.history.accepted {
-            let attempts: Vec<_> = self.model.truth.attempts.iter().filter(|attempt| attempt.payload == message.payload).collect();
-            if let Some(first) = first_ack(&self.history.rules, &self.model.truth, &self.plan.limits, message, &attempts) {
+            let attempts: Vec<_> = truth.attempts.iter().filter(|attempt| attempt.payload == message.payload).collect();
+            if let Some(first) = first_ack(&self.history.rules, truth, &self.plan.limits, message, &attempts) {
                 acks.insert(&message.payload, first);
             }
         }

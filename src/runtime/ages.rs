@@ -1,0 +1,57 @@
+//! Ages: how old messages are, when the machine may have slept.
+
+use crate::base::error::Status;
+use crate::base::level::Level;
+use crate::base::time::{Clock, Nanos};
+use crate::bus::lane::Lane;
+use crate::bus::shared::Shared;
+use crate::desk::events::{Event, EventKind};
+use crate::handler::Handler;
+
+/// The least that the machine's clocks must differ to be called a jump.
+const JUMP: Nanos = 1_000_000_000;
+
+/// Two clocks: the monotonic one, which stops while the machine is suspended, and the wall clock, which may be set. P4 counts whichever ran further.
+pub(super) struct Ages {
+    last: Nanos,
+    wall: Nanos,
+    age: Nanos,
+}
+
+impl Ages {
+    pub(super) fn new(clock: &Clock) -> Self {
+        Ages { last: 0, wall: clock.wall(), age: 0 }
+    }
+
+    /// Tells the handler what time it is.
+    pub(super) fn tell(&mut self, shared: &Shared, lane: &Lane, handler: &mut Handler) {
+        let now = shared.clock.now();
+        // The wall clock is asked now and then: a suspend is longer than that.
+        if now - self.last > 10_000_000 || self.last == 0 {
+            let wall = shared.clock.wall();
+            let passed = wall.saturating_sub(self.wall);
+            let monotonic = now - self.last;
+            if passed > monotonic + JUMP && self.last > 0 && lane.is_first() {
+                tell_jump(shared, (passed - monotonic) / 1_000_000_000);
+            }
+            self.age += passed.max(monotonic);
+            self.wall = wall;
+            self.last = now;
+        }
+        handler.set_time(now, self.age + (now - self.last));
+    }
+}
+
+fn tell_jump(shared: &Shared, seconds: u64) {
+    let text = format!("the clock jumped by {seconds} s: the machine slept, or the time was set");
+    shared.log(Level::Info, || format!("{}: {text}", EventKind::ClockJump.name()));
+    shared.desk.event(Event {
+        kind: EventKind::ClockJump,
+        status: Status::Ok,
+        time_unix_ns: shared.clock.unix_nanos(),
+        value: seconds,
+        server: shared.info().server,
+        topic: String::new(),
+        text,
+    });
+}
