@@ -116,14 +116,6 @@ impl Handler {
         Denying::new(&mut self.permissions, &mut self.line, &self.here, &mut self.orders)
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        self.here.shared()
-    }
-
-    pub(crate) fn lane(&self) -> &Arc<Lane> {
-        self.here.lane()
-    }
-
     // ---- Time ----
 
     /// The time of this turn: of the clock that the deadlines are on, and of the one that also runs while the machine is suspended.

@@ -1,15 +1,15 @@
 //! Ages: how old messages are, when the machine may have slept.
 
-use crate::base::error::Status;
-use crate::base::level::Level;
 use crate::base::time::{Clock, Nanos};
 use crate::bus::lane::Lane;
 use crate::bus::shared::Shared;
-use crate::desk::events::{Event, EventKind};
 use crate::handler::Handler;
 
 /// The least that the machine's clocks must differ to be called a jump.
 const JUMP: Nanos = 1_000_000_000;
+
+/// How long the clocks are not compared, and how far they may differ meanwhile.
+const APART: Nanos = 10_000_000;
 
 /// Two clocks: the monotonic one, which stops while the machine is suspended, and the wall clock, which may be set. P4 counts whichever ran further.
 pub(super) struct Ages {
@@ -25,14 +25,13 @@ impl Ages {
 
     /// Tells the handler what time it is.
     pub(super) fn tell(&mut self, shared: &Shared, lane: &Lane, handler: &mut Handler) {
-        let now = shared.clock.now();
-        // The wall clock is asked now and then: a suspend is longer than that.
-        if now - self.last > 10_000_000 || self.last == 0 {
-            let wall = shared.clock.wall();
-            let passed = wall.saturating_sub(self.wall);
-            let monotonic = now - self.last;
+        let (now, wall) = (shared.clock.now(), shared.clock.wall());
+        let (passed, monotonic) = (wall.saturating_sub(self.wall), now - self.last);
+        // The two are compared now and then, for each comparison adds what lies between the two questions; but at once when the machine has slept: what is sent
+        // again in the first moment after that is judged by its age, too.
+        if monotonic > APART || passed > monotonic + APART || self.last == 0 {
             if passed > monotonic + JUMP && self.last > 0 && lane.is_first() {
-                tell_jump(shared, (passed - monotonic) / 1_000_000_000);
+                handler.clock_jumped((passed - monotonic) / 1_000_000_000);
             }
             self.age += passed.max(monotonic);
             self.wall = wall;
@@ -40,18 +39,4 @@ impl Ages {
         }
         handler.set_time(now, self.age + (now - self.last));
     }
-}
-
-fn tell_jump(shared: &Shared, seconds: u64) {
-    let text = format!("the clock jumped by {seconds} s: the machine slept, or the time was set");
-    shared.log(Level::Info, || format!("{}: {text}", EventKind::ClockJump.name()));
-    shared.desk.event(Event {
-        kind: EventKind::ClockJump,
-        status: Status::Ok,
-        time_unix_ns: shared.clock.unix_nanos(),
-        value: seconds,
-        server: shared.info().server,
-        topic: String::new(),
-        text,
-    });
 }

@@ -1,8 +1,9 @@
 //! When a message may end before its time without being stored: above all because no stream takes it.
 
-use super::check::{Case, Message, Report};
+use super::check::Case;
+use super::history::{Message, Report};
+use super::said::{Said, said};
 use super::truth::{Asking, Attempt, Says, Told};
-use super::words::{Said, said};
 use crate::base::error::Persistence;
 
 /// How long after the last fault a message may still wait: for a connection that is silent to be given up, for questions without an answer, for a probe.

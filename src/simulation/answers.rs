@@ -2,12 +2,12 @@
 
 use super::api;
 use super::frame::Publish;
+use super::landscape::Creation;
 use super::link::Note;
 use super::model::{Asked, Mail, Model, STREAM_TIME};
 use super::reply::{self, ApiError, Body, Refusal};
 use super::script::{Alien, Answer, Fate, Script, Trouble};
 use super::store::{Proposal, Put};
-use super::takers::Creation;
 use super::truth::{Asking, Effect, Reading, Says, Told};
 
 /// For answers that the script has replaced.

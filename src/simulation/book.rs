@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::check::Message;
+use crate::config::topic::{Rule, Rules};
 
 /// A rule from a time on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,13 @@ pub(crate) struct Saying {
     pub(crate) under_way: BTreeSet<u64>,
 }
 
+impl Saying {
+    /// What this rule says, from this time on.
+    pub(super) fn of(rule: &Rule, at: u64) -> Self {
+        Saying { at, stream: rule.stream.clone(), in_flight: rule.in_flight, create: rule.create, ..Saying::default() }
+    }
+}
+
 /// All rules of a run by their index.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RuleBook(pub(crate) BTreeMap<u32, Vec<Saying>>);
@@ -23,6 +30,11 @@ impl RuleBook {
     /// One rule for everything.
     pub(crate) fn of(stream: Option<&str>) -> Self {
         Self(BTreeMap::from([(0, vec![Saying { stream: stream.map(Into::into), ..Saying::default() }])]))
+    }
+
+    /// The rules at the beginning.
+    pub(super) fn begin(rules: &Rules) -> Self {
+        RuleBook(rules.iter().map(|rule| (rule.index, vec![Saying::of(rule, 0)])).collect())
     }
 
     pub(crate) fn at(&self, rule: u32, at: u64) -> Option<&Saying> {
@@ -61,8 +73,8 @@ impl RuleBook {
 pub(crate) struct Seen(BTreeMap<u32, BTreeMap<String, u64>>);
 
 impl Seen {
-    pub(crate) fn note(&mut self, message: &Message, stream: &str, at: u64) {
-        let first = self.0.entry(message.rule).or_default().entry(stream.into()).or_insert(at);
+    pub(crate) fn note(&mut self, rule: u32, stream: &str, at: u64) {
+        let first = self.0.entry(rule).or_default().entry(stream.into()).or_insert(at);
         *first = at.min(*first);
     }
 

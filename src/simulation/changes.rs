@@ -2,19 +2,10 @@
 
 use std::sync::Arc;
 
-use super::book::{RuleBook, Saying};
+use super::book::Saying;
 use super::world::World;
 use crate::bus::lane::Command;
-use crate::config::topic::{Rule, Rules};
-
-fn saying(rule: &Rule, at: u64) -> Saying {
-    Saying { at, stream: rule.stream.clone(), in_flight: rule.in_flight, create: rule.create, ..Saying::default() }
-}
-
-/// The rules at the beginning.
-pub(super) fn book(rules: &Rules) -> RuleBook {
-    RuleBook(rules.iter().map(|rule| (rule.index, vec![saying(rule, 0)])).collect())
-}
+use crate::config::topic::Rules;
 
 impl World {
     /// What `set_topic` does, when its time has come.
@@ -33,7 +24,7 @@ impl World {
             self.shared.rules.store(Arc::clone(&rules));
             self.shared.lanes.first().command(Command::Rules(Arc::clone(&rules)));
             for rule in rules.iter() {
-                let new = saying(rule, now);
+                let new = Saying::of(rule, now);
                 let old = self.history.rules.at(rule.index, now);
                 if old.is_none_or(|old| (&old.stream, old.in_flight) != (&new.stream, new.in_flight)) {
                     let under_way = self.driver.handler.messages().filter(|slot| slot.rule == rule.index && slot.stage.is_under_way());

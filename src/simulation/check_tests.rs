@@ -1,7 +1,8 @@
 //! The checker, fed with histories that are right, and with each kind that is wrong.
 
 use super::book::RuleBook;
-use super::check::{History, Limits, Message, Report, check};
+use super::check::check;
+use super::history::{History, Limits, Message, Report};
 use super::truth::{Attempt, Effect, Ephemeral, StoredCopy, Told, Truth};
 use crate::base::error::Persistence::{self, NotPersisted, Persisted, PossiblyPersisted};
 

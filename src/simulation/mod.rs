@@ -8,11 +8,13 @@
 //! | `store` | streams: duplicates, expectations, limits |
 //! | `link` | one connection: latency, partial writes, cuts |
 //! | `model`, `answers`, `books` | the server |
-//! | `script`, `draw` | what goes wrong, when |
+//! | `script`, `draw`, `landscape`, `twist`, `scene` | what goes wrong, when |
+//! | `weather` | what goes wrong on the way, and when the client stands still |
 //! | `truth` | what really happened |
-//! | `check` | P1–P4 and P10 against it |
+//! | `history`, `book`, `said`, `check`, `words`, `order`, `windows`, `absence` | P1–P4 and P10 against it |
 //! | `plan` | what a seed configures |
-//! | `world`, `network`, `users` | the real handler: its time, its connections, its callers |
+//! | `network` | the model as a network: names, addresses, sockets |
+//! | `world`, `program`, `users`, `changes` | the real driver and handler: their time, their callers |
 //! | `seeds` | all of it, seed by seed |
 //! | `reference` | a small publisher, right or wrong in one way, that tests all of these |
 
@@ -29,21 +31,26 @@ mod check_tests;
 mod contract_tests;
 mod draw;
 mod frame;
+mod history;
+mod landscape;
 mod link;
 mod model;
 mod model_tests;
 mod network;
 mod order;
 mod plan;
+mod program;
 mod reference;
 mod reply;
 mod rng;
+mod said;
 mod scene;
 mod script;
 mod seeds;
 mod store;
 mod takers;
 mod truth;
+mod twist;
 mod users;
 mod weather;
 mod windows;

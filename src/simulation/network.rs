@@ -208,14 +208,18 @@ impl Ground {
         if !self.spend() {
             return Poll::Pending;
         }
-        let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+        let len = pieces.iter().map(|piece| piece.len()).sum::<usize>();
         if self.sockets.get(&conn).is_some_and(|known| known.writable || !self.weather.stale) {
             let short = self.rng.chance(self.weather.short_writes);
-            let offered = if short { self.rng.between(1, bytes.len() as u64) as usize } else { bytes.len() };
-            match self.model.receive(self.now, conn, &bytes[..offered]) {
+            let offered = if short { self.rng.between(1, len as u64) as usize } else { len };
+            let mut bytes = Vec::with_capacity(offered);
+            for piece in pieces {
+                bytes.extend_from_slice(&piece[..piece.len().min(offered - bytes.len())]);
+            }
+            match self.model.receive(self.now, conn, &bytes) {
                 Ok(0) => {}
                 Ok(taken) => {
-                    self.tell(|| format!("{conn} > {taken} of {} bytes: {}", bytes.len(), super::frame::show(&bytes[..taken])));
+                    self.tell(|| format!("{conn} > {taken} of {len} bytes: {}", super::frame::show(&bytes[..taken])));
                     self.note_unheard(conn);
                     return Poll::Ready(Ok(taken));
                 }

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::check::{Case, Message, time};
+use super::check::{Case, time};
+use super::history::Message;
+use super::said::{Said, said};
 use super::truth::{Attempt, Effect, Told};
-use super::words::{Said, said};
 
 /// How late a turn may notice what is due, and how late its fence may be followed.
 const NOTICE: u64 = 20_000_000;

@@ -1,11 +1,11 @@
 //! What a seed configures: options, topic rules, streams, and who publishes what.
 
-use super::check::Limits;
+use super::history::Limits;
 use super::reply::ApiError;
 use super::rng::Rng;
-use super::scene::Twist;
 use super::script::{Fault, MS, Scene, Script, Timing};
 use super::store::StreamSpec;
+use super::twist::Twist;
 use super::weather::Weather;
 use crate::config::Config;
 

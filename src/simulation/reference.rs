@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::book::RuleBook;
-use super::check::{History, Limits, Message, Report, check};
+use super::check::check;
+use super::history::{History, Limits, Message, Report};
 use super::link::Output;
 use super::model::Model;
 use super::rng::Rng;

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::landscape::Landscape;
 use super::reply::{ApiError, Damage, Refusal};
 use super::rng::Rng;
-use super::takers::Landscape;
 use super::truth::matches;
 
 pub(super) const MS: u64 = 1_000_000;

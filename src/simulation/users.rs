@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::check;
-use super::plan::{BUSY, Plan};
-use super::rng::Rng;
+use super::history;
+use super::plan::BUSY;
+use super::program::Call;
 use super::script::MS;
 use super::world::World;
-use crate::base::calls::{Credit, swap_callback};
+use crate::base::calls::swap_callback;
 use crate::base::error::{Error, Persistence, Status};
 use crate::bus::lane::{Command, FlushTicket};
 use crate::bus::standing::Purge;
@@ -22,69 +22,6 @@ use crate::window::places::Patience;
 const CALLBACK: u32 = 99;
 /// Messages that callbacks publish, in all: each of them has a report of its own.
 const MOST_DEAD_LETTERS: u32 = 40;
-
-/// A thread that publishes.
-struct Publisher {
-    left: u32,
-    next: u64,
-}
-
-/// A callback that has not returned.
-struct Call {
-    batch: Vec<Box<Slot>>,
-    until: u64,
-    next: u64,
-    left: u64,
-    credit: Option<Credit>,
-    /// What the first publishes may take without being refused (P3).
-    messages: usize,
-    bytes: usize,
-}
-
-/// The program.
-pub(super) struct Users {
-    publishers: Vec<Publisher>,
-    published: u64,
-    dead_letters: u32,
-    pub(super) ephemeral: u64,
-    next_read: u64,
-    held: Vec<(u64, Reports)>,
-    call: Option<Call>,
-    /// Times of flushes and purges to come.
-    flush_at: Vec<u64>,
-    purge_at: Vec<u64>,
-    flushes: Vec<Arc<FlushTicket>>,
-    purges: Vec<Arc<FlushTicket>>,
-    closed: bool,
-}
-
-impl Users {
-    pub(super) fn draw(plan: &Plan, rng: &mut Rng) -> Self {
-        let each = plan.messages / plan.threads;
-        let publishers = (0..plan.threads).map(|_| Publisher { left: each.max(1), next: rng.below(BUSY / 4) }).collect();
-        let flush_at = (0..rng.below(3)).map(|_| rng.below(2 * BUSY)).collect();
-        let purge_at = if rng.chance(120) { (0..rng.between(1, 2)).map(|_| rng.below(BUSY)).collect() } else { Vec::new() };
-        Users {
-            publishers,
-            published: 0,
-            dead_letters: 0,
-            ephemeral: 0,
-            next_read: 0,
-            held: Vec::new(),
-            call: None,
-            flush_at,
-            purge_at,
-            flushes: Vec::new(),
-            purges: Vec::new(),
-            closed: false,
-        }
-    }
-
-    /// What the purges said that they removed.
-    pub(super) fn purged(&self) -> u64 {
-        self.purges.iter().filter_map(|ticket| ticket.result()).sum()
-    }
-}
 
 fn take_due(times: &mut Vec<u64>, now: u64) -> bool {
     let before = times.len();
@@ -203,7 +140,7 @@ impl World {
             Ok(id) => {
                 self.tell(|| format!("message {id} of thread {thread} to {topic}, {} bytes", payload.len()));
                 let accepted_at = self.now;
-                self.history.accepted.push(check::Message { id, thread, rule, topic, payload, msg_id, accepted_at, delivery_timeout: timeout });
+                self.history.accepted.push(history::Message { id, thread, rule, topic, payload, msg_id, accepted_at, delivery_timeout: timeout });
                 self.history.pending_bytes = self.history.pending_bytes.max(self.shared.window.usage().1);
                 Ok(Status::Ok)
             }
@@ -316,7 +253,7 @@ impl World {
         if (report.status() == Status::Ok) != (report.persistence() == Persistence::Persisted) {
             return Err(format!("P2: a report contradicts itself: {report:?}"));
         }
-        self.history.reports.push(check::Report {
+        self.history.reports.push(history::Report {
             id: report.id(),
             at: slot.accepted_at + report.latency_ns(),
             persistence: report.persistence(),

@@ -1,6 +1,7 @@
 //! P4: one copy, as far as the bus can know the window; and how often it asks.
 
-use super::check::{Case, Message, group, time};
+use super::check::{Case, group, time};
+use super::history::Message;
 use super::truth::{Asking, Attempt, Says, StoredCopy, Told};
 
 const SECOND: u64 = 1_000_000_000;

@@ -1,7 +1,7 @@
-//! The world of one seed: the real handler and the model server over bytes in memory, under a virtual clock, with the threads of a program that publishes.
+//! The world of one seed: the real driver and handler and the model server over bytes in memory, under a virtual clock, with the threads of a program that publishes.
 //!
-//! A round is what the runtime does in one: read all, turn the handler, write, look after the connections. The world's own parts are `network` (what the runtime's
-//! driver does with sockets) and `users` (what a program does with a publisher).
+//! It is to the driver what `runtime::rounds` is: it wakes it when there is a reason, and lets the system look at its sockets when the thread would sleep. `network` has
+//! the sockets, `users` what a program does with a publisher.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,16 +13,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use super::changes;
-use super::check::{self, History};
+use super::book::RuleBook;
+use super::check;
+use super::history::{self, History};
 use super::model::Model;
 use super::network::{Ground, ModelNetwork};
 use super::plan::{BUSY, Plan};
+use super::program::Users;
 use super::rng::Rng;
+use super::said::first_ack;
 use super::script::{MS, Profile};
 use super::truth::Truth;
-use super::users::Users;
-use super::words::first_ack;
 use crate::base::error::Persistence;
 use crate::base::time::{Clock, VirtualTime};
 use crate::bus::shared::Shared;
@@ -114,7 +115,7 @@ impl World {
             shared,
             driver,
             users,
-            history: History { rules: changes::book(plan.config.rules()), ..History::default() },
+            history: History { rules: RuleBook::begin(plan.config.rules()), ..History::default() },
             clock,
             waker: Arc::default(),
             wake: 0,
@@ -299,7 +300,7 @@ impl World {
         if silent.len() as u64 != published {
             return Err(format!("P1: {} messages have no report, {published} were published", silent.len()));
         }
-        let reports = silent.iter().map(|message| check::Report {
+        let reports = silent.iter().map(|message| history::Report {
             id: message.id,
             at: acks.get(&message.payload[..]).map_or(message.accepted_at, |(at, _)| *at),
             persistence: Persistence::Persisted,
