@@ -56,6 +56,10 @@ impl Holding<'_> {
         if let Some(absence) = held.absence.take_if(|absence| absence.topic.as_ref().is_none_or(|asked| *asked == topic))
             && (absence.topic.is_none() || self.could_know_all(gate, &topic))
         {
+            // A rule that creates the stream may have come to the gate since that was looked at.
+            if absence.topic.is_none() && self.create(gate, &topic) {
+                return self.probe_failed(gate);
+            }
             return self.conclude_absence(gate, absence, true);
         }
         let Some(held) = self.gates.held_mut(gate) else { return };
