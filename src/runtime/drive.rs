@@ -28,7 +28,7 @@ use crate::wire::{Notice, Receiver};
 /// Reads in a row before something is written.
 const READS: usize = 8;
 /// The same before something is judged: more than a kernel holds.
-const READS_BEFORE_JUDGING: usize = 4096;
+const READS_BEFORE_JUDGING: usize = 1 << 16;
 /// After a failed write: how long the other direction may still talk (X5).
 const LAST_WORDS: Nanos = 1_000_000_000;
 

@@ -50,6 +50,8 @@ pub(crate) struct History {
     /// When each message was given to the wire, time by time.
     pub(crate) stagings: BTreeMap<u64, Vec<u64>>,
     pub(crate) rules: RuleBook,
+    /// Answers that were there to be read when a round began in which some message failed, by the time of the round.
+    pub(crate) unread: BTreeMap<u64, Vec<usize>>,
     /// When the gates of streams were told to have opened.
     pub(crate) gates_opened: Vec<(u64, String)>,
 }

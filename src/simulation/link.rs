@@ -229,6 +229,11 @@ impl Link {
         self.reading.is_some() || self.outbox.first_key_value().is_some_and(|((due, _), _)| *due <= now) || self.end.is_some_and(|(at, _)| at <= now)
     }
 
+    /// The frames that have arrived at the client and were not read to their ends.
+    pub(crate) fn unread(&self, now: u64) -> impl Iterator<Item = &Note> {
+        self.reading.iter().chain(self.outbox.range(..=(now, u64::MAX)).map(|(_, out)| out)).map(|out| &out.note)
+    }
+
     /// Whether a write on the client's side would be taken, or refused for good.
     pub(crate) fn is_writable(&self, now: u64) -> bool {
         self.end.is_some_and(|(at, _)| at <= now) || (now >= self.stalled_until && self.unread < self.plan.capacity)

@@ -189,6 +189,12 @@ impl Model {
         self.sessions.get(&conn).is_none_or(|session| session.link.is_writable(now))
     }
 
+    /// The attempts whose answers have arrived at the client and were not read.
+    pub(super) fn unread(&self, now: u64) -> Vec<usize> {
+        let notes = self.sessions.values().filter(|session| !session.orphan).flat_map(|session| session.link.unread(now));
+        notes.filter_map(|note| if let Some(Reading::Answer(attempt)) = note.means { Some(attempt) } else { None }).collect()
+    }
+
     /// Whether nothing of what is written arrives.
     pub(super) fn is_unheard(&self, now: u64, conn: u64) -> bool {
         self.sessions.get(&conn).is_some_and(|session| session.link.is_deaf(now))

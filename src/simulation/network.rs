@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind, IoSlice, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -75,7 +75,8 @@ impl Ground {
     /// Says something when a seed is watched.
     pub(super) fn tell(&self, what: impl FnOnce() -> String) {
         if self.trace {
-            eprintln!("{:>5}.{:06} ms  {}", self.now / MS, self.now % MS, what());
+            let mut out = io::stderr().lock();
+            let _ = writeln!(out, "{:>5}.{:06} ms  {}", self.now / MS, self.now % MS, what());
         }
     }
 

@@ -16,7 +16,7 @@ impl Case<'_> {
     pub(super) fn reports_are_true(&self) -> Result<(), String> {
         for message in &self.history.accepted {
             let Some(report) = self.report_of(message) else { continue };
-            if let Some(wrong) = self.untrue(message, report) {
+            if let Some(wrong) = self.untrue(message, report).or_else(|| self.judged_unread(message, report)) {
                 return Err(self.story(message, wrong));
             }
         }
@@ -53,6 +53,17 @@ impl Case<'_> {
             _ => return None,
         };
         Some(wrong)
+    }
+
+    /// Whether its time was judged with an ack there to be read. What somebody refused, the user purged or closed ends without.
+    fn judged_unread(&self, message: &Message, report: &Report) -> Option<&'static str> {
+        let judged = report.persistence != Persistence::Persisted && (report.text.starts_with("ACK_TIMEOUT") || report.text.contains("deadline"));
+        let unread = self.history.unread.get(&report.at).into_iter().flatten().filter_map(|&attempt| self.truth.attempts.get(attempt));
+        let mine = |attempt: &Attempt| attempt.payload == message.payload && attempt.told == Told::Ack;
+        // One of another stream than the rule's is none.
+        let named = self.history.rules.named(message.rule, report.at);
+        let counts = |attempt: &&Attempt| mine(attempt) && named.is_none_or(|named| attempt.said_by.as_deref() == Some(named));
+        (judged && unread.into_iter().any(|attempt| counts(&attempt))).then_some("P2: its time was judged with its ack there to be read")
     }
 
     /// What others say may be believed where the rule names no stream: then an earlier attempt counts as not stored, and the flag is right.

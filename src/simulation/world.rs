@@ -208,7 +208,11 @@ impl World {
             }
             let lane = Arc::clone(self.shared.lanes.first());
             lane.queue.rise();
+            let (unread, failed) = (self.ground.borrow().model.unread(self.now), lane.counters.publish_errors.get());
             let round = self.driver.round(&mut Context::from_waker(&waker));
+            if lane.counters.publish_errors.get() > failed {
+                self.history.unread.entry(self.now).or_default().extend(unread);
+            }
             self.note_stagings();
             self.wake = match round {
                 Round::Busy => continue,
