@@ -2,7 +2,7 @@
 //!
 //! ARCHITECTURE.md draws them. What is for tests alone (`#[cfg(test)]`) is not looked at, but for the simulation, which is as large as a floor.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
