@@ -80,7 +80,7 @@ impl Framing {
         self.encoder.fill(&mut self.slot, message, plan);
         self.slot.id += 1;
         msg_id::stamp(&mut self.slot);
-        plan.bytes
+        plan.bytes as usize
     }
 
     /// The I/O thread's: the frame, but for the payload and its end. Returns its length.

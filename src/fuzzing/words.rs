@@ -49,7 +49,7 @@ pub fn message(data: &[u8]) {
     (slot.id, slot.ephemeral) = (seq, ephemeral);
     msg_id::stamp(&mut slot);
     let mut frame = written(&encoder, &mut slot, 1);
-    assert_eq!(frame.len(), plan.bytes);
+    assert_eq!(frame.len() as u32, plan.bytes);
     assert_eq!((slot.topic(), slot.payload()), (message.topic, message.payload));
     let automatic = mode == MsgIdMode::Auto && message.msg_id.is_none() && !ephemeral;
     read_back(&frame, &message, &slot, automatic);

@@ -168,10 +168,11 @@ impl Content {
         self.part(self.payload_at(), self.payload as usize)
     }
 
-    /// Headers and Msg-Id, as the server counts them.
+    /// What the server counts as headers, and with the payload.
     #[inline]
-    pub(crate) fn head(&self) -> usize {
-        self.headers as usize + usize::from(self.extra)
+    pub(crate) fn lengths(&self) -> (usize, usize) {
+        let headers = self.headers + u32::from(self.extra);
+        (headers as usize, (headers + self.payload) as usize)
     }
 
     /// Headers and payload, as the server counts them against `max_payload`.
@@ -276,7 +277,7 @@ mod tests {
         assert_eq!((with.topic(), with.headers().collect::<Vec<_>>(), with.payload()), ("a.b", headers.clone(), &b"pay"[..]));
         assert_eq!((with.msg_id(), with.key()), ("id123", &b"key"[..]));
         assert_eq!((with.topic_nul(), with.msg_id_nul(), with.has_msg_id()), (&b"a.b\0"[..], &b"id123\0"[..], true));
-        assert_eq!((with.head(), with.body()), (20, 23), "two headers of 11 bytes, and nine beside them");
+        assert_eq!((with.lengths(), with.body()), ((20, 23), 23), "two headers of 11 bytes, and nine beside them");
         let without = content(b"", b"", b"");
         assert_eq!((without.payload(), without.msg_id(), without.msg_id_nul(), without.has_msg_id()), (&b""[..], "", &b"\0"[..], false));
         assert_eq!((without.headers().collect::<Vec<_>>(), without.key()), (headers, &b""[..]));

@@ -32,7 +32,7 @@ struct Checked {
 
 impl Checked {
     fn request<'a>(&self, message: &Message<'a>) -> Request<'a> {
-        Request { bytes: self.plan.bytes, rule: self.rule, topic: message.topic }
+        Request { bytes: self.plan.bytes as usize, rule: self.rule, topic: message.topic }
     }
 }
 
@@ -122,7 +122,7 @@ impl Shared {
         let ephemeral = rule.mode == Mode::Ephemeral;
         let plan = lane.framing.plan(message, ephemeral)?;
         let max_payload = lane.max_payload();
-        if max_payload > 0 && plan.body as u64 > max_payload {
+        if max_payload > 0 && u64::from(plan.body) > max_payload {
             return Err(Error::new(Status::TooLarge, format!("headers and payload have {} bytes; the server takes {max_payload}", plan.body)));
         }
         if self.settings.on_disconnect == OnDisconnect::Fail && lane.is_offline() {

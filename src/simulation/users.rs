@@ -123,7 +123,7 @@ impl World {
         let timeout = self.rng.chance(150).then(|| self.rng.between(self.plan.ack_wait / 2, self.plan.delivery_timeout));
         let message = Message { msg_id: msg_id.as_deref(), delivery_timeout: timeout.map(Duration::from_nanos), tag: n, ..Message::new(&topic, &payload) };
         let rule = self.shared.rules.load().matching(&topic).index;
-        let planned = self.shared.lanes.first().framing.plan(&message, false).map_or(0, |plan| plan.bytes);
+        let planned = self.shared.lanes.first().framing.plan(&message, false).map_or(0, |plan| plan.bytes as usize);
         let credit = self.users.call.as_mut().filter(|_| thread == CALLBACK);
         let owed = credit.as_ref().is_some_and(|call| call.messages > 0 && call.bytes >= planned);
         let outside = swap_callback(credit.as_ref().and_then(|call| call.credit));

@@ -40,10 +40,11 @@ impl MsgIds {
     /// Whether the message gets an automatic one.
     #[inline]
     pub(crate) fn is_automatic(&self, message: &Message<'_>, ephemeral: bool) -> Result<bool> {
-        if message.msg_id.is_some() && self.mode == MsgIdMode::None {
-            return Err(Error::new(Status::InvalidArgument, "the message has a msg_id, and the option msg_id is none; set it to caller or auto"));
+        match message.msg_id {
+            None => Ok(self.mode == MsgIdMode::Auto && !ephemeral),
+            Some(_) if self.mode == MsgIdMode::None => Err(unwanted()),
+            Some(_) => Ok(false),
         }
-        Ok(!ephemeral && message.msg_id.is_none() && self.mode == MsgIdMode::Auto)
     }
 
     /// The message's, an automatic one without its number; empty if it has none.
@@ -56,6 +57,11 @@ impl MsgIds {
     pub(crate) fn automatic(&self) -> &[u8; LEN] {
         &self.automatic
     }
+}
+
+#[cold]
+fn unwanted() -> Error {
+    Error::new(Status::InvalidArgument, "the message has a msg_id, and the option msg_id is none; set it to caller or auto")
 }
 
 /// Writes the message's number into its Msg-Id, if that is an automatic one.

@@ -9,14 +9,12 @@ const MOST_BODY: usize = 1 << 30;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     /// Its headers in the slot.
-    pub(crate) headers: usize,
+    pub(crate) headers: u32,
     /// Headers and payload, as the server counts them.
-    pub(crate) body: usize,
+    pub(crate) body: u32,
     /// What the window counts, protocol included.
-    pub(crate) bytes: usize,
+    pub(crate) bytes: u32,
     pub(crate) auto_id: bool,
-    /// What it asks for that a server may lack.
-    pub(crate) needs: u8,
 }
 
 /// Refuses a body that no wire can carry.

@@ -53,19 +53,19 @@ impl Entries {
         own_headers(message, |name, value| headers += header_len(name, value));
         let body = headers + self.ids.of(message, auto_id).len() + message.payload.len();
         plan::check_body(body)?;
-        Ok(Plan { headers, body, bytes: message.topic.len() + body, auto_id, needs: 0 })
+        Ok(Plan { headers: headers as u32, body: body as u32, bytes: (message.topic.len() + body) as u32, auto_id })
     }
 
     pub(crate) fn fill(&self, slot: &mut Slot, message: &Message<'_>, plan: Plan) {
         let msg_id = self.ids.of(message, plan.auto_id);
         let (topic, payload) = (message.topic.as_bytes(), message.payload);
-        slot.content.fill(&Parts { topic, headers: plan.headers, payload, msg_id, key: b"", extra: msg_id.len() }, |headers| {
+        slot.content.fill(&Parts { topic, headers: plan.headers as usize, payload, msg_id, key: b"", extra: msg_id.len() }, |headers| {
             for (name, value) in message.headers {
                 headers.add(name, value);
             }
             own_headers(message, |name, value| headers.add(name, value));
         });
-        (slot.auto_id, slot.needs) = (plan.auto_id, plan.needs);
+        (slot.auto_id, slot.needs) = (plan.auto_id, 0);
     }
 }
 
@@ -122,7 +122,7 @@ mod tests {
         let (slot, plan) = filled(&message);
         let expected = Expected { stream: Some("S"), last_id: Some("L"), last_seq: Some(0), last_topic_seq: Some(u64::MAX) };
         assert_eq!(Expected::of(&slot), expected);
-        assert_eq!((slot.content.msg_id(), slot.payload(), slot.content.body() as usize), ("mine", &b"p"[..], plan.body));
+        assert_eq!((slot.content.msg_id(), slot.payload(), slot.content.body()), ("mine", &b"p"[..], plan.body));
         let (slot, _) = filled(&Message { headers: &[("A", "1")], ..Message::new("t", b"p") });
         assert_eq!(Expected::of(&slot), Expected::default());
     }

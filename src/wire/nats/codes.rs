@@ -171,6 +171,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::wire::codes::{NO_STREAM, WRONG_LAST_ID, WRONG_LAST_SEQ, WRONG_STREAM};
 
     /// The 226 error codes of nats-server 2.15 are 10002 to 10227 without a gap. These come with another `code` than 400. A newer server's codes belong here
     /// and in `expected`, after a look at where the server says them.
@@ -294,6 +295,14 @@ mod tests {
         }
         let named: BTreeSet<u32> = CODES.iter().flat_map(|(_, list)| *list).copied().collect();
         assert_eq!(named.len(), CODES.iter().map(|(_, list)| list.len()).sum::<usize>(), "a code is listed twice");
+    }
+
+    #[test]
+    fn the_codes_that_all_wires_say_mean_the_same_here() {
+        for code in [WRONG_STREAM, WRONG_LAST_ID, WRONG_LAST_SEQ] {
+            assert_eq!(classify(code, 400, ""), Class::definite(WrongExpectation, No));
+        }
+        assert_eq!(classify(NO_STREAM, 404, "").status, Status::NoStream);
     }
 
     #[test]

@@ -29,18 +29,22 @@ const LONGEST_SUBJECT: usize = 4096;
 /// The read buffer while nothing needs more.
 const READ_BUFFER: usize = 256 << 10;
 
-/// The server's INFO, as far as we care.
+/// The server's INFO, as far as we care. What decides how we connect must be as servers write it; what is told or tried beside that is left out when it is odd.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Info {
+    #[serde(deserialize_with = "or_default")]
     pub(crate) server_id: String,
+    #[serde(deserialize_with = "or_default")]
     pub(crate) version: String,
     pub(crate) nonce: Option<String>,
     pub(crate) auth_required: bool,
     pub(crate) tls_required: bool,
     pub(crate) tls_available: bool,
     pub(crate) max_payload: u64,
+    #[serde(deserialize_with = "or_default")]
     pub(crate) connect_urls: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
     pub(crate) ldm: bool,
     pub(crate) headers: bool,
     /// The server takes part in JetStream itself.

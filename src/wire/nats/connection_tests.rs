@@ -98,6 +98,17 @@ fn handshake() {
 }
 
 #[test]
+fn an_odd_info_is_read_as_far_as_it_goes() {
+    let odd = br#"INFO {"server_id":7,"version":["2"],"connect_urls":null,"ldm":"soon","headers":true,"max_payload":9,"new":{"a":[1e999]}}"#;
+    let info = Info::parse(odd).unwrap();
+    assert_eq!((&*info.server_id, &*info.version, info.connect_urls.len(), info.ldm), ("", "", 0, false));
+    assert!(info.headers && info.max_payload == 9 && !info.tls_required && info.nonce.is_none());
+    for needed in [r#""headers":1"#, r#""max_payload":-1"#, r#""tls_required":"no""#, r#""auth_required":0"#, r#""nonce":5"#] {
+        assert!(Info::parse(format!("INFO {{{needed}}}").as_bytes()).is_err(), "{needed}");
+    }
+}
+
+#[test]
 fn a_server_says_which_jetstream_domain_it_belongs_to_and_nobody_insists() {
     let long = format!(r#""domain":"{}""#, "d".repeat(256));
     for (members, domain, jetstream) in [
