@@ -69,7 +69,7 @@ pub fn answer(data: &[u8]) {
         _ => Question::Condition { stream: "S".into() },
     };
     match api::answer(&question, input.rest()) {
-        StreamAnswer::None { .. } | StreamAnswer::Denied => {}
+        StreamAnswer::None | StreamAnswer::Denied => {}
         StreamAnswer::Unavailable { text } | StreamAnswer::Disabled { text, .. } | StreamAnswer::Refused { text, .. } | StreamAnswer::Condition { text } => {
             is_presentable(&text);
         }

@@ -121,10 +121,10 @@ impl Silences {
                 return;
             }
             StreamAnswer::Condition { text } => format!("{text}; the server answered in {} ms", (here.now() - asked_at).div_ceil(1_000_000)),
-            StreamAnswer::None { .. } if what == What::WhoTakes && silence.refused => {
+            StreamAnswer::None if what == What::WhoTakes && silence.refused => {
                 format!("no stream that the server knows takes {topic:?}: it is behind an import, a mapping or a leaf node and away, or it is gone")
             }
-            StreamAnswer::None { .. } if what == What::WhoTakes => format!(
+            StreamAnswer::None if what == What::WhoTakes => format!(
                 "no stream takes {topic:?}, yet the server did not say that nobody does ({}): somebody else subscribes to it, took the message and acknowledges nothing",
                 here.nobody_code()
             ),
@@ -133,7 +133,7 @@ impl Silences {
                 let stream = silence.stream.as_deref().unwrap_or_default();
                 format!("stream {stream:?} takes it, but nobody answers for it: it has no leader, or that one is down or busy ({text})")
             }
-            StreamAnswer::None { .. } => "its stream was there a moment ago, and is gone".to_owned(),
+            StreamAnswer::None => "its stream was there a moment ago, and is gone".to_owned(),
             StreamAnswer::Denied => format!("the permissions do not allow to ask which stream takes {topic:?}, and how it fares"),
             StreamAnswer::Disabled { text, .. } => text,
             StreamAnswer::Refused { text, .. } | StreamAnswer::Unavailable { text } => format!("asked about the stream of {topic:?}, {text}"),

@@ -138,7 +138,7 @@ impl Windows {
         let now = here.now();
         if !matches!(answer, StreamAnswer::Exists { .. }) {
             self.told.insert(stream.into(), Told { fresh_until: now + AGAIN, ask_from: now + AGAIN });
-            if !matches!(answer, StreamAnswer::None { .. }) {
+            if !matches!(answer, StreamAnswer::None) {
                 self.again.insert(stream.into(), now + AGAIN);
             }
         }

@@ -90,8 +90,8 @@ pub(crate) enum StreamAnswer {
     Exists { name: String, subjects: Vec<String>, duplicate_window: Option<Duration>, differences: Vec<String>, risks: Vec<String> },
     /// How it fares, in words.
     Condition { text: String },
-    /// There is none. `server_code` says so; `nobody` is what a message to it is refused with.
-    None { server_code: u32, nobody: u32 },
+    /// There is none.
+    None,
     /// The server refuses for good.
     Refused { server_code: u32, text: String },
     /// The permissions do not allow the question.

@@ -118,7 +118,7 @@ impl Holding<'_> {
                     self.orders.tell(EventKind::GateOpened, Status::Ok, 0, "", format!("stream {name} is there now"));
                 }
             }
-            StreamAnswer::None { .. } => self.missing(gate),
+            StreamAnswer::None => self.missing(gate),
             // Nothing can be known: the window is assumed (P4), the messages go.
             StreamAnswer::Denied => self.open(gate),
             // Nothing can be known of a stream behind an import either, or nobody has streams at all: the first message tells.
@@ -197,7 +197,7 @@ impl Holding<'_> {
                     self.tell_held(gate, topic);
                 }
             }
-            StreamAnswer::None { .. } | StreamAnswer::Condition { .. } => {}
+            StreamAnswer::None | StreamAnswer::Condition { .. } => {}
         }
     }
 
@@ -221,7 +221,7 @@ impl Holding<'_> {
                 }
                 self.tell_held(gate, &topic);
             }
-            StreamAnswer::None { .. } => {
+            StreamAnswer::None => {
                 let acked = !self.known.takers(rule).are_none();
                 match &key {
                     Key::Stream(name) if unanswered && !acked => self.no_stream(gate, self.no_such(name), false),
@@ -278,7 +278,7 @@ impl Holding<'_> {
                 self.tell_held(gate, &topic);
                 self.orders.explain(key, &topic, answer);
             }
-            StreamAnswer::None { .. } => match self.described_stream_of(gate, rule) {
+            StreamAnswer::None => match self.described_stream_of(gate, rule) {
                 // Is that one gone, or does it take other topics?
                 Some(stream) => self.ask_of_gate(gate, rule, What::Describe, topic, Question::Describe { stream, rule: None }),
                 None if self.known.could_know(rule, self.here) && self.could_know_all(gate, &topic) => {

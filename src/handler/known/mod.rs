@@ -343,7 +343,7 @@ impl Known {
         let takes = match answer {
             // A server with a domain has a store: that nobody answers for it now proves nothing.
             StreamAnswer::Disabled { nobody, .. } => Some(nobody.is_some() && !self.domain.is_empty()),
-            StreamAnswer::None { .. } => Some(false),
+            StreamAnswer::None => Some(false),
             StreamAnswer::Exists { .. } | StreamAnswer::Denied | StreamAnswer::Refused { .. } | StreamAnswer::Condition { .. } => Some(true),
             StreamAnswer::Unavailable { .. } => None,
         };

@@ -16,9 +16,6 @@ use crate::wire::{Question, StreamAnswer, codes};
 
 const STREAM_NAME_EXISTS: u32 = 10058;
 
-/// There is no such stream. Which code says so of a topic is for its messages to tell.
-const NONE: StreamAnswer = StreamAnswer::None { server_code: codes::NO_STREAM, nobody: codes::NOBODY };
-
 /// JetStream is not enabled for the account, or not on the server.
 const NOT_ENABLED: &[u32] = &[10039, 10076];
 
@@ -231,7 +228,7 @@ impl Replica {
 fn refusal(question: &Question, error: &ApiError) -> StreamAnswer {
     let text = format!("{} (code {}, error {})", printable(&error.description), error.code, error.err_code);
     match (question, error.err_code) {
-        (_, codes::NO_STREAM) => NONE,
+        (_, codes::NO_STREAM) => StreamAnswer::None,
         (Question::Condition { stream }, code) if LEADERLESS.contains(&code) => StreamAnswer::Condition { text: leaderless(stream) },
         // Somebody created it in the meantime, with another configuration: ask again, and use it as it is.
         (Question::Create { .. }, STREAM_NAME_EXISTS) => StreamAnswer::Unavailable { text },
@@ -246,12 +243,12 @@ fn refusal(question: &Question, error: &ApiError) -> StreamAnswer {
 fn taker(streams: Option<&str>) -> StreamAnswer {
     let named = match streams {
         // The server writes the list always, `null` when it is empty.
-        Some("null") => return NONE,
+        Some("null") => return StreamAnswer::None,
         Some(streams) => json::list(streams),
         None => None,
     };
     let Some(named) = named else { return unusable("has no list of streams") };
-    let Some(first) = named.first() else { return NONE };
+    let Some(first) = named.first() else { return StreamAnswer::None };
     match json::string(first).filter(|name| is_stream_name(name)) {
         None => unusable("names a stream that cannot be"),
         Some(name) => {
