@@ -26,7 +26,13 @@ const MOST: usize = 64;
 
 /// The silences of now, by their gates; those of messages without a gate by their rules.
 #[derive(Debug, Default)]
-pub(crate) struct Silences(HashMap<Key, Silence>);
+pub(crate) struct Silences {
+    by_key: HashMap<Key, Silence>,
+    /// Messages whose answer has come, slots and ids: they settle in a later turn, before which all that has arrived is read. Their acks may stand behind the answer.
+    told: Vec<(u32, u64)>,
+    /// Those of an earlier turn.
+    ready: Vec<(u32, u64)>,
+}
 
 #[derive(Debug)]
 struct Silence {
@@ -53,19 +59,19 @@ struct Why {
 impl Silences {
     /// The gate opened: what was wrong is over.
     pub(super) fn end(&mut self, key: &Key) {
-        if !self.0.is_empty() && self.0.get(key).is_some_and(|silence| silence.why.is_some()) {
-            self.0.remove(key);
+        if !self.by_key.is_empty() && self.by_key.get(key).is_some_and(|silence| silence.why.is_some()) {
+            self.by_key.remove(key);
         }
     }
 
     /// Makes room for one more, by forgetting the oldest that is answered.
     fn has_room(&mut self) -> bool {
-        if self.0.len() < MOST {
+        if self.by_key.len() < MOST {
             return true;
         }
-        let answered = self.0.iter().filter(|(_, silence)| silence.why.is_some());
+        let answered = self.by_key.iter().filter(|(_, silence)| silence.why.is_some());
         let Some(oldest) = answered.min_by_key(|(_, silence)| silence.asked_at).map(|(key, _)| key.clone()) else { return false };
-        self.0.remove(&oldest).is_some()
+        self.by_key.remove(&oldest).is_some()
     }
 
     /// This message was not acknowledged in time: asks why, unless that was asked a moment ago.
@@ -84,29 +90,30 @@ impl Silences {
     /// A held gate: what is known already, and how its stream fares.
     pub(super) fn explain_held(&mut self, key: Key, topic: &str, known: StreamAnswer, here: &Here, orders: &mut Orders) {
         // A stream's name, from a server that was deaf before, is news.
-        let is_news = matches!(known, StreamAnswer::Exists { .. }) && self.0.get(&key).is_some_and(|silence| silence.stream.is_none() && silence.why.is_some());
+        let is_news =
+            matches!(known, StreamAnswer::Exists { .. }) && self.by_key.get(&key).is_some_and(|silence| silence.stream.is_none() && silence.why.is_some());
         if (is_news || !self.is_explained(&key, here.now())) && self.begin(&key, topic, true, here.now()) {
             self.learn(key, What::WhoTakes, known, here, orders);
         }
     }
 
     fn is_explained(&self, key: &Key, now: Nanos) -> bool {
-        self.0.get(key).is_some_and(|silence| silence.why.as_ref().is_none_or(|why| now < why.good_until))
+        self.by_key.get(key).is_some_and(|silence| silence.why.as_ref().is_none_or(|why| now < why.good_until))
     }
 
     fn begin(&mut self, key: &Key, topic: &str, refused: bool, now: Nanos) -> bool {
         // What was known of it is forgotten: an old answer is no answer.
-        self.0.remove(key);
+        self.by_key.remove(key);
         let begins = self.has_room();
         if begins {
-            self.0.insert(key.clone(), Silence { stream: None, topic: topic.to_owned(), refused, asked_at: now, why: None, waiting: Vec::new() });
+            self.by_key.insert(key.clone(), Silence { stream: None, topic: topic.to_owned(), refused, asked_at: now, why: None, waiting: Vec::new() });
         }
         begins
     }
 
     /// The server's answer, or the lack of one.
     pub(super) fn learn(&mut self, key: Key, what: What, answer: StreamAnswer, here: &Here, orders: &mut Orders) {
-        let Some(silence) = self.0.get_mut(&key) else { return };
+        let Some(silence) = self.by_key.get_mut(&key) else { return };
         if let StreamAnswer::Exists { name, .. } = &answer {
             silence.stream = Some(name.clone());
         }
@@ -142,29 +149,37 @@ impl Silences {
     }
 
     fn conclude(&mut self, key: &Key, text: String, good_for: Nanos, here: &Here, orders: &mut Orders) {
-        let Some(silence) = self.0.get_mut(key) else { return };
+        let Some(silence) = self.by_key.get_mut(key) else { return };
         orders.push(Order::Log(Level::Warn, format!("why {:?} is not acknowledged: {text}", silence.topic)));
         silence.why = Some(Why { since: here.now(), good_until: here.now().saturating_add(good_for), text });
-        for (slot, id) in std::mem::take(&mut silence.waiting) {
-            orders.push(Order::SayWhy { slot, id });
-        }
+        self.told.append(&mut silence.waiting);
     }
 
     /// Whether this message, which must settle now, waits for the answer. Its attempt is over; an acknowledgement that comes all the same still counts.
     pub(super) fn awaits(&mut self, key: &Key, slot: u32, id: u64) -> bool {
-        let Some(silence) = self.0.get_mut(key).filter(|silence| silence.why.is_none()) else { return false };
+        let Some(silence) = self.by_key.get_mut(key).filter(|silence| silence.why.is_none()) else { return false };
         silence.waiting.push((slot, id));
         true
     }
 
+    /// Who settles now, and whether others do in the next turn.
+    #[inline(always)]
+    pub(super) fn take_ready(&mut self) -> (Vec<(u32, u64)>, bool) {
+        if self.told.is_empty() && self.ready.is_empty() {
+            return (Vec::new(), false);
+        }
+        let ready = std::mem::replace(&mut self.ready, std::mem::take(&mut self.told));
+        (ready, !self.ready.is_empty())
+    }
+
     /// Whether the server named a stream for this message's topic.
     pub(super) fn has_stream(&self, key: &Key, slot: &Slot) -> bool {
-        self.0.get(key).is_some_and(|silence| silence.stream.is_some() && silence.topic == slot.topic())
+        self.by_key.get(key).is_some_and(|silence| silence.stream.is_some() && silence.topic == slot.topic())
     }
 
     /// What is known of why this message is not acknowledged: learned since it was accepted, or a moment before.
     pub(super) fn why(&self, key: &Key, slot: &Slot, now: Nanos) -> Option<String> {
-        let silence = self.0.get(key)?;
+        let silence = self.by_key.get(key)?;
         let why = silence.why.as_ref().filter(|why| why.since >= slot.accepted_at || now < why.good_until)?;
         let asked_about = if silence.topic == slot.topic() { String::new() } else { format!("of {:?}: ", silence.topic) };
         let asked_when = match (now - why.since) / 1_000_000_000 {
@@ -176,7 +191,7 @@ impl Silences {
 
     /// The connection is gone, and with it whoever was asked.
     pub(super) fn forget(&mut self, here: &Here, orders: &mut Orders) {
-        let unanswered: Vec<Key> = self.0.iter().filter(|(_, silence)| silence.why.is_none()).map(|(key, _)| key.clone()).collect();
+        let unanswered: Vec<Key> = self.by_key.iter().filter(|(_, silence)| silence.why.is_none()).map(|(key, _)| key.clone()).collect();
         for key in unanswered {
             self.conclude(&key, "the connection was lost before the server could say why".to_owned(), 0, here, orders);
         }

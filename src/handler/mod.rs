@@ -144,6 +144,7 @@ impl Handler {
     pub(crate) fn turn<W: Wire>(&mut self, wire: &mut W) -> Nanos {
         self.intake();
         self.obey();
+        let why_next = self.say_why();
         self.judge_deadlines(W::WATCHES_SILENCE);
         self.resending().judge_after_sleep();
         let leftovers_next = self.resend.judge_leftovers(&self.here);
@@ -166,7 +167,7 @@ impl Handler {
         self.hand_over();
         let monitor_next = self.watch();
         let close_at = self.calls.close_at();
-        self.line.next_due().min(leftovers_next).min(denials_next).min(gates_next).min(wire_next).min(monitor_next).min(close_at)
+        self.line.next_due().min(why_next).min(leftovers_next).min(denials_next).min(gates_next).min(wire_next).min(monitor_next).min(close_at)
     }
 
     /// Takes the messages that were accepted since the last time.
@@ -343,7 +344,6 @@ impl Handler {
                 }
             }
             Order::Explain { key, topic, known } => self.silences.explain_held(key, &topic, known, &self.here, &mut self.orders),
-            Order::SayWhy { slot, id } => self.say_why(slot, id),
             Order::Weigh { epoch, mark } => self.denying().weigh(epoch, mark),
             Order::Fenced => self.resend_fenced(),
         }

@@ -38,8 +38,6 @@ pub(super) enum Order {
     NothingStores { topic: String, text: String },
     /// What is known of why messages at this gate are not stored; the rest is asked.
     Explain { key: Key, topic: String, known: StreamAnswer },
-    /// A message that waited to learn why it got no acknowledgement settles now.
-    SayWhy { slot: u32, id: u64 },
     /// The message may not be sent again, for this reason: what was last known of it is told.
     TooLate { slot: u32, why: String },
     /// One attempt was refused.

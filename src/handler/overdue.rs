@@ -76,13 +76,19 @@ impl Handler {
         self.resend.wait_for_fence(slot, &mut self.line);
     }
 
-    /// A message that waited to learn why it got no acknowledgement settles. It may be acknowledged, or settled otherwise, since.
-    pub(super) fn say_why(&mut self, slot: u32, id: u64) {
-        if let Some(s) = self.line.get(slot).filter(|s| s.id == id && s.stage == Stage::InFlight)
-            && let Some(last_word) = last_word(s, &self.here)
-        {
-            self.settle_unanswered(slot, Status::AckTimeout, 0, last_word);
+    /// Settles messages that waited to learn why they got no acknowledgement. They may be acknowledged, or settled otherwise, since. Returns when to come back.
+    #[inline(always)]
+    pub(super) fn say_why(&mut self) -> Nanos {
+        let (ready, others) = self.silences.take_ready();
+        for (slot, id) in ready {
+            if let Some(s) = self.line.get(slot).filter(|s| s.id == id && s.stage == Stage::InFlight)
+                && let Some(last_word) = last_word(s, &self.here)
+            {
+                self.settle_unanswered(slot, Status::AckTimeout, 0, last_word);
+                self.carry_out();
+            }
         }
+        if others { self.here.now() } else { Nanos::MAX }
     }
 
     // ---- Fences ----
