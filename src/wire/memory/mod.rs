@@ -68,7 +68,7 @@ impl MemoryWire {
         if !self.connected {
             self.connected = true;
             receiver.connected(1);
-            receiver.online(Peer { name: "memory:", software: "in this process", version: "memory", domain: "", limits: Limits::of(MAX_PAYLOAD) });
+            receiver.online(Peer { name: "memory:", software: "streams in", version: "memory", domain: "", limits: Limits::of(MAX_PAYLOAD) });
             return true;
         }
         let any = !self.sent.is_empty() || !self.answers.is_empty();
