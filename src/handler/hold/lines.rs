@@ -142,6 +142,9 @@ impl Holding<'_> {
         let new = self.gates.add(Key::Rule(rule), State::Open, false);
         self.bind(new, rule);
         self.move_all_waiting(rule, old, new);
+        // What passed the old gate and is not sent yet would be taken back by that, if it is held, and those behind it would pass it here.
+        self.move_under_way(rule, old, new);
+        self.wake_without_probe(old);
         self.let_pass(new);
     }
 
@@ -214,6 +217,13 @@ impl Holding<'_> {
             if pausing {
                 g.refused.insert(id);
             }
+        }
+    }
+
+    /// A held gate whose probe went to another gate sends the next one.
+    fn wake_without_probe(&mut self, gate: u32) {
+        if self.gates.held(gate).is_some_and(|held| held.probe.is_none()) {
+            self.gates.wake(gate, self.here.now());
         }
     }
 
@@ -322,9 +332,7 @@ impl Holding<'_> {
             self.check(new);
         }
         for gate in before {
-            if self.gates.held(gate).is_some_and(|held| held.probe.is_none()) {
-                self.gates.wake(gate, self.here.now());
-            }
+            self.wake_without_probe(gate);
             self.let_pass(gate);
         }
         self.let_pass(new);
