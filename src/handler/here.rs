@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::base::time::Nanos;
+use crate::base::time::{Nanos, nanos};
 use crate::bus::lane::Lane;
 use crate::bus::shared::Shared;
 use crate::config::settings::Settings;
@@ -15,6 +15,8 @@ pub(crate) struct Here {
     shared: Arc<Shared>,
     lane: Arc<Lane>,
     rules: Arc<Rules>,
+    /// The option `ack_wait_ms`.
+    ack_wait: Nanos,
     now: Nanos,
     age: Nanos,
     /// Somebody answers: a server can be asked.
@@ -29,8 +31,8 @@ pub(crate) struct Here {
 
 impl Here {
     pub(super) fn new(shared: Arc<Shared>, lane: Arc<Lane>) -> Self {
-        let rules = shared.rules.load_full();
-        Here { shared, lane, rules, now: 0, age: 0, online: false, epoch: None, connects: 0, server: String::new(), limits: Limits::of(u64::MAX) }
+        let (rules, ack_wait) = (shared.rules.load_full(), nanos(shared.settings.ack_wait));
+        Here { shared, lane, rules, ack_wait, now: 0, age: 0, online: false, epoch: None, connects: 0, server: String::new(), limits: Limits::of(u64::MAX) }
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -55,6 +57,18 @@ impl Here {
     #[inline(always)]
     pub(super) fn age(&self) -> Nanos {
         self.age
+    }
+
+    /// How long an answer is waited for.
+    #[inline(always)]
+    pub(super) fn ack_wait(&self) -> Nanos {
+        self.ack_wait
+    }
+
+    /// Until when the answer to what is sent now is waited for.
+    #[inline(always)]
+    pub(super) fn ack_due(&self) -> Nanos {
+        self.now.saturating_add(self.ack_wait)
     }
 
     pub(super) fn set_time(&mut self, now: Nanos, age: Nanos) {

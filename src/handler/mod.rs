@@ -5,7 +5,7 @@
 //!
 //! Each room owns its state and knows nothing of the rooms beside it. `here` (what holds now), `line` (the messages) and `known` (the streams) are read by all. What a room
 //! wants of another it writes down as an order; the handler, which alone sees all rooms, carries it out. `receiving` hears what the wire tells, `commands` what users ask,
-//! `overdue` what the clock says.
+//! `overdue` what the clock says; `telling` tells operators.
 
 mod asking;
 mod calls;

@@ -3,7 +3,7 @@
 use super::Handler;
 use super::resend::last_word;
 use crate::base::error::Status;
-use crate::base::time::{Nanos, nanos};
+use crate::base::time::Nanos;
 use crate::desk::events::EventKind;
 use crate::ledger::slot::Stage;
 use crate::wire::{Loss, StreamAnswer};
@@ -132,7 +132,6 @@ impl Handler {
         self.carry_out();
         self.holding().end_silent_pauses(None);
         self.carry_out();
-        let ack_wait = nanos(self.here.settings().ack_wait);
         for slot in self.line.chosen(|s| s.epoch == epoch && s.stage.is_under_way()) {
             self.holding().leave_probe(slot);
             let Some(s) = self.line.get_mut(slot) else { continue };
@@ -140,7 +139,7 @@ impl Handler {
                 s.taint();
                 if last_word(s, &self.here).is_some() {
                     // The inbox is the same on the next connection: the ack may still come.
-                    let due = self.here.now().saturating_add(ack_wait).min(s.deadline);
+                    let due = self.here.ack_due().min(s.deadline);
                     self.line.set_stage(slot, Stage::InFlight);
                     self.line.set_due(slot, due);
                     continue;

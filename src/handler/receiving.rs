@@ -8,7 +8,6 @@ use super::asking::{About, What};
 use super::orders::{Ending, News};
 use crate::base::error::{Error, Status};
 use crate::base::level::Level;
-use crate::base::time::nanos;
 use crate::config::settings::OnNoStream;
 use crate::desk::events::EventKind;
 use crate::desk::report::{REPORT_DUPLICATE, REPORT_EPHEMERAL};
@@ -72,7 +71,7 @@ impl Receiver for Handler {
 
     #[inline]
     fn begun(&mut self, slot: u32, id: u64, epoch: u32) {
-        let (now, age, ack_wait) = (self.here.now(), self.here.age(), nanos(self.here.settings().ack_wait));
+        let (age, ack_due) = (self.here.age(), self.here.ack_due());
         let Some(s) = self.line.slot(slot, id) else { return self.resend.forget_leftover(id) };
         if s.stage != Stage::Staged || s.epoch != epoch {
             return;
@@ -85,7 +84,7 @@ impl Receiver for Handler {
         s.stage = Stage::InFlight;
         s.sent(age);
         let again = s.attempts > 1;
-        let due = now.saturating_add(ack_wait).min(s.deadline);
+        let due = ack_due.min(s.deadline);
         self.line.set_due(slot, due);
         if again {
             self.here.lane().counters.resent.bump(1);
@@ -348,8 +347,7 @@ impl Handler {
 
     /// A question that a message's time is given for.
     pub(super) fn ask_soon(&mut self, what: What, about: About, question: Question) {
-        let give_up_at = self.here.now() + nanos(self.here.settings().ack_wait);
-        self.asking.ask(give_up_at, what, about, question);
+        self.asking.ask(self.here.ack_due(), what, about, question);
     }
 
     // ---- Answers ----

@@ -2,7 +2,7 @@
 //!
 //! Nothing possibly stored is sent again without a Msg-Id, later than the duplicate window allows (P4), or before a fence proved that the server has read the frame.
 
-use crate::base::time::{Nanos, nanos};
+use crate::base::time::Nanos;
 use crate::handler::here::Here;
 use crate::handler::known::Known;
 use crate::handler::line::Line;
@@ -210,7 +210,7 @@ impl<'a> Resending<'a> {
     fn resend_until(&mut self, slot: u32) -> Option<u64> {
         let s = self.line.get(slot).filter(|s| self.here.knows_copies(s))?;
         let (first, rule) = (s.tainted()?, s.rule);
-        let bound = self.known.window_of(rule, self.here, self.orders).saturating_sub(nanos(self.here.settings().ack_wait));
+        let bound = self.known.window_of(rule, self.here, self.orders).saturating_sub(self.here.ack_wait());
         Some(first.saturating_add(bound))
     }
 

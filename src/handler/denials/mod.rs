@@ -14,7 +14,7 @@ use std::collections::HashMap;
 pub(crate) use self::permissions::Permissions;
 use self::permissions::{Account, Proof, Trouble, Word};
 use crate::base::error::Status;
-use crate::base::time::{Nanos, nanos};
+use crate::base::time::Nanos;
 use crate::config::topic::Mode;
 use crate::desk::events::EventKind;
 use crate::handler::here::Here;
@@ -60,7 +60,7 @@ impl<'a> Denying<'a> {
     /// Who waited for this fence to go again waits on while errors are not explained: acks may come behind it.
     pub(super) fn wait_for_acks(&mut self, epoch: u32, mark: u64) {
         if self.permissions.doubt(epoch, mark) {
-            let due = self.here.now().saturating_add(nanos(self.here.settings().ack_wait));
+            let due = self.here.ack_due();
             for (slot, deadline) in self.under(epoch, mark, |s| (s.stage == Stage::Fencing).then_some((s.index, s.deadline))) {
                 self.line.set_due(slot, due.min(deadline));
             }
@@ -112,7 +112,7 @@ impl<'a> Denying<'a> {
 
     /// What is to be weighed again now.
     pub(super) fn tend(&mut self) {
-        let pause = nanos(self.here.settings().ack_wait).max(GRACE);
+        let pause = self.here.ack_wait().max(GRACE);
         for (epoch, mark) in self.permissions.take_due(self.here.now(), pause) {
             self.orders.push(Order::Weigh { epoch, mark });
         }

@@ -7,7 +7,7 @@ use super::gates::{Absence, Cause, Check, Gate, Key, PATIENCE, State};
 use super::{Holding, nobody_takes};
 use crate::base::error::Status;
 use crate::base::level::Level;
-use crate::base::time::{Nanos, nanos};
+use crate::base::time::Nanos;
 use crate::desk::events::EventKind;
 use crate::handler::asking::{About, What};
 use crate::handler::orders::Order;
@@ -16,7 +16,7 @@ use crate::wire::{Question, StreamAnswer};
 impl Holding<'_> {
     fn ask_of_gate(&mut self, gate: u32, rule: u32, what: What, topic: String, question: Question) {
         let Some(key) = self.gates.get(gate).map(|g| g.key.clone()) else { return };
-        let give_up_at = self.here.now() + nanos(self.here.settings().ack_wait);
+        let give_up_at = self.here.ack_due();
         self.orders.push(Order::Ask { what, about: About::Gate { gate, key, topic, rule }, question, give_up_at });
     }
 

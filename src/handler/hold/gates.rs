@@ -309,6 +309,14 @@ impl Gates {
         self.by_key.get(key).copied()
     }
 
+    /// The gate of this key; a new one in this state, if there is none.
+    pub(super) fn find_or_add(&mut self, key: &Key, state: State, permanent: bool) -> u32 {
+        match self.find(key) {
+            Some(gate) => gate,
+            None => self.add(key.clone(), state, permanent),
+        }
+    }
+
     pub(super) fn add(&mut self, key: Key, state: State, permanent: bool) -> u32 {
         let index = self.free.pop().unwrap_or(self.gates.len() as u32);
         if index as usize == self.gates.len() {

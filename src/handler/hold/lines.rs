@@ -37,10 +37,7 @@ impl Holding<'_> {
             }
         };
         let permanent = settings.stream.is_some();
-        let gate = match self.gates.find(&key) {
-            Some(gate) => gate,
-            None => self.gates.add(key.clone(), state, permanent),
-        };
+        let gate = self.gates.find_or_add(&key, state, permanent);
         self.bind(gate, rule);
         if let Key::Stream(stream) = &key {
             self.bind_all_of(gate, stream);
@@ -65,11 +62,7 @@ impl Holding<'_> {
             return Some(gate);
         }
         let stream: Box<str> = self.known.takers(rule).only()?.name().into();
-        let key = Key::Stream(stream.clone());
-        let gate = match self.gates.find(&key) {
-            Some(gate) => gate,
-            None => self.gates.add(key, State::Open, false),
-        };
+        let gate = self.gates.find_or_add(&Key::Stream(stream.clone()), State::Open, false);
         self.bind_all_of(gate, &stream);
         Some(gate)
     }

@@ -131,7 +131,7 @@ impl<'a> Holding<'a> {
     fn wait_at(&mut self, slot: u32, gate: u32) {
         self.uncount(slot);
         let Some(s) = self.line.get_mut(slot) else { return };
-        let (id, deadline, before) = (s.id, s.deadline, std::mem::replace(&mut s.gate, gate));
+        let (id, before) = (s.id, std::mem::replace(&mut s.gate, gate));
         // When the gate opens, nothing new goes before it is settled (P10).
         s.pausing = true;
         if before != gate
@@ -144,7 +144,7 @@ impl<'a> Holding<'a> {
             g.refused.insert(id);
         }
         self.line.set_stage(slot, Stage::Gated);
-        self.line.set_due(slot, deadline);
+        self.line.wait_for_deadline(slot);
         self.note_share(gate);
         if before != gate && before != NO_GATE {
             self.let_pass(before);
@@ -182,7 +182,7 @@ impl<'a> Holding<'a> {
             return gate;
         }
         let key = Key::Topic(topic.into());
-        self.gates.find(&key).unwrap_or_else(|| self.gates.add(key, State::Open, false))
+        self.gates.find_or_add(&key, State::Open, false)
     }
 
     /// This topic's trouble is its own, since its stream takes other messages: it waits alone from now on, and holds nobody else.
@@ -193,7 +193,7 @@ impl<'a> Holding<'a> {
         let since = self.gates.held(gate).map_or(self.here.now(), |held| held.since);
         if !chosen.is_empty() {
             let key = Key::Topic(topic.into());
-            let own = self.gates.find(&key).unwrap_or_else(|| self.gates.add(key, State::Open, false));
+            let own = self.gates.find_or_add(&key, State::Open, false);
             if self.gates.held(own).is_none() {
                 let probe_at = self.here.now() + self.line.probe_pause(0);
                 self.close_held(own, Cause::Trouble(Trouble::NobodyThere), probe_at);

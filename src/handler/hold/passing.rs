@@ -116,14 +116,14 @@ impl Holding<'_> {
     /// the message was sent before. Only the probe goes on.
     pub(in crate::handler) fn wait_again(&mut self, slot: u32) -> bool {
         let Some(s) = self.line.get_mut(slot).filter(|s| s.counted && !s.probe) else { return false };
-        let (id, gate, deadline, fresh) = (s.id, s.gate, s.deadline, s.attempt == 0);
+        let (id, gate, fresh) = (s.id, s.gate, s.attempt == 0);
         let Some(g) = self.gates.get_mut(gate).filter(|g| !g.is_open() || (fresh && g.pauses(id))) else { return false };
         g.waiting.insert(id, slot);
         g.in_flight = g.in_flight.saturating_sub(1);
         s.counted = false;
         let unchecked = matches!(g.state, State::Unchecked);
         self.line.set_stage(slot, Stage::Gated);
-        self.line.set_due(slot, deadline);
+        self.line.wait_for_deadline(slot);
         self.lend_place(slot, gate);
         if unchecked {
             self.check(gate);
